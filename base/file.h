@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+/* Whole files: read with a ceiling, replaced so that a reader (or a crash)
+ * sees the old one or the new one and nothing else. */
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <sys/types.h>
+
+/* Reads all of path, at most max bytes (ERR_LIMIT beyond); ERR_MISSING if there is none. */
+bool file_read(const char *path, size_t max, struct buf *ret_text, struct err *err);
+
+/* write to a temporary name beside it, fsync, rename, fsync the directory. */
+bool file_replace(const char *path, struct span text, mode_t mode, struct err *err);
+
+/* As file_read(), and refused unless only its owner may read it (mode & 077 == 0). */
+bool file_read_private(const char *path, size_t max, struct buf *ret_text, struct err *err);
+
+#endif
