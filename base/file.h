@@ -10,6 +10,9 @@
 
 #include <sys/types.h>
 
+/* All set *ret_text anew on success (the caller's buf_done() or buf_wipe_done())
+ * and leave it alone otherwise. */
+
 /* Reads all of path, at most max bytes (ERR_LIMIT beyond); ERR_MISSING if there is none. */
 bool file_read(const char *path, size_t max, struct buf *ret_text, struct err *err);
 
