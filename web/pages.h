@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef WEB_PAGES_H
+#define WEB_PAGES_H
+
+/*
+ * The pages of a login. Each fills a page that page_init() has been called
+ * on. Strings are UTF-8 of any origin; NULL leaves the line out. Actions are paths on the
+ * coordinator ("/login/ATTEMPT/continue"), forms are POST unless said otherwise.
+ */
+
+#include "base/clock.h"
+#include "web/page.h"
+
+/* What a device says of itself, and what we saw: shown wherever somebody approves it. */
+struct page_device {
+	const char *name, *os;
+	const char *from;               /* the address that asks */
+	const char *code;               /* equal to the terminal's */
+	bool        cross_device;       /* the browser is not bound to the device by a loopback redirect */
+	bool        renew;              /* the device is enrolled; this is a login on it, not a new device */
+};
+
+struct page_choice {
+	const char *value;              /* sent back as the field "issuer" */
+	const char *title;
+};
+
+/* GET /login/ATTEMPT. With several issuers: one button each. */
+void page_login(struct page *p, const struct page_device *d, const char *action,
+                const struct page_choice *issuers, size_t n_issuers, const char *token);
+
+/* After the provider: who it is, which device; "approve" and "this is not mine". */
+struct page_person {
+	const char *name, *login, *issuer;
+	bool        mfa;
+};
+void page_approve(struct page *p, const struct page_device *d, const struct page_person *who,
+                  const char *approve_action, const char *refuse_action, const char *token);
+
+/* The end of it: "you may close this window", in words of the caller. */
+void page_message(struct page *p, int status, const char *title, const char *words);
+void page_done_device(struct page *p, const struct page_device *d, const struct page_person *who);
+
+/* Refusals. id is what an administrator finds the detail by in the log. retry: NULL,
+ * or a path to begin again. */
+void page_error(struct page *p, int status, const char *title, const char *words,
+                const char *id, const char *retry);
+
+/*
+ * A form's token: HMAC-SHA-256 over purpose and the browser's cookie with a
+ * key of this process, so that a form that another site made is refused.
+ */
+enum { FORM_TOKEN_SIZE = 44, BROWSER_KEY_SIZE = 44 };
+struct secret;
+void form_token(const struct secret *key, const char *purpose, const char *browser_key,
+                char ret_token[FORM_TOKEN_SIZE]);
+bool form_token_ok(const struct secret *key, const char *purpose, const char *browser_key,
+                   struct span token);
+
+/*
+ * What binds an attempt to one browser: 32 random bytes in the cookie
+ * __Host-reeve-login, set by the first page and wanted by every later one.
+ */
+void browser_key_new(char ret_key[BROWSER_KEY_SIZE]);
+void page_set_browser_key(struct page *p, const char *browser_key);     /* adds the Set-Cookie */
+bool browser_key_get(struct span cookie_header, char ret_key[BROWSER_KEY_SIZE]);
+
+/* One field of a form (application/x-www-form-urlencoded); false if absent, twice
+ * there, over max bytes or malformed. */
+bool form_field(struct span body, const char *name, size_t max, struct buf *ret_value);
+
+#endif
