@@ -11,7 +11,7 @@
 #define UNIT_MAIN(name, ...)                                                     \
 	int main(void)                                                           \
 	{                                                                        \
-		static const TTest *const tests[] = { __VA_ARGS__ };             \
+		const TTest *const tests[] = { __VA_ARGS__ };             \
 		Suite *s = suite_create(name);                                   \
 		TCase *c = tcase_create(name);                                   \
 		tcase_set_timeout(c, 60);                                        \

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENDPOINT_MESSAGES_H
+#define ENDPOINT_MESSAGES_H
+
+/*
+ * Every message between reeved's processes, with its fields. One struct, one
+ * writer, one reader; a reader that meets a short field, an unknown word or a
+ * surplus byte returns false and the channel is at its end. What is too large
+ * for one message rides on it as a sealed memfd. Channels are channel.h's.
+ *
+ *   parent <-> each    CONF, CONF_USE, CONF_DROP, NEIGHBOUR, DRAIN, END / READY, CONF_DONE
+ *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS
+ *   core   <-> front   SNAPSHOT, SWEEP, TLS / SNAPSHOT_DONE, AUDIT, AUDIT_LOST
+ *   net    <-> front   LISTEN / CONNECT, CONNECTED
+ *
+ * Spans in a decoded message point into the bytes it was read from.
+ */
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/ip.h"
+
+enum {
+	MSG_PREFIXES_MAX = 512,         /* allowed prefixes of one peer: its addresses and what it routes */
+	MSG_ADDRESSES_MAX = 8,          /* overlay addresses and ranges of this node */
+	MSG_NAME_MAX = 255,             /* a service's name, a user's name */
+	MSG_TEXT_MAX = 8 << 10,         /* words for people */
+	MSG_TLS_MAX = 24 << 10,         /* one PEM: a key, or a chain of certificates */
+	MSG_AUDIT_MAX = 32 << 10,       /* audit lines in one message */
+	MSG_LISTEN_MAX = 8,             /* listeners in one message: WIRE_FDS_MAX */
+	MSG_PEERS_MAX = 256,            /* peers in one MSG_STATUS */
+	MSG_ROWS_MAX = 65536,           /* filter rows in the memfd of MSG_ROWS */
+	MSG_ROWS_TEXT_MAX = 8 << 20,    /* its bytes */
+	MSG_HOSTS_MAX = 4 << 20,        /* bytes of the hosts block in the memfd of MSG_HOSTS */
+	MSG_KEY_LEN = 32,
+};
+
+enum process_kind {
+	PROCESS_NONE = 0,
+	PROCESS_PARENT, PROCESS_NET, PROCESS_CORE, PROCESS_FRONT, PROCESS_PUBLIC,
+	PROCESS_KINDS
+};
+
+/* "fds" says which descriptors ride on the message; the receiver owns them. */
+enum msg_type {
+	MSG_NONE = 0,
+
+	/* parent -> each. A configuration is prepared by everybody, then used by
+	 * everybody, or dropped: core first (policy, identities), then net
+	 * (sockets). The first one comes right after the start. */
+	MSG_CONF,               /* conf; fds: memfd with the file's text */
+	MSG_CONF_USE,           /* conf.generation */
+	MSG_CONF_DROP,          /* conf.generation: keep the old one */
+	MSG_NEIGHBOUR,          /* neighbour; fds: this process's end of a new channel to it; replaces an earlier one */
+	MSG_DRAIN,              /* finish what is open, take nothing new */
+	MSG_END,                /* exit 0 now */
+
+	/* each -> parent */
+	MSG_CONF_DONE,          /* conf_done: prepared, or why not */
+	MSG_READY,              /* conf.generation in use and serving */
+
+	/* core -> net. Every order is answered by MSG_DONE with its number, in order.
+	 * After RESET net forgets what it was told but changes nothing; NET_END removes from
+	 * device, routes and filter whatever was not told again in between. */
+	MSG_RESET,              /* order */
+	MSG_NET_END,            /* order */
+	MSG_DEVICE,             /* device: key and addresses of this node; makes the device and the table */
+	MSG_PEER,               /* peer: adds or changes one */
+	MSG_PEER_GONE,          /* peer.key */
+	MSG_ROUTE,              /* route: prefix into the mesh device */
+	MSG_ROUTE_GONE,         /* route */
+	MSG_CLASS,              /* klass: address -> class until timeout */
+	MSG_CLASS_GONE,         /* klass.prefix: the revocation */
+	MSG_ROWS,               /* rows: class x way x protocol x port (x destination); fds: memfd, msg_rows_write() */
+	MSG_HOSTS,              /* hosts; fds: memfd with lines of a hosts file, "" removes the block */
+	MSG_STATUS_ASK,         /* order: answered by STATUS messages, then DONE */
+
+	/* net -> core */
+	MSG_DONE,               /* done */
+	MSG_STATUS,             /* status: device and some peers */
+
+	/* core -> front, public front */
+	MSG_SNAPSHOT,           /* snapshot; fds: snapshot memfd, words memfd (both read-only to the front) */
+	MSG_SWEEP,              /* a word has changed: look at every connection again */
+	MSG_TLS,                /* tls: certificate chain and key of one service */
+
+	/* front -> core */
+	MSG_SNAPSHOT_DONE,      /* snapshot_done */
+	MSG_AUDIT,              /* audit: whole JSON lines, "\n" behind each */
+	MSG_AUDIT_LOST,         /* audit_lost: lines that found no room */
+
+	/* net -> front */
+	MSG_LISTEN,             /* listen; fds: one listening socket for each entry */
+	MSG_CONNECTED,          /* connected; fds: a socket whose connect was started, none on failure */
+
+	/* front -> net */
+	MSG_CONNECT,            /* connect */
+
+	MSG_TYPES
+};
+
+struct msg_conf {
+	uint32_t    generation;         /* from 1, rises */
+	struct span dir;                /* relative paths of the file are taken from here */
+	struct span file;               /* its name, for messages */
+};
+
+struct msg_conf_done {
+	uint32_t    generation;
+	bool        ok;
+	struct span text;               /* why not, or warnings; for people, may have lines */
+};
+
+struct msg_neighbour {
+	uint8_t  kind;                  /* enum process_kind */
+	uint16_t index;                 /* which front */
+};
+
+struct msg_device {
+	uint32_t      order;
+	uint8_t       key[MSG_KEY_LEN]; /* the device's private key; wipe after use */
+	size_t        addresses_n;
+	struct prefix addresses[MSG_ADDRESSES_MAX];     /* this node's overlay addresses, /32 and /128 */
+	size_t        ranges_n;
+	struct prefix ranges[MSG_ADDRESSES_MAX];        /* the mesh's: the ULA and the IPv4 range */
+};
+
+struct msg_peer {
+	uint32_t      order;
+	uint8_t       key[MSG_KEY_LEN];
+	bool          has_endpoint;     /* false: leave what the device learnt */
+	struct ipport endpoint;
+	uint16_t      keepalive;        /* seconds; 0: none */
+	size_t        prefixes_n;       /* replaces the peer's list; 0: it can send nothing */
+	struct prefix prefixes[MSG_PREFIXES_MAX];
+};
+
+struct msg_route {
+	uint32_t      order;
+	struct prefix prefix;
+};
+
+struct msg_class {
+	uint32_t      order;
+	struct prefix prefix;           /* /32 or /128: the exact map; else a routed prefix */
+	uint32_t      klass;            /* from 1; 0 denies */
+	int64_t       timeout;          /* milliseconds from now; the element goes by itself then; >= 1 */
+};
+
+struct msg_rows {
+	uint32_t order;
+	uint32_t count;
+};
+
+struct msg_hosts {
+	uint32_t order;
+};
+
+/* One row of the filter. Rows only allow. */
+enum msg_way {
+	MSG_WAY_NONE = 0,
+	MSG_WAY_IN,             /* from the mesh to this host */
+	MSG_WAY_FORWARD,        /* from the mesh through this gateway to "to" */
+	MSG_WAYS
+};
+
+struct msg_row {
+	uint8_t       way;              /* enum msg_way */
+	uint8_t       protocol;         /* IANA number; 0: every protocol, without ports */
+	uint16_t      first, last;      /* ports; 0 and 65535 where all or none */
+	uint32_t      klass;
+	struct prefix to;               /* MSG_WAY_FORWARD; else family IP_NONE */
+};
+
+struct msg_done {
+	uint32_t    order;
+	uint8_t     code;               /* enum err_code; ERR_NONE: done */
+	struct span text;
+};
+
+struct msg_peer_status {
+	uint8_t       key[MSG_KEY_LEN];
+	struct ipport endpoint;         /* family IP_NONE: unknown */
+	int64_t       handshake;        /* wall seconds; 0: never */
+	uint64_t      rx, tx;
+};
+
+struct msg_status {
+	uint32_t    order;
+	uint16_t    port;               /* UDP port of the device */
+	struct span backend;            /* "kernel", "userspace" */
+	size_t      peers_n;
+	struct msg_peer_status peers[MSG_PEERS_MAX];
+};
+
+struct msg_snapshot {
+	uint64_t generation;            /* of the snapshot; rises */
+	uint32_t conf;                  /* of the configuration whose service and upstream indexes it uses */
+};
+
+struct msg_snapshot_done {
+	uint64_t    generation;
+	bool        ok;
+	struct span text;
+};
+
+struct msg_tls {
+	struct span service;
+	struct span certificate;        /* PEM, leaf first */
+	struct span key;                /* PEM; wipe after use */
+};
+
+struct msg_audit { struct span lines; };
+struct msg_audit_lost { uint64_t count; };
+
+struct msg_listener {
+	struct span   service;          /* its name: indexes change with a reload */
+	struct ipport at;               /* family IP_NONE: handed in by LISTEN_FDS */
+	bool          tls;
+};
+
+struct msg_listen {
+	uint32_t            conf;
+	bool                first, last;    /* of the whole set, which replaces the one before */
+	size_t              n;
+	struct msg_listener list[MSG_LISTEN_MAX];
+};
+
+struct msg_connect {
+	uint32_t id;                    /* the front's; comes back in MSG_CONNECTED */
+	uint32_t conf;                  /* net knows this configuration and the one before */
+	uint16_t service, upstream;     /* indexes into "services" (fronts) or "public" (public fronts), "upstream" */
+};
+
+struct msg_connected {
+	uint32_t    id;
+	uint8_t     code;               /* enum err_code */
+	struct span text;
+};
+
+struct msg {
+	enum msg_type type;
+	union {
+		struct msg_conf          conf;
+		struct msg_conf_done     conf_done;
+		struct msg_neighbour     neighbour;
+		uint32_t                 order;         /* RESET, NET_END, STATUS_ASK */
+		struct msg_device        device;
+		struct msg_peer          peer;
+		struct msg_route         route;
+		struct msg_class         klass;
+		struct msg_rows          rows;
+		struct msg_hosts         hosts;
+		struct msg_done          done;
+		struct msg_status        status;
+		struct msg_snapshot      snapshot;
+		struct msg_snapshot_done snapshot_done;
+		struct msg_tls           tls;
+		struct msg_audit         audit;
+		struct msg_audit_lost    audit_lost;
+		struct msg_listen        listen;
+		struct msg_connect       connect;
+		struct msg_connected     connected;
+	};
+};
+
+/* Adds the bytes of one message to an empty buffer of WIRE_MAX. False
+ * (ERR_LIMIT) if a field is beyond its limit. */
+bool msg_write(const struct msg *m, struct buf *out, struct err *err);
+
+/* ERR_PEER for everything that msg_write() would not have written. */
+bool msg_read(struct span bytes, struct msg *ret_m, struct err *err);
+
+/* How many descriptors ride on it: exactly this many, or the channel ends.
+ * MSG_CONNECTED has one if its code is ERR_NONE, else none. */
+size_t msg_fds(const struct msg *m);
+
+/* What a process of kind "to" may be told by one of kind "from". */
+bool msg_allowed(enum msg_type type, enum process_kind from, enum process_kind to);
+
+const char *msg_name(enum msg_type type);
+const char *process_kind_name(enum process_kind kind);
+
+/* The content of MSG_ROWS' memfd. */
+void msg_rows_write(const struct msg_row *rows, size_t n, struct buf *out);
+bool msg_rows_read(struct span bytes, size_t n, struct msg_row *ret_rows, struct err *err);
+
+/* A memfd with these bytes, sealed against everything; -1 with err. */
+int msg_memfd(const char *name, struct span bytes, struct err *err);
+
+/* Reads a memfd that a neighbour sent: refused (ERR_PEER) unless it is sealed
+ * against shrinking, growing and writing, or larger than max. */
+bool msg_memfd_read(int fd, size_t max, struct buf *ret_bytes, struct err *err);
+
+#endif
