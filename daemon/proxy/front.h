@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef DAEMON_PROXY_FRONT_H
+#define DAEMON_PROXY_FRONT_H
+
+/*
+ * The HTTP engine of one front process: accepts, knows who calls, judges,
+ * forwards. It runs on the caller's loop, and makes no socket(2), connect(2),
+ * open(2) or bind(2): listeners and upstream connections are handed in, log
+ * lines are handed out. It never holds a device key. Next:
+ * daemon/proxy/request.c for the steps of a request, limits.h for every bound.
+ *
+ * System calls it makes, for the sandbox: accept4 close epoll_ctl epoll_wait
+ * getpeername getsockname getsockopt getrandom read recv recvfrom send sendto
+ * sendmsg setsockopt shutdown write writev, futex and what malloc needs
+ * (brk mmap munmap mremap madvise), clock_gettime.
+ */
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "daemon/proxy/snapshot.h"
+
+struct front;
+
+/* One upstream connection is wanted. Answer with front_connected(), now or
+ * later; what is not answered within the service's connect timeout counts as failed. */
+struct front_connect {
+	uint64_t cookie;
+	uint64_t table;                 /* snapshot_table(): which table the indexes are of */
+	uint32_t service, upstream;     /* indexes in the snapshot */
+};
+
+struct front_ops {
+	void (*connect)(void *arg, const struct front_connect *ask);
+	/* Whole JSON lines, each with its "\n": the audit and access log. Must not
+	 * block. False: not taken; the front counts the records as lost. At most
+	 * FRONT_LOG_BATCH bytes, borrowed for the call. */
+	bool (*log)(void *arg, struct span lines, unsigned records);
+	/* front_drain() is done: nothing is open any more. May be NULL. */
+	void (*drained)(void *arg);
+};
+
+enum { FRONT_LOG_BATCH = 32 << 10 };    /* below WIRE_MAX, so that a batch fits one message */
+
+enum front_log { FRONT_LOG_JSON = 0, FRONT_LOG_COMBINED, FRONT_LOG_COMMON, FRONT_LOG_NONE };
+
+struct front_conf {
+	struct span    name;            /* "front0": in logs and metrics */
+	enum front_log log;             /* FRONT_LOG_COMBINED and _COMMON: denials stay JSON lines */
+	unsigned       conn_max;        /* 0: the default of limits.h */
+	struct span    server;          /* Server header of our own pages; empty: "reeve" */
+	struct span    page;            /* an owner's HTML template for refusals; empty: ours (pages.h) */
+};
+
+/* ops and arg stay the caller's and must outlive the front. */
+struct front *front_new(struct loop *loop, const struct front_ops *ops, void *arg,
+                        const struct front_conf *conf);
+void front_free(struct front *f);       /* closes everything at once; accepts NULL */
+
+/* fd: a listening socket, non-blocking; taken over. key: the "listen" text of the
+ * service's configuration ("80", "127.0.0.1:8080"); the snapshot says which
+ * services answer there, and whether it speaks TLS. Several sockets may have one key. */
+bool front_listener_add(struct front *f, int fd, struct span key, struct err *err);
+void front_listener_remove(struct front *f, struct span key);   /* closes them; connections stay */
+
+/* A certificate chain and its key, PEM, for the names in it (SNI; the first one
+ * given answers where no name fits). Replaces the whole set when the next
+ * front_tls_begin()..front_tls_commit() ends; open connections stay. */
+void front_tls_begin(struct front *f);
+bool front_tls_add(struct front *f, struct span chain_pem, struct span key_pem, struct err *err);
+bool front_tls_commit(struct front *f, struct err *err);
+/* Session ticket keys shared by the fronts of a host, newest first, 80 bytes each;
+ * without a call each front makes its own. */
+bool front_tls_tickets(struct front *f, struct span keys, struct err *err);
+/* What upstreams' certificates are verified against, PEM bundle. */
+bool front_tls_roots(struct front *f, struct span pem, struct err *err);
+
+/* Takes the caller's reference. Connections whose identity is no longer the same
+ * end; requests in flight that the new policy refuses end too. */
+void front_snapshot_set(struct front *f, struct snapshot *s);
+
+/* Core has changed revocation words: ends what no longer counts, at once. */
+void front_sweep(struct front *f);
+
+/* The answer to ops->connect: fd non-blocking (maybe still connecting) and taken
+ * over, or -1 with errno's number. An unknown cookie closes fd. */
+void front_connected(struct front *f, uint64_t cookie, int fd, int error);
+
+/* Accept no more, finish what runs (idle connections end now, others when their
+ * response is written), end the rest at the deadline, then ops->drained. */
+void front_drain(struct front *f, struct boot deadline);
+
+struct front_stats {
+	uint64_t accepted, refused_conns;       /* refused: over conn_max */
+	uint64_t requests, allowed, denied, bad; /* bad: not parsed */
+	uint64_t upstream_errors, retried;
+	uint64_t revoked;                       /* connections ended by sweep, expiry or a new snapshot */
+	uint64_t log_records, log_lost;
+	uint32_t conns, idle_conns, in_flight, upgrades;
+	uint64_t snapshot_seq;
+	uint64_t bytes_in, bytes_out;
+};
+void front_stats(const struct front *f, struct front_stats *ret_s);
+
+/* Prometheus text exposition, all metrics of this front, labelled front="NAME". */
+void front_metrics(const struct front *f, struct buf *out);
+
+#endif
