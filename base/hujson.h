@@ -16,6 +16,7 @@
 enum {
 	HUJSON_TEXT_MAX  = 16 << 20,    /* a policy of ten thousand grants is about 2 MiB */
 	HUJSON_DEPTH_MAX = 32,          /* a policy needs six */
+	HUJSON_VALUES_MAX = 1 << 20,    /* objects, arrays and scalars of one text */
 };
 
 struct hujson;
@@ -53,7 +54,7 @@ struct hujson_scan hujson_scan(struct span text);
 struct hujson_token hujson_next(struct hujson_scan *s);
 
 /* Strict JSON from the network (no comments): duplicates refused, at most max
- * bytes, depth as above. The caller decrefs. */
+ * bytes, depth as above, an object or an array. The caller decrefs. */
 json_t *json_read(struct span text, size_t max, struct err *err);
 
 #define scoped_json __attribute__((cleanup(json_decrefp)))

@@ -29,7 +29,9 @@ struct boot loop_now(const struct loop *l);     /* read once per wake-up */
 struct wall loop_wall(const struct loop *l);    /* likewise */
 int loop_epoll_fd(const struct loop *l);        /* to register by hand on the hot path; see loop_fd_init() */
 
-/* events: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLEXCLUSIVE. The loop never closes fd. */
+/* events: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLEXCLUSIVE. The loop never closes fd.
+ * Never NULL: a kernel that refuses aborts. What strangers can make many of goes
+ * through loop_watch_add(), which returns. */
 typedef void loop_fd_fn(void *arg, uint32_t events);
 struct loop_fd *loop_fd_add(struct loop *l, int fd, uint32_t events, loop_fd_fn *fn, void *arg);
 void loop_fd_set(struct loop_fd *w, uint32_t events);
