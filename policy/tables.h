@@ -115,7 +115,8 @@ struct span tables_caps(const struct tables *t, uint32_t class);
 const char *reason_name(enum reason_code code);         /* "no-grant": stable, for JSON and audit */
 
 /* The path matcher on its own: '*' within a segment, '**' across segments
- * ("/a/**" also matches "/a" and "/a/"). Both normalised. */
+ * (at the end, after a slash, it also matches nothing: the folder itself with or
+ * without its slash). Both normalised. */
 bool pattern_match(struct span pattern, struct span path);
 
 #endif
