@@ -44,7 +44,8 @@ struct wall compile_tick(struct compile *c, struct wall now);
 size_t compile_changed(struct compile *c, uint64_t *ret_nodes, size_t max);
 
 struct compile_peer {
-	uint32_t    class;      /* CLASS_NONE: nothing from or to it passes */
+	uint32_t    class4;     /* of its IPv4 address, and of standalone source prefixes; CLASS_NONE: nothing passes */
+	uint32_t    class6;     /* of its IPv6 address: rules that name addresses may tell them apart */
 	bool        visible;    /* this endpoint must know it: it has a class, or would have one after a login */
 	bool        calls_us;   /* may open flows to this endpoint */
 	bool        we_call;    /* this endpoint may open flows to it: its replies must get in */

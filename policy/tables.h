@@ -87,6 +87,8 @@ struct tables_request {
 	struct span method;     /* as sent */
 	struct span host;       /* lower case, without port */
 	struct span path;       /* normalised, begins with '/', without query */
+	uint8_t     family;     /* of the connection: IP_V4 or IP_V6; anything else meets only rules for both */
+	uint16_t    port;       /* the service's listen port */
 };
 
 /* now: wall clock. silent: seconds since the coordinator was last heard, or SILENT_NEVER. */

@@ -39,6 +39,7 @@ struct topology_user {
 	struct span  name;      /* for people */
 	struct span  email;     /* also matches a user selector, when not empty */
 	struct spans roles;     /* "admin", "owner", "auditor", ...: autogroup:admin and relatives; "member" is implied */
+	struct spans groups;    /* policy groups ("group:lab") that the coordinator says this person is in, beside those the policy text lists */
 	bool         shared;    /* from another mesh: autogroup:shared, not autogroup:member */
 };
 
