@@ -44,6 +44,8 @@ static const struct {
 	[MSG_SNAPSHOT]      = { "snapshot",      C,     F,     2 },
 	[MSG_SWEEP]         = { "sweep",         C,     F,     0 },
 	[MSG_TLS]           = { "tls",           C,     F,     0 },
+	[MSG_TLS_TICKETS]   = { "tls-tickets",   C,     F,     0 },
+	[MSG_TLS_ROOTS]     = { "tls-roots",     C,     F,     1 },
 	[MSG_SNAPSHOT_DONE] = { "snapshot-done", F,     C,     0 },
 	[MSG_AUDIT]         = { "audit",         F,     C,     0 },
 	[MSG_AUDIT_LOST]    = { "audit-lost",    F,     C,     0 },
@@ -82,7 +84,7 @@ size_t msg_fds(const struct msg *m)
 	case MSG_LISTEN:
 		return m->listen.n;
 	case MSG_CONNECTED:
-		return m->connected.code == ERR_NONE ? 1 : 0;
+		return m->connected.error == 0 ? 1 : 0;
 	default:
 		return (unsigned)m->type < MSG_TYPES ? types[m->type].fds : 0;
 	}
@@ -217,10 +219,9 @@ static bool put_listen(const struct msg_listen *l, struct buf *out)
 	if (!put_count(out, l->n, MSG_LISTEN_MAX))
 		return false;
 	for (size_t i = 0; i < l->n; i++) {
-		if (!put_span(out, l->list[i].service, MSG_NAME_MAX))
+		if (!put_span(out, l->list[i].key, MSG_NAME_MAX))
 			return false;
 		put_ipport(out, &l->list[i].at);
-		put_bool(out, l->list[i].tls);
 	}
 	return true;
 }
@@ -232,9 +233,8 @@ static void get_listen(struct wire_reader *r, struct msg_listen *l)
 	l->last = get_bool(r);
 	l->n = get_count(r, MSG_LISTEN_MAX);
 	for (size_t i = 0; i < l->n && !r->bad; i++) {
-		l->list[i].service = wire_get_span(r, MSG_NAME_MAX);
+		l->list[i].key = wire_get_span(r, MSG_NAME_MAX);
 		l->list[i].at = get_ipport(r);
-		l->list[i].tls = get_bool(r);
 	}
 }
 
@@ -346,9 +346,13 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		wire_u32(out, m->snapshot.conf);
 		break;
 	case MSG_TLS:
-		ok = put_span(out, m->tls.service, MSG_NAME_MAX) &&
-		     put_span(out, m->tls.certificate, MSG_TLS_MAX) &&
+		put_bool(out, m->tls.first);
+		put_bool(out, m->tls.last);
+		ok = put_span(out, m->tls.certificate, MSG_TLS_MAX) &&
 		     put_span(out, m->tls.key, MSG_TLS_MAX);
+		break;
+	case MSG_TLS_TICKETS:
+		ok = put_span(out, m->tickets.keys, MSG_TICKETS_MAX);
 		break;
 	case MSG_SNAPSHOT_DONE:
 		wire_u64(out, m->snapshot_done.generation);
@@ -365,17 +369,17 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		ok = put_listen(&m->listen, out);
 		break;
 	case MSG_CONNECTED:
-		wire_u32(out, m->connected.id);
-		wire_u8(out, m->connected.code);
-		ok = put_span(out, m->connected.text, MSG_TEXT_MAX) && m->connected.code <= ERR_SYS;
+		wire_u64(out, m->connected.id);
+		wire_u32(out, m->connected.error);
+		ok = m->connected.error <= MSG_ERRNO_MAX;
 		break;
 	case MSG_CONNECT:
-		wire_u32(out, m->connect.id);
+		wire_u64(out, m->connect.id);
 		wire_u32(out, m->connect.conf);
-		wire_u16(out, m->connect.service);
-		wire_u16(out, m->connect.upstream);
+		wire_u32(out, m->connect.service);
+		wire_u32(out, m->connect.upstream);
 		break;
-	case MSG_DRAIN: case MSG_END: case MSG_SWEEP:
+	case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
 		break;
 	case MSG_NONE: case MSG_TYPES:
 		ok = false;
@@ -469,9 +473,13 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->snapshot.conf = wire_get_u32(&r);
 		break;
 	case MSG_TLS:
-		m->tls.service = wire_get_span(&r, MSG_NAME_MAX);
+		m->tls.first = get_bool(&r);
+		m->tls.last = get_bool(&r);
 		m->tls.certificate = wire_get_span(&r, MSG_TLS_MAX);
 		m->tls.key = wire_get_span(&r, MSG_TLS_MAX);
+		break;
+	case MSG_TLS_TICKETS:
+		m->tickets.keys = wire_get_span(&r, MSG_TICKETS_MAX);
 		break;
 	case MSG_SNAPSHOT_DONE:
 		m->snapshot_done.generation = wire_get_u64(&r);
@@ -488,17 +496,18 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		get_listen(&r, &m->listen);
 		break;
 	case MSG_CONNECTED:
-		m->connected.id = wire_get_u32(&r);
-		m->connected.code = get_code(&r);
-		m->connected.text = wire_get_span(&r, MSG_TEXT_MAX);
+		m->connected.id = wire_get_u64(&r);
+		m->connected.error = wire_get_u32(&r);
+		if (m->connected.error > MSG_ERRNO_MAX)
+			r.bad = true;
 		break;
 	case MSG_CONNECT:
-		m->connect.id = wire_get_u32(&r);
+		m->connect.id = wire_get_u64(&r);
 		m->connect.conf = wire_get_u32(&r);
-		m->connect.service = wire_get_u16(&r);
-		m->connect.upstream = wire_get_u16(&r);
+		m->connect.service = wire_get_u32(&r);
+		m->connect.upstream = wire_get_u32(&r);
 		break;
-	case MSG_DRAIN: case MSG_END: case MSG_SWEEP:
+	case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
 		break;
 	case MSG_NONE: case MSG_TYPES:
 		r.bad = true;

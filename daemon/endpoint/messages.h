@@ -10,7 +10,7 @@
  *
  *   parent <-> each    CONF, CONF_USE, CONF_DROP, NEIGHBOUR, DRAIN, END / READY, CONF_DONE
  *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS
- *   core   <-> front   SNAPSHOT, SWEEP, TLS / SNAPSHOT_DONE, AUDIT, AUDIT_LOST
+ *   core   <-> front   SNAPSHOT, SWEEP, TLS* / SNAPSHOT_DONE, AUDIT, AUDIT_LOST
  *   net    <-> front   LISTEN / CONNECT, CONNECTED
  *
  * Spans in a decoded message point into the bytes it was read from.
@@ -26,6 +26,9 @@ enum {
 	MSG_NAME_MAX = 255,             /* a service's name, a user's name */
 	MSG_TEXT_MAX = 8 << 10,         /* words for people */
 	MSG_TLS_MAX = 24 << 10,         /* one PEM: a key, or a chain of certificates */
+	MSG_TICKETS_MAX = 1024,         /* bytes of ticket keys */
+	MSG_ROOTS_MAX = 4 << 20,        /* bytes of the memfd of MSG_TLS_ROOTS */
+	MSG_ERRNO_MAX = 4095,
 	MSG_AUDIT_MAX = 32 << 10,       /* audit lines in one message */
 	MSG_LISTEN_MAX = 8,             /* listeners in one message: WIRE_FDS_MAX */
 	MSG_PEERS_MAX = 256,            /* peers in one MSG_STATUS */
@@ -82,7 +85,9 @@ enum msg_type {
 	/* core -> front, public front */
 	MSG_SNAPSHOT,           /* snapshot; fds: snapshot memfd, words memfd (both read-only to the front) */
 	MSG_SWEEP,              /* a word has changed: look at every connection again */
-	MSG_TLS,                /* tls: certificate chain and key of one service */
+	MSG_TLS,                /* tls: one certificate chain with its key, of a set that replaces the last one */
+	MSG_TLS_TICKETS,        /* tickets: session ticket keys shared by this host's fronts */
+	MSG_TLS_ROOTS,          /* fds: memfd, the PEM bundle that upstreams' certificates are verified against */
 
 	/* front -> core */
 	MSG_SNAPSHOT_DONE,      /* snapshot_done */
@@ -205,18 +210,19 @@ struct msg_snapshot_done {
 };
 
 struct msg_tls {
-	struct span service;
+	bool        first, last;        /* of the set */
 	struct span certificate;        /* PEM, leaf first */
 	struct span key;                /* PEM; wipe after use */
 };
+
+struct msg_tickets { struct span keys; };       /* as front_tls_tickets() takes them; wipe after use */
 
 struct msg_audit { struct span lines; };
 struct msg_audit_lost { uint64_t count; };
 
 struct msg_listener {
-	struct span   service;          /* its name: indexes change with a reload */
-	struct ipport at;               /* family IP_NONE: handed in by LISTEN_FDS */
-	bool          tls;
+	struct span   key;              /* the "listen" text of the configuration, as front_listener_add() takes it */
+	struct ipport at;               /* family IP_NONE: handed in by LISTEN_FDS, or a unix socket */
 };
 
 struct msg_listen {
@@ -227,15 +233,14 @@ struct msg_listen {
 };
 
 struct msg_connect {
-	uint32_t id;                    /* the front's; comes back in MSG_CONNECTED */
-	uint32_t conf;                  /* net knows this configuration and the one before */
-	uint16_t service, upstream;     /* indexes into "services" (fronts) or "public" (public fronts), "upstream" */
+	uint64_t id;                    /* the front's; comes back in MSG_CONNECTED */
+	uint32_t conf;                  /* snapshot_table(); net knows this configuration and the one before */
+	uint32_t service, upstream;     /* indexes into "services" (fronts) or "public" (public fronts), "upstream" */
 };
 
 struct msg_connected {
-	uint32_t    id;
-	uint8_t     code;               /* enum err_code */
-	struct span text;
+	uint64_t id;
+	uint32_t error;                 /* errno's number; 0: a descriptor comes with it */
 };
 
 struct msg {
@@ -256,6 +261,7 @@ struct msg {
 		struct msg_snapshot      snapshot;
 		struct msg_snapshot_done snapshot_done;
 		struct msg_tls           tls;
+		struct msg_tickets       tickets;
 		struct msg_audit         audit;
 		struct msg_audit_lost    audit_lost;
 		struct msg_listen        listen;
@@ -272,7 +278,7 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err);
 bool msg_read(struct span bytes, struct msg *ret_m, struct err *err);
 
 /* How many descriptors ride on it: exactly this many, or the channel ends.
- * MSG_CONNECTED has one if its code is ERR_NONE, else none. */
+ * MSG_CONNECTED has one if its error is 0, else none. */
 size_t msg_fds(const struct msg *m);
 
 /* What a process of kind "to" may be told by one of kind "from". */

@@ -91,7 +91,10 @@ static struct msg sample(enum msg_type type)
 		m.snapshot = (struct msg_snapshot){ UINT64_C(1) << 40, 7 };
 		break;
 	case MSG_TLS:
-		m.tls = (struct msg_tls){ SPAN("portal"), SPAN("CERT"), SPAN("KEY") };
+		m.tls = (struct msg_tls){ true, true, SPAN("CERT"), SPAN("KEY") };
+		break;
+	case MSG_TLS_TICKETS:
+		m.tickets.keys = SPAN("eighty bytes");
 		break;
 	case MSG_SNAPSHOT_DONE:
 		m.snapshot_done = (struct msg_snapshot_done){ 41, true, SPAN("ok") };
@@ -107,15 +110,16 @@ static struct msg sample(enum msg_type type)
 		m.listen.first = true;
 		m.listen.n = MSG_LISTEN_MAX;
 		for (size_t i = 0; i < MSG_LISTEN_MAX; i++)
-			m.listen.list[i] = (struct msg_listener){ SPAN("wiki"), { .port = 80 }, true };
+			m.listen.list[i] = (struct msg_listener){ SPAN("80"), { .port = 80 } };
 		break;
 	case MSG_CONNECTED:
-		m.connected = (struct msg_connected){ 3, ERR_TIMEOUT, SPAN("late") };
+		m.connected = (struct msg_connected){ UINT64_C(1) << 40, 110 };
 		break;
 	case MSG_CONNECT:
 		m.connect = (struct msg_connect){ 3, 7, 1, 2 };
 		break;
-	case MSG_NONE: case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TYPES:
+	case MSG_NONE: case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
+	case MSG_TYPES:
 		break;
 	}
 	return m;
