@@ -47,7 +47,7 @@ struct conf_row {
 	enum conf_type         type;
 	size_t                 offset;          /* offsetof() in the target struct */
 	int64_t                min, max;
-	const char            *def;             /* as text; NULL: required; "" for an empty string, list or map */
+	const char            *def;             /* as text; NULL: required; "": optional, then the zero value ("" for strings) */
 	const char            *help;            /* one sentence of prose for -h and the man page */
 	const char *const     *words;           /* CONF_ENUM: NULL-terminated */
 	const struct conf_row *sub;
@@ -55,6 +55,13 @@ struct conf_row {
 	size_t                 at_offset;       /* if not 0: offsetof() of a struct place that takes the value's place */
 };
 
+/*
+ * min and max both 0: the type's own bounds (4096 bytes, 1024 strings, 65536
+ * items, INT64_MAX). A CONF_OBJECT that is not in the file gets its members'
+ * defaults and leaves its required members at zero; a row with at_offset tells
+ * it from an empty one. In CONF_MAP and CONF_LIST the items are in the order
+ * of the file.
+ */
 #define CONF_END { .name = NULL }
 
 /* Fills *out (zeroed first) with defaults and the file's values. On failure
