@@ -102,7 +102,7 @@ const char *err_code_name(enum err_code code)
 	case ERR_TIMEOUT: return "timeout";
 	case ERR_BUSY:    return "busy";
 	case ERR_CONFIG:  return "config";
-	case ERR_STATE:   return "state";
+	case ERR_NOTNOW:   return "state";
 	case ERR_SYS:     return "system";
 	}
 	return "unknown";

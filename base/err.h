@@ -28,7 +28,7 @@ enum err_code {
 	ERR_TIMEOUT,    /* a deadline passed */
 	ERR_BUSY,       /* try again later */
 	ERR_CONFIG,     /* the owner's configuration contradicts itself */
-	ERR_STATE,      /* not now: the object is not in a state that allows it */
+	ERR_NOTNOW,     /* not now: the object is not in a state that allows it */
 	ERR_SYS,        /* the operating system refused; errno's words are in the message */
 };
 

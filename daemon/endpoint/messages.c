@@ -274,7 +274,7 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 	bool ok = true;
 
 	if ((unsigned)m->type >= MSG_TYPES || !types[m->type].name)
-		return err_set(err, ERR_STATE, "no such message: %d", (int)m->type);
+		return err_set(err, ERR_NOTNOW, "no such message: %d", (int)m->type);
 	wire_u8(out, (uint8_t)m->type);
 	switch (m->type) {
 	case MSG_CONF: case MSG_CONF_USE: case MSG_CONF_DROP: case MSG_READY:
