@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef DAEMON_MESH_FILTER_H
+#define DAEMON_MESH_FILTER_H
+
+/*
+ * The packet filter: nftables table `inet reeve`. Every packet to and from
+ * the mesh is judged, in both directions: peer's overlay address -> class,
+ * then class x protocol x port (x destination for what a gateway forwards).
+ * It never looks into the user's own tables, never flushes connection
+ * tracking, and knows no names: classes are numbers that the caller chose.
+ *
+ * What holds while the table stands, whoever runs or died:
+ *
+ *  - Overlay addresses and far routes that arrive on any interface but the
+ *    mesh's (or lo) are dropped before connection tracking sees them, as is a
+ *    source from the mesh interface that is neither.
+ *  - A peer without a class, or whose element has timed out, exchanges nothing
+ *    with this host or through it; the class is looked up before any connection
+ *    state. Removing one element therefore ends established flows of every kind.
+ *  - What a peer opens needs a row on every packet, both ways: a row that goes
+ *    ends its flows too.
+ *  - What this host opens towards a peer needs the peer to have a class, and,
+ *    where users are listed, one of them (or root) as the socket's owner.
+ *  - A new TCP flow begins with SYN. Untracked and invalid packets are dropped.
+ *  - The laboratory side opens nothing; peers do not reach each other through
+ *    this host; nothing else is forwarded into the mesh.
+ *  - Refused is answered with ICMP "administratively prohibited", and counted.
+ *  - A front's user sends nothing, anywhere, but answers on established connections.
+ *
+ * The packet mark of what passes is zeroed: it carries the class inside our
+ * chains. Priorities: raw - 10 for what arrives, filter - 10 for the rest; the
+ * user's own chains still judge what we accept.
+ *
+ * A table without an owner: it stays when its process dies, and elements run out.
+ */
+
+#include "daemon/mesh/overlay.h"
+
+enum {
+	FILTER_USERS_MAX = 256,
+	FILTER_ROWS_MAX = 4096,         /* rows given, and again intervals after overlaps are resolved */
+	FILTER_ROUTES_MAX = 1024,
+	FILTER_CLASSES_MAX = 1 << 18,   /* addresses in one load */
+};
+
+/* What does not change while it runs. A table that was made for another base
+ * is replaced by one that lets nothing through. */
+struct filter_base {
+	const char    *device;          /* "reeve0" */
+	struct overlay overlay;
+	const uint32_t *users;          /* uids beside 0 that may open flows into the mesh */
+	size_t         users_n;
+	bool           users_any;       /* everybody local may: a server */
+	const uint32_t *fronts;         /* uids of fronts */
+	size_t         fronts_n;
+};
+
+enum { FILTER_PROTO_ANY = 0 };          /* every protocol and port; lo and hi do not count */
+
+/* Peers of this class may open flows to this host. */
+struct filter_row {
+	uint32_t class;                 /* not 0 */
+	uint8_t  proto;                 /* IPPROTO_x or FILTER_PROTO_ANY */
+	uint16_t lo, hi;                /* destination ports, for TCP, UDP, UDP-Lite, SCTP, DCCP */
+};
+
+/* Peers of this class may open flows through this host to `to`, which is inside filter_rows.own. */
+struct filter_forward {
+	uint32_t      class;
+	struct prefix to;
+	uint8_t       proto;
+	uint16_t      lo, hi;
+};
+
+/* A far gateway's route: this host may exchange packets with it through the
+ * mesh, which never opens anything. */
+struct filter_via {
+	struct prefix to;
+	int64_t       timeout_ms;       /* as for a class */
+};
+
+struct filter_rows {
+	const struct filter_row     *rows;
+	size_t                       rows_n;
+	const struct filter_forward *forward;
+	size_t                       forward_n;
+	const struct prefix         *own;       /* laboratory prefixes that this gateway routes */
+	size_t                       own_n;
+	const struct filter_via     *via;
+	size_t                       via_n;
+};
+
+/* Rows may overlap each other in any way. Of overlapping `via` the longest-living counts;
+ * what is in `own` is not `via`. */
+
+struct filter_class {
+	struct ip ip;                   /* a peer's overlay address; anything else is refused */
+	uint32_t  class;                /* not 0 */
+	int64_t   timeout_ms;           /* from now; 0 and less: it has run out; INT64_MAX: never */
+};
+
+struct filter;
+
+/*
+ * Makes the table, which lets nothing through, or adopts the one that is
+ * there, untouched, if it was made for the same base: then what was loaded
+ * before still counts, and *ret_adopted is true. Needs CAP_NET_ADMIN. Nothing in base is kept.
+ */
+struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, struct err *err);
+
+/* Lets go. With remove_table the table goes too, and with it every
+ * restriction: only when the mesh interface has gone already. Accepts NULL. */
+bool filter_close(struct filter *f, bool remove_table, struct err *err);
+
+/* One transaction: packets see the old or the new rows, never neither. classes
+ * NULL leaves the elements as they are; otherwise they are exactly these afterwards. */
+bool filter_load(struct filter *f, const struct filter_rows *rows,
+		 const struct filter_class *classes, size_t n, struct err *err);
+
+/* One element, one transaction; replaces class and timeout. A timeout that has run out removes. */
+bool filter_class_set(struct filter *f, const struct filter_class *c, struct err *err);
+
+/* When this returns true, no further packet from or to ip passes. One that is not there is success. */
+bool filter_class_remove(struct filter *f, const struct ip *ip, struct err *err);
+
+/* What is in the kernel's map now, with the time that is left. */
+typedef void filter_class_fn(void *arg, const struct filter_class *c);
+bool filter_classes(struct filter *f, filter_class_fn *fn, void *arg, struct err *err);
+
+struct filter_counter {
+	uint64_t packets, bytes;
+};
+
+struct filter_counters {
+	struct filter_counter forged;           /* overlay addresses on another interface */
+	struct filter_counter source;           /* from the mesh, and not the overlay's */
+	struct filter_counter classless;        /* no class: input, output, forward */
+	struct filter_counter no_row;           /* a class, and no row for that */
+	struct filter_counter not_new;          /* TCP without SYN, invalid, untracked */
+	struct filter_counter user;             /* a local user who may not */
+	struct filter_counter lab;              /* opened by the lab side, or forwarded in */
+	struct filter_counter front;            /* a front that tried to open something */
+};
+bool filter_counters(struct filter *f, struct filter_counters *ret_c, struct err *err);
+
+#endif
