@@ -38,9 +38,9 @@
 
 enum {
 	FILTER_USERS_MAX = 256,
-	FILTER_ROWS_MAX = 4096,         /* rows given, and again intervals after overlaps are resolved */
-	FILTER_ROUTES_MAX = 1024,
-	FILTER_CLASSES_MAX = 1 << 18,   /* addresses in one load */
+	FILTER_ROWS_MAX = 65536,        /* rows given, of both kinds each */
+	FILTER_INTERVALS_MAX = 16384,   /* of each kind, after overlaps are resolved */
+	FILTER_VIA_MAX = 4096,
 };
 
 /* What does not change while it runs. A table that was made for another base
@@ -64,7 +64,8 @@ struct filter_row {
 	uint16_t lo, hi;                /* destination ports, for TCP, UDP, UDP-Lite, SCTP, DCCP */
 };
 
-/* Peers of this class may open flows through this host to `to`, which is inside filter_rows.own. */
+/* Peers of this class may open flows through this host to `to`, a laboratory's
+ * prefix that this host routes. It is not inside the overlay's ranges. */
 struct filter_forward {
 	uint32_t      class;
 	struct prefix to;
@@ -72,26 +73,20 @@ struct filter_forward {
 	uint16_t      lo, hi;
 };
 
-/* A far gateway's route: this host may exchange packets with it through the
- * mesh, which never opens anything. */
-struct filter_via {
-	struct prefix to;
-	int64_t       timeout_ms;       /* as for a class */
-};
-
+/* Rows may overlap each other in any way. */
 struct filter_rows {
 	const struct filter_row     *rows;
 	size_t                       rows_n;
 	const struct filter_forward *forward;
 	size_t                       forward_n;
-	const struct prefix         *own;       /* laboratory prefixes that this gateway routes */
-	size_t                       own_n;
-	const struct filter_via     *via;
-	size_t                       via_n;
 };
 
-/* Rows may overlap each other in any way. Of overlapping `via` the longest-living counts;
- * what is in `own` is not `via`. */
+/* A far gateway's route: this host may open flows to it through the mesh and
+ * get its answers; it never opens anything. */
+struct filter_via {
+	struct prefix to;               /* neither inside nor around the overlay's ranges */
+	int64_t       timeout_ms;       /* as for a class */
+};
 
 struct filter_class {
 	struct ip ip;                   /* a peer's overlay address; anything else is refused */
@@ -104,7 +99,8 @@ struct filter;
 /*
  * Makes the table, which lets nothing through, or adopts the one that is
  * there, untouched, if it was made for the same base: then what was loaded
- * before still counts, and *ret_adopted is true. Needs CAP_NET_ADMIN. Nothing in base is kept.
+ * before still counts, and *ret_adopted is true. Needs CAP_NET_ADMIN. base is
+ * copied.
  */
 struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, struct err *err);
 
@@ -112,18 +108,22 @@ struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, st
  * restriction: only when the mesh interface has gone already. Accepts NULL. */
 bool filter_close(struct filter *f, bool remove_table, struct err *err);
 
-/* One transaction: packets see the old or the new rows, never neither. classes
- * NULL leaves the elements as they are; otherwise they are exactly these afterwards. */
-bool filter_load(struct filter *f, const struct filter_rows *rows,
-		 const struct filter_class *classes, size_t n, struct err *err);
+/* Replaces all rows in one transaction: a packet meets the old or the new ones,
+ * never neither. Classes and via stay. */
+bool filter_load(struct filter *f, const struct filter_rows *rows, struct err *err);
+
+/* Replaces all far routes likewise. Of overlapping ones the longest-living
+ * counts; what the rows loaded last forward to is this host's own and left out. */
+bool filter_via_load(struct filter *f, const struct filter_via *via, size_t n, struct err *err);
 
 /* One element, one transaction; replaces class and timeout. A timeout that has run out removes. */
 bool filter_class_set(struct filter *f, const struct filter_class *c, struct err *err);
 
-/* When this returns true, no further packet from or to ip passes. One that is not there is success. */
+/* When this returns true, no further packet from or to ip passes. One that is
+ * not there is success. */
 bool filter_class_remove(struct filter *f, const struct ip *ip, struct err *err);
 
-/* What is in the kernel's map now, with the time that is left. */
+/* What is in the kernel's maps now, with the time that is left. fn must not call the filter. */
 typedef void filter_class_fn(void *arg, const struct filter_class *c);
 bool filter_classes(struct filter *f, filter_class_fn *fn, void *arg, struct err *err);
 

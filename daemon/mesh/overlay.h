@@ -51,7 +51,8 @@ struct overlay {
  * wide or narrow, multicast, loopback, link-local. */
 bool overlay_check(const struct overlay *o, struct err *err);
 
-/* ULA || first 80 bits of SHA-256("reeve address v1" || public key). Never fails. */
+/* ULA || first 80 bits of SHA-256("reeve address v1" || public key). IP_NONE where libcrypto has
+ * no SHA-256. */
 struct ip overlay_v6(const struct overlay *o, const struct device_key *key);
 
 /* True if v6 is this key's own address in this mesh. */
