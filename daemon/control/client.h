@@ -7,6 +7,9 @@
  * curl's multi-socket interface: nothing blocks. Never follows a redirect, never
  * uses a proxy, a cookie or ~/.netrc, speaks to exactly the peer that the
  * request names. Sizes and times are bounded.
+ *
+ * The start request of an enrolment names the pin that its connection matched:
+ * with several pins ask GET /v1/enrol first, and go on with reply.pin alone.
  */
 
 #include "daemon/control/enrol.h"
