@@ -65,6 +65,11 @@ static bool is_set(const struct conf_row *row, const void *conf, const void *fie
 		return ((const struct ipport *)field)->ip.family != IP_NONE;
 	case CONF_PREFIX:
 		return ((const struct prefix *)field)->ip.family != IP_NONE;
+	case CONF_STRS:
+		return row->min <= 0 || ((const struct conf_strs *)field)->count;
+	case CONF_MAP:
+	case CONF_LIST:
+		return row->min <= 0 || ((const struct conf_map *)field)->count;
 	case CONF_OBJECT:
 		if (!row->at_offset)
 			return true;

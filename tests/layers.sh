@@ -14,7 +14,7 @@ bad=$(awk '
 		while (!(to in may) && sub(/\/[^\/]*$/, "", to)) ;
 		if (index(may[from], " " to " ") == 0)
 			print FILENAME ":" FNR ": " inc ": " from " may not include it"
-	}' tests/layers.txt $(find base policy idp daemon web -name '*.[ch]'))
+	}' tests/layers.txt $(find base lib policy idp daemon web -name '*.[ch]'))
 if [ -n "$bad" ]; then
 	printf '%s\n' "$bad"
 	exit 1

@@ -32,8 +32,7 @@ static const struct {
 	[MSG_DEVICE]        = { "device",        C,     N,     0 },
 	[MSG_PEER]          = { "peer",          C,     N,     0 },
 	[MSG_PEER_GONE]     = { "peer-gone",     C,     N,     0 },
-	[MSG_ROUTE]         = { "route",         C,     N,     0 },
-	[MSG_ROUTE_GONE]    = { "route-gone",    C,     N,     0 },
+	[MSG_ROUTES]        = { "routes",        C,     N,     1 },
 	[MSG_CLASS]         = { "class",         C,     N,     0 },
 	[MSG_CLASS_GONE]    = { "class-gone",    C,     N,     0 },
 	[MSG_ROWS]          = { "rows",          C,     N,     1 },
@@ -211,6 +210,16 @@ static uint8_t get_code(struct wire_reader *r)
 	return c;
 }
 
+static uint32_t table_max(enum msg_type type)
+{
+	switch (type) {
+	case MSG_ROWS:   return MSG_ROWS_MAX;
+	case MSG_HOSTS:  return MSG_HOSTS_MAX;
+	case MSG_ROUTES: return MSG_ROUTES_MAX;
+	default:         return 0;
+	}
+}
+
 static bool put_listen(const struct msg_listen *l, struct buf *out)
 {
 	wire_u32(out, l->conf);
@@ -312,26 +321,20 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		wire_u16(out, m->peer.keepalive);
 		ok = put_prefixes(out, m->peer.prefixes, m->peer.prefixes_n, MSG_PREFIXES_MAX);
 		break;
-	case MSG_ROUTE: case MSG_ROUTE_GONE:
-		wire_u32(out, m->route.order);
-		put_prefix(out, &m->route.prefix);
-		break;
 	case MSG_CLASS: case MSG_CLASS_GONE:
 		wire_u32(out, m->klass.order);
-		put_prefix(out, &m->klass.prefix);
+		wire_ip(out, &m->klass.ip);
+		ok = m->klass.ip.family != IP_NONE;
 		if (m->type == MSG_CLASS_GONE)
 			break;
-		ok = m->klass.timeout >= 1;
+		ok = ok && m->klass.timeout >= 1 && m->klass.klass >= 1;
 		wire_u32(out, m->klass.klass);
 		wire_i64(out, m->klass.timeout);
 		break;
-	case MSG_ROWS:
-		wire_u32(out, m->rows.order);
-		wire_u32(out, m->rows.count);
-		ok = m->rows.count <= MSG_ROWS_MAX;
-		break;
-	case MSG_HOSTS:
-		wire_u32(out, m->hosts.order);
+	case MSG_ROWS: case MSG_HOSTS: case MSG_ROUTES:
+		wire_u32(out, m->table.order);
+		wire_u32(out, m->table.count);
+		ok = m->table.count <= table_max(m->type);
 		break;
 	case MSG_DONE:
 		wire_u32(out, m->done.order);
@@ -437,28 +440,23 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->peer.keepalive = wire_get_u16(&r);
 		m->peer.prefixes_n = get_prefixes(&r, m->peer.prefixes, MSG_PREFIXES_MAX);
 		break;
-	case MSG_ROUTE: case MSG_ROUTE_GONE:
-		m->route.order = wire_get_u32(&r);
-		m->route.prefix = get_prefix(&r);
-		break;
 	case MSG_CLASS: case MSG_CLASS_GONE:
 		m->klass.order = wire_get_u32(&r);
-		m->klass.prefix = get_prefix(&r);
+		m->klass.ip = wire_get_ip(&r);
+		if (m->klass.ip.family == IP_NONE)
+			r.bad = true;
 		if (m->type == MSG_CLASS_GONE)
 			break;
 		m->klass.klass = wire_get_u32(&r);
 		m->klass.timeout = wire_get_i64(&r);
-		if (m->klass.timeout < 1)
+		if (m->klass.timeout < 1 || m->klass.klass < 1)
 			r.bad = true;
 		break;
-	case MSG_ROWS:
-		m->rows.order = wire_get_u32(&r);
-		m->rows.count = wire_get_u32(&r);
-		if (m->rows.count > MSG_ROWS_MAX)
+	case MSG_ROWS: case MSG_HOSTS: case MSG_ROUTES:
+		m->table.order = wire_get_u32(&r);
+		m->table.count = wire_get_u32(&r);
+		if (m->table.count > table_max(m->type))
 			r.bad = true;
-		break;
-	case MSG_HOSTS:
-		m->hosts.order = wire_get_u32(&r);
 		break;
 	case MSG_DONE:
 		m->done.order = wire_get_u32(&r);
@@ -529,7 +527,21 @@ void msg_rows_write(const struct msg_row *rows, size_t n, struct buf *out)
 		wire_u16(out, rows[i].last);
 		wire_u32(out, rows[i].klass);
 		put_prefix(out, &rows[i].to);
+		wire_i64(out, rows[i].timeout);
 	}
+}
+
+/* Each way has its own fields; the others are zero. */
+static bool row_ok(const struct msg_row *row)
+{
+	bool to = row->to.ip.family != IP_NONE, opens;
+
+	if (row->way == MSG_WAY_NONE || row->way >= MSG_WAYS || row->first > row->last)
+		return false;
+	opens = row->way == MSG_WAY_IN || row->way == MSG_WAY_FORWARD;
+	return opens == (row->klass != 0) && to == (row->way != MSG_WAY_IN) &&
+	       (row->way == MSG_WAY_VIA ? row->timeout >= 1 : row->timeout == 0) &&
+	       (opens || (row->protocol == 0 && row->first == 0 && row->last == 0));
 }
 
 bool msg_rows_read(struct span bytes, size_t n, struct msg_row *ret_rows, struct err *err)
@@ -545,13 +557,55 @@ bool msg_rows_read(struct span bytes, size_t n, struct msg_row *ret_rows, struct
 		row->last = wire_get_u16(&r);
 		row->klass = wire_get_u32(&r);
 		row->to = get_prefix(&r);
-		if (row->way == MSG_WAY_NONE || row->way >= MSG_WAYS || row->first > row->last ||
-		    row->klass == 0 ||
-		    (row->way == MSG_WAY_FORWARD) != (row->to.ip.family != IP_NONE))
+		row->timeout = wire_get_i64(&r);
+		if (!row_ok(row))
 			r.bad = true;
 	}
 	if (!wire_end(&r))
 		return err_set(err, ERR_PEER, "filter rows: short, surplus or out of limits");
+	return true;
+}
+
+void msg_hosts_write(const struct msg_host *hosts, size_t n, struct buf *out)
+{
+	for (size_t i = 0; i < n; i++) {
+		wire_ip(out, &hosts[i].ip);
+		wire_span(out, hosts[i].name);
+	}
+}
+
+bool msg_hosts_read(struct span bytes, size_t n, struct msg_host *ret_hosts, struct err *err)
+{
+	struct wire_reader r = wire_read(bytes);
+
+	for (size_t i = 0; i < n && !r.bad; i++) {
+		ret_hosts[i].ip = wire_get_ip(&r);
+		ret_hosts[i].name = wire_get_span(&r, MSG_NAME_MAX);
+		if (ret_hosts[i].ip.family == IP_NONE || ret_hosts[i].name.len == 0)
+			r.bad = true;
+	}
+	if (!wire_end(&r))
+		return err_set(err, ERR_PEER, "names: short, surplus or out of limits");
+	return true;
+}
+
+void msg_routes_write(const struct prefix *routes, size_t n, struct buf *out)
+{
+	for (size_t i = 0; i < n; i++)
+		put_prefix(out, &routes[i]);
+}
+
+bool msg_routes_read(struct span bytes, size_t n, struct prefix *ret_routes, struct err *err)
+{
+	struct wire_reader r = wire_read(bytes);
+
+	for (size_t i = 0; i < n && !r.bad; i++) {
+		ret_routes[i] = get_prefix(&r);
+		if (ret_routes[i].ip.family == IP_NONE)
+			r.bad = true;
+	}
+	if (!wire_end(&r))
+		return err_set(err, ERR_PEER, "routes: short, surplus or out of limits");
 	return true;
 }
 

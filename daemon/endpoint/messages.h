@@ -21,7 +21,7 @@
 #include "base/ip.h"
 
 enum {
-	MSG_PREFIXES_MAX = 512,         /* allowed prefixes of one peer: its addresses and what it routes */
+	MSG_PREFIXES_MAX = 256,         /* allowed prefixes of one peer: its addresses and what it routes */
 	MSG_ADDRESSES_MAX = 8,          /* overlay addresses and ranges of this node */
 	MSG_NAME_MAX = 255,             /* a service's name, a user's name */
 	MSG_TEXT_MAX = 8 << 10,         /* words for people */
@@ -34,7 +34,10 @@ enum {
 	MSG_PEERS_MAX = 256,            /* peers in one MSG_STATUS */
 	MSG_ROWS_MAX = 65536,           /* filter rows in the memfd of MSG_ROWS */
 	MSG_ROWS_TEXT_MAX = 8 << 20,    /* its bytes */
-	MSG_HOSTS_MAX = 4 << 20,        /* bytes of the hosts block in the memfd of MSG_HOSTS */
+	MSG_HOSTS_MAX = 65536,          /* names in the memfd of MSG_HOSTS */
+	MSG_HOSTS_TEXT_MAX = 20 << 20,  /* its bytes */
+	MSG_ROUTES_MAX = 4096,          /* prefixes in the memfd of MSG_ROUTES */
+	MSG_ROUTES_TEXT_MAX = 128 << 10, /* its bytes */
 	MSG_KEY_LEN = 32,
 };
 
@@ -70,12 +73,11 @@ enum msg_type {
 	MSG_DEVICE,             /* device: key and addresses of this node; makes the device and the table */
 	MSG_PEER,               /* peer: adds or changes one */
 	MSG_PEER_GONE,          /* peer.key */
-	MSG_ROUTE,              /* route: prefix into the mesh device */
-	MSG_ROUTE_GONE,         /* route */
-	MSG_CLASS,              /* klass: address -> class until timeout */
-	MSG_CLASS_GONE,         /* klass.prefix: the revocation */
-	MSG_ROWS,               /* rows: class x way x protocol x port (x destination); fds: memfd, msg_rows_write() */
-	MSG_HOSTS,              /* hosts; fds: memfd with lines of a hosts file, "" removes the block */
+	MSG_ROUTES,             /* table: the routes into the mesh device, whole; fds: memfd, msg_routes_write() */
+	MSG_CLASS,              /* klass: overlay address -> class until timeout */
+	MSG_CLASS_GONE,         /* klass.ip: the revocation */
+	MSG_ROWS,               /* table: what classes may do, whole; fds: memfd, msg_rows_write() */
+	MSG_HOSTS,              /* table: the hosts block, whole, count 0 removes it; fds: memfd, msg_hosts_write() */
 	MSG_STATUS_ASK,         /* order: answered by STATUS messages, then DONE */
 
 	/* net -> core */
@@ -140,41 +142,40 @@ struct msg_peer {
 	struct prefix prefixes[MSG_PREFIXES_MAX];
 };
 
-struct msg_route {
-	uint32_t      order;
-	struct prefix prefix;
-};
-
 struct msg_class {
 	uint32_t      order;
-	struct prefix prefix;           /* /32 or /128: the exact map; else a routed prefix */
-	uint32_t      klass;            /* from 1; 0 denies */
+	struct ip     ip;
+	uint32_t      klass;            /* from 1; 0 denies. Of this filter: twice policy's, and one more for IPv6 */
 	int64_t       timeout;          /* milliseconds from now; the element goes by itself then; >= 1 */
 };
 
-struct msg_rows {
+struct msg_table {
 	uint32_t order;
-	uint32_t count;
+	uint32_t count;                 /* rows, names or prefixes in the memfd */
 };
 
-struct msg_hosts {
-	uint32_t order;
-};
-
-/* One row of the filter. Rows only allow. */
+/* One row of the filter. */
 enum msg_way {
 	MSG_WAY_NONE = 0,
-	MSG_WAY_IN,             /* from the mesh to this host */
-	MSG_WAY_FORWARD,        /* from the mesh through this gateway to "to" */
+	MSG_WAY_IN,             /* klass may open protocol x ports to this host */
+	MSG_WAY_FORWARD,        /* klass may open protocol x ports through this gateway to "to" */
+	MSG_WAY_OWN,            /* "to" is a laboratory prefix that this gateway routes */
+	MSG_WAY_VIA,            /* "to" is a far gateway's: we may open to it, for timeout */
 	MSG_WAYS
 };
 
 struct msg_row {
 	uint8_t       way;              /* enum msg_way */
-	uint8_t       protocol;         /* IANA number; 0: every protocol, without ports */
+	uint8_t       protocol;         /* IN, FORWARD: IANA number; 0: every protocol and port */
 	uint16_t      first, last;      /* ports; 0 and 65535 where all or none */
-	uint32_t      klass;
-	struct prefix to;               /* MSG_WAY_FORWARD; else family IP_NONE */
+	uint32_t      klass;            /* IN, FORWARD */
+	struct prefix to;               /* all but IN */
+	int64_t       timeout;          /* VIA: milliseconds from now, >= 1 */
+};
+
+struct msg_host {
+	struct ip   ip;
+	struct span name;
 };
 
 struct msg_done {
@@ -252,10 +253,8 @@ struct msg {
 		uint32_t                 order;         /* RESET, NET_END, STATUS_ASK */
 		struct msg_device        device;
 		struct msg_peer          peer;
-		struct msg_route         route;
 		struct msg_class         klass;
-		struct msg_rows          rows;
-		struct msg_hosts         hosts;
+		struct msg_table         table;
 		struct msg_done          done;
 		struct msg_status        status;
 		struct msg_snapshot      snapshot;
@@ -287,9 +286,14 @@ bool msg_allowed(enum msg_type type, enum process_kind from, enum process_kind t
 const char *msg_name(enum msg_type type);
 const char *process_kind_name(enum process_kind kind);
 
-/* The content of MSG_ROWS' memfd. */
+/* The content of the memfds of MSG_ROWS, MSG_HOSTS and MSG_ROUTES: exactly n of them. Names are
+ * borrowed from the bytes. */
 void msg_rows_write(const struct msg_row *rows, size_t n, struct buf *out);
 bool msg_rows_read(struct span bytes, size_t n, struct msg_row *ret_rows, struct err *err);
+void msg_hosts_write(const struct msg_host *hosts, size_t n, struct buf *out);
+bool msg_hosts_read(struct span bytes, size_t n, struct msg_host *ret_hosts, struct err *err);
+void msg_routes_write(const struct prefix *routes, size_t n, struct buf *out);
+bool msg_routes_read(struct span bytes, size_t n, struct prefix *ret_routes, struct err *err);
 
 /* A memfd with these bytes, sealed against everything; -1 with err. */
 int msg_memfd(const char *name, struct span bytes, struct err *err);

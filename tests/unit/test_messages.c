@@ -57,22 +57,16 @@ static struct msg sample(enum msg_type type)
 		for (size_t i = 0; i < MSG_PREFIXES_MAX; i++)
 			m.peer.prefixes[i] = pfx("10.9.0.0/24");
 		break;
-	case MSG_ROUTE: case MSG_ROUTE_GONE:
-		m.route = (struct msg_route){ 8, pfx("10.9.0.0/24") };
-		break;
 	case MSG_CLASS: case MSG_CLASS_GONE:
 		m.klass.order = 9;
-		m.klass.prefix = pfx("fd00::7");
+		m.klass.ip = pfx("fd00::7").ip;
 		if (type == MSG_CLASS_GONE)
 			break;
 		m.klass.klass = 70000;
 		m.klass.timeout = 86400000;
 		break;
-	case MSG_ROWS:
-		m.rows = (struct msg_rows){ 10, 3 };
-		break;
-	case MSG_HOSTS:
-		m.hosts.order = 11;
+	case MSG_ROWS: case MSG_HOSTS: case MSG_ROUTES:
+		m.table = (struct msg_table){ 10, 3 };
 		break;
 	case MSG_DONE:
 		m.done = (struct msg_done){ 12, ERR_SYS, SPAN("no such device") };
@@ -192,22 +186,25 @@ START_TEST(reader_wants_one_spelling)
 	struct msg m;
 
 	buf_init(&b, WIRE_MAX);
-	wire_u8(&b, MSG_ROUTE);
-	wire_u32(&b, 1);
-	wire_ip(&b, &(struct ip){ IP_V4, { 10, 9, 0, 1 } });
-	wire_u8(&b, 24);                /* host bits */
-	ck_assert(!msg_read(buf_span(&b), &m, NULL));
+	struct prefix p = pfx("10.9.0.0/24");
+
+	p.ip.b[3] = 1;                  /* host bits */
+	msg_routes_write(&p, 1, &b);
+	ck_assert(!msg_routes_read(buf_span(&b), 1, &p, NULL));
 	buf_clear(&b);
-	wire_u8(&b, MSG_ROUTE);
-	wire_u32(&b, 1);
-	wire_ip(&b, &(struct ip){ IP_V4, { 10, 9, 0, 0 } });
-	wire_u8(&b, 33);
-	ck_assert(!msg_read(buf_span(&b), &m, NULL));
+	p = pfx("10.9.0.0/24");
+	p.bits = 33;
+	msg_routes_write(&p, 1, &b);
+	ck_assert(!msg_routes_read(buf_span(&b), 1, &p, NULL));
+	buf_clear(&b);
+	p = pfx("10.9.0.0/24");
+	msg_routes_write(&p, 1, &b);
+	ck_assert(!msg_routes_read(buf_span(&b), 0, &p, NULL));
+	ck_assert(msg_routes_read(buf_span(&b), 1, &p, NULL));
 	buf_clear(&b);
 	wire_u8(&b, MSG_CLASS);
 	wire_u32(&b, 1);
 	wire_ip(&b, &(struct ip){ IP_V4, { 10, 9, 0, 0 } });
-	wire_u8(&b, 32);
 	wire_u32(&b, 1);
 	wire_i64(&b, 0);                /* no timeout */
 	ck_assert(!msg_read(buf_span(&b), &m, NULL));
@@ -252,27 +249,43 @@ END_TEST
 
 START_TEST(filter_rows)
 {
-	const struct msg_row rows[] = {
-		{ MSG_WAY_IN, 6, 80, 80, 1, { { 0 }, 0 } },
-		{ MSG_WAY_FORWARD, 0, 0, 65535, 2, pfx("10.9.0.0/24") },
+	const struct prefix none = { 0 }, lab = pfx("10.9.0.0/24");
+	const struct { struct msg_row row; bool ok; } rows[] = {
+		{ { MSG_WAY_FORWARD, 6, 80, 80, 1, none, 0 }, false },          /* forwards to nowhere */
+		{ { MSG_WAY_IN, 6, 80, 80, 0, none, 0 }, false },               /* class 0 denies */
+		{ { MSG_WAY_IN, 6, 80, 80, 1, lab, 0 }, false },
+		{ { MSG_WAY_IN, 6, 81, 80, 1, none, 0 }, false },
+		{ { MSG_WAY_VIA, 0, 0, 0, 0, lab, 0 }, false },                 /* never ends */
+		{ { MSG_WAY_OWN, 0, 0, 0, 1, lab, 0 }, false },
+		{ { MSG_WAY_NONE, 0, 0, 0, 0, none, 0 }, false },
+		{ { MSG_WAYS, 0, 0, 0, 0, none, 0 }, false },
+		{ { MSG_WAY_IN, 6, 80, 80, 1, none, 0 }, true },
+		{ { MSG_WAY_FORWARD, 0, 0, 65535, 2, lab, 0 }, true },
+		{ { MSG_WAY_OWN, 0, 0, 0, 0, lab, 0 }, true },
+		{ { MSG_WAY_VIA, 0, 0, 0, 0, lab, 1000 }, true },
 	};
-	struct msg_row back[3];
+	struct msg_row back[2];
+	struct msg_host host = { pfx("fd00::7").ip, SPAN("wiki") };
 	scoped_buf struct buf b = { 0 };
 	struct err err = { 0 };
 
 	buf_init(&b, MSG_ROWS_TEXT_MAX);
-	msg_rows_write(rows, 2, &b);
-	ck_assert(!msg_rows_read(buf_span(&b), 1, back, &err));
-	ck_assert(!msg_rows_read(buf_span(&b), 3, back, &err));
-	ck_assert(msg_rows_read(buf_span(&b), 2, back, &err));
-	ck_assert_uint_eq(back[1].klass, 2);
-	ck_assert_int_eq(prefix_cmp(&back[1].to, &rows[1].to), 0);
+	for (size_t i = 0; i < array_size(rows); i++) {
+		buf_clear(&b);
+		msg_rows_write(&rows[i].row, 1, &b);
+		ck_assert_msg(msg_rows_read(buf_span(&b), 1, back, &err) == rows[i].ok, "row %zu", i);
+		ck_assert(!msg_rows_read(buf_span(&b), 0, back, &err));
+		ck_assert(!msg_rows_read(buf_span(&b), 2, back, &err));
+	}
 	buf_clear(&b);
-	msg_rows_write(&(struct msg_row){ MSG_WAY_FORWARD, 6, 80, 80, 1, { { 0 }, 0 } }, 1, &b);
-	ck_assert(!msg_rows_read(buf_span(&b), 1, back, &err));         /* forwards to nowhere */
+	msg_hosts_write(&host, 1, &b);
+	ck_assert(!msg_hosts_read(buf_span(&b), 0, &host, &err));
+	ck_assert(msg_hosts_read(buf_span(&b), 1, &host, &err));
+	ck_assert(span_eq(host.name, SPAN("wiki")));
+	host.name = SPAN("");
 	buf_clear(&b);
-	msg_rows_write(&(struct msg_row){ MSG_WAY_IN, 6, 80, 80, 0, { { 0 }, 0 } }, 1, &b);
-	ck_assert(!msg_rows_read(buf_span(&b), 1, back, &err));         /* class 0 denies */
+	msg_hosts_write(&host, 1, &b);
+	ck_assert(!msg_hosts_read(buf_span(&b), 1, &host, &err));
 }
 END_TEST
 

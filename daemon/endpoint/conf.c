@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/endpoint/conf.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define AT(member) .offset = offsetof(struct conf_service, member)
+
+static const char *const encodings[] = {
+	"drop", "ascii", "utf8", "rfc2047", "percent", "base64url", NULL,
+};
+static const char *const balances[] = { "least", "person", NULL };
+static const char *const backends[] = { "auto", "kernel", "userspace", NULL };
+static const char *const verifies[] = { "coordinator", "idp", NULL };
+static const char *const access_logs[] = { "json", "combined", "common", "none", NULL };
+static const char *const log_levels[] = { "error", "warning", "notice", "info", "debug", NULL };
+
+static const struct conf_row header_rows[] = {
+	{ "name", CONF_STR, offsetof(struct conf_header, name), 1, 128, NULL,
+	  .help = "The header's name." },
+	{ "value", CONF_STR, offsetof(struct conf_header, value), 0, 1024, NULL,
+	  .help = "Text with fields of the identity in braces: {login}, cn={short-login}." },
+	{ "encoding", CONF_ENUM, offsetof(struct conf_header, encoding), .def = "drop",
+	  .words = encodings, .help = "How a value that is not printable ASCII travels." },
+	CONF_END
+};
+
+static const struct conf_row service_rows[] = {
+	{ "listen", CONF_STRS, AT(listen), 1, 32, NULL,
+	  .help = "Where it listens: PORT on the overlay addresses, ADDRESS:PORT there, "
+	          "fd:NAME for a socket that systemd hands in." },
+	{ "hosts", CONF_STRS, AT(hosts), 1, 1024, "",
+	  .help = "Names and addresses by which a request may call it; others are answered 421. "
+	          "Without any, its own name." },
+	{ "upstream", CONF_STRS, AT(upstream), 1, 64, NULL,
+	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, h2c://ADDRESS:PORT "
+	          "or unix:PATH." },
+	{ "upstream-name", CONF_STR, AT(upstream_name), 0, 253, "",
+	  .help = "The name that an https upstream's certificate must have." },
+	{ "upstream-lax", CONF_BOOL, AT(upstream_lax), .def = "false",
+	  .help = "Take any certificate from an https upstream." },
+	{ "tls", CONF_BOOL, AT(tls), .def = "false", .help = "Its listeners speak TLS." },
+	{ "profiles", CONF_STRS, AT(profiles), 0, 16, "",
+	  .help = "Sets of identity headers that it is given, such as remote-user." },
+	{ "headers", CONF_LIST, AT(headers), 0, 64, "", .sub = header_rows,
+	  .sub_size = sizeof(struct conf_header), .help = "Identity headers of your own." },
+	{ "origins", CONF_STRS, AT(origins), 0, 256, "",
+	  .help = "Other sites whose pages may send it unsafe requests: https://portal.example.edu." },
+	{ "upgrades", CONF_STRS, AT(upgrades), 0, 16, "",
+	  .help = "Protocols that may be upgraded to, beside websocket." },
+	{ "encoded-slashes", CONF_BOOL, AT(encoded_slashes), .def = "false",
+	  .help = "Let %2F pass; refused where a path rule applies." },
+	{ "keep-request-id", CONF_BOOL, AT(keep_request_id), .def = "false",
+	  .help = "Keep a well-formed X-Request-Id of the client." },
+	{ "forwarded", CONF_BOOL, AT(forwarded), .def = "true",
+	  .help = "Tell it X-Forwarded-For, -Proto and -Host." },
+	{ "balance", CONF_ENUM, AT(balance), .def = "least", .words = balances,
+	  .help = "Which of several upstreams: the one with least connections, or one per person." },
+	{ "login-url", CONF_STR, AT(login_url), 0, 2048, "",
+	  .help = "Where people log in for this service, instead of the mesh's place." },
+	{ "body", CONF_BOOL, AT(body), .def = "true", .help = "Requests may have bodies." },
+	{ "body-max", CONF_SIZE, AT(body_max), 0, INT64_C(1) << 50, "0",
+	  .help = "Largest body of a request; 0 is the default." },
+	{ "connect-timeout", CONF_SECONDS, AT(connect_sec), 0, 300, "0",
+	  .help = "How long a connection to the application may take; 0 is the default." },
+	{ "first-byte-timeout", CONF_SECONDS, AT(first_byte_sec), 0, 86400, "0",
+	  .help = "How long the application may take to begin its response; 0 is the default." },
+	{ "idle-timeout", CONF_SECONDS, AT(idle_sec), 0, 86400, "0",
+	  .help = "How long neither side may send anything within a request; 0 is the default." },
+	{ "total-timeout", CONF_SECONDS, AT(total_sec), 0, 30 * 86400, "0",
+	  .help = "How long one request may take in all; 0 is the default." },
+	{ "upgrade-idle-timeout", CONF_SECONDS, AT(upgrade_idle_sec), 0, 30 * 86400, "0",
+	  .help = "How long an upgraded connection may be silent; 0 is the default." },
+	{ "per-identity-max", CONF_INT, AT(per_identity_max), 0, 100000, "0",
+	  .help = "Requests of one identity at once; 0 is the default." },
+	{ "in-flight-max", CONF_INT, AT(in_flight_max), 0, 1000000, "0",
+	  .help = "Requests at once in one front; 0 is the default." },
+	CONF_END
+};
+#undef AT
+
+#define AT(member) .offset = offsetof(struct conf_mesh, member)
+static const struct conf_row mesh_rows[] = {
+	{ "interface", CONF_STR, AT(interface), 1, 15, "reeve0", .help = "Name of the mesh device." },
+	{ "port", CONF_INT, AT(port), 0, 65535, "51820",
+	  .help = "UDP port of the mesh device; 0 takes any free one." },
+	{ "backend", CONF_ENUM, AT(backend), .def = "auto", .words = backends,
+	  .help = "The kernel's WireGuard, or wireguard-go; auto takes the kernel's where there is one." },
+	{ "hosts-file", CONF_PATH, AT(hosts_file), .def = "/etc/hosts",
+	  .help = "Where the names of the mesh are kept, in a marked block; \"\" for nowhere." },
+	{ "routes", CONF_STRS, AT(routes), 0, 64, "",
+	  .help = "Prefixes behind this host that it offers to the mesh." },
+	{ "users", CONF_STRS, AT(users), 0, 256, "",
+	  .help = "Local users who may send into the mesh, beside root; none means everybody." },
+	CONF_END
+};
+#undef AT
+
+static const struct conf_row certificate_rows[] = {
+	{ "certificate", CONF_PATH, offsetof(struct conf_certificate, certificate), .def = NULL,
+	  .help = "PEM file of the chain, the host's own first." },
+	{ "key", CONF_PATH, offsetof(struct conf_certificate, key), .def = NULL,
+	  .help = "PEM file of its private key; only its owner may read it." },
+	CONF_END
+};
+
+#define AT(member) .offset = offsetof(struct conf, member)
+static const struct conf_row rows[] = {
+	{ "identities", CONF_PATH, AT(identities), .def = "",
+	  .help = "Standalone mode: the file that says whose address is whose." },
+	{ "map", CONF_PATH, AT(map), .def = "",
+	  .help = "The map from this file instead of a coordinator; read again when it changes." },
+	{ "policy", CONF_PATH, AT(policy), .def = "",
+	  .help = "Standalone mode: the policy. Else the owner's policy, which narrows the mesh's." },
+	{ "name", CONF_STR, AT(name), 0, 253, "", .help = "Name of this host in pages; else its host name." },
+	{ "state-dir", CONF_PATH, AT(state_dir), 1, 1024, LOCALSTATEDIR "/lib/reeve",
+	  .help = "Keys and the last map." },
+	{ "run-dir", CONF_PATH, AT(run_dir), 1, 80, RUNSTATEDIR "/reeve", .help = "Sockets." },
+	{ "audit", CONF_PATH, AT(audit), .def = "",
+	  .help = "File for the audit and access log, one JSON object a line; else the journal." },
+	{ "access-log", CONF_ENUM, AT(access_log), .def = "json", .words = access_logs,
+	  .help = "Form of lines for requests that passed; refusals stay JSON." },
+	{ "log-level", CONF_ENUM, AT(log_level), .def = "info", .words = log_levels,
+	  .help = "The most that is said in the journal." },
+	{ "fronts", CONF_INT, AT(fronts), 1, CONF_FRONTS_MAX, "2",
+	  .help = "Processes that serve \"services\"." },
+	{ "public-fronts", CONF_INT, AT(public_fronts), 1, CONF_FRONTS_MAX, "1",
+	  .help = "Processes that serve \"public\", where there is any." },
+	{ "connections-max", CONF_INT, AT(conn_max), 0, 1000000, "0",
+	  .help = "Connections of one front; 0 is the default." },
+	{ "user", CONF_STR, AT(user), 1, 32, "reeve", .help = "User of the core process." },
+	{ "front-user", CONF_STR, AT(front_user), 1, 32, "reeve-front", .help = "User of the fronts." },
+	{ "tunnel-user", CONF_STR, AT(tunnel_user), 1, 32, "reeve-tunnel",
+	  .help = "User of the userspace mesh device." },
+	{ "unprivileged", CONF_BOOL, AT(unprivileged), .def = "false",
+	  .help = "Run without root, every process as the caller: for development, in standalone mode." },
+	{ "admins", CONF_STRS, AT(admins), 0, 256, "",
+	  .help = "Local users who may change things through the local API, beside root." },
+	{ "mesh", CONF_OBJECT, AT(mesh), .def = "", .sub = mesh_rows, .help = "The mesh device." },
+	{ "services", CONF_MAP, AT(services), 0, 512, "", .sub = service_rows,
+	  .sub_size = sizeof(struct conf_service), .help = "What is served to identities, by name." },
+	{ "public", CONF_MAP, AT(public), 0, 512, "", .sub = service_rows,
+	  .sub_size = sizeof(struct conf_service),
+	  .help = "What is served to strangers, without identity or policy, by processes of its own." },
+	{ "certificates", CONF_LIST, AT(certificates), 0, 64, "", .sub = certificate_rows,
+	  .sub_size = sizeof(struct conf_certificate),
+	  .help = "For listeners that speak TLS; without any, core makes one and logs its pin." },
+	{ "upstream-roots", CONF_PATH, AT(upstream_roots), .def = "",
+	  .help = "PEM bundle that the certificates of https upstreams are verified against." },
+	{ "verify", CONF_ENUM, AT(verify), .def = "coordinator", .words = verifies,
+	  .help = "Whether the coordinator's word makes an identity, or evidence that is checked here." },
+	{ "login-url", CONF_STR, AT(login_url), 0, 2048, "", .help = "Where people log in." },
+	{ "source-url", CONF_STR, AT(source_url), 0, 2048, "",
+	  .help = "Where the source of this program can be had; pages link to it." },
+	{ "contact", CONF_STR, AT(contact), 0, 512, "", .help = "Whom people may ask, in words." },
+	{ "drain", CONF_SECONDS, AT(drain_sec), 0, 3600, "30s",
+	  .help = "How long open requests may go on after SIGTERM." },
+	CONF_END
+};
+#undef AT
+
+const struct conf_row *conf_rows(void)
+{
+	return rows;
+}
+
+const struct conf_service *conf_service(const struct conf_map *services, size_t i)
+{
+	return (const struct conf_service *)services->items + i;
+}
+
+bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *err)
+{
+	struct conf_listen l = { 0 };
+	uint64_t port;
+
+	if (span_starts(text, SPAN("fd:"))) {
+		l.kind = CONF_LISTEN_FD;
+		l.name = span_from(text, 3);
+		if (l.name.len == 0 || l.name.len > 255 || span_find(l.name, ':') < l.name.len)
+			return err_set(err, ERR_SYNTAX, "want a name without ':' after \"fd:\"");
+	} else if (span_u64(text, 65535, &port)) {
+		l.kind = CONF_LISTEN_PORT;
+		l.at.port = (uint16_t)port;
+	} else if (ipport_parse(text, &l.at)) {
+		l.kind = CONF_LISTEN_AT;
+	} else {
+		return err_set(err, ERR_SYNTAX, "want PORT, ADDRESS:PORT or fd:NAME");
+	}
+	if (l.kind != CONF_LISTEN_FD && l.at.port == 0)
+		return err_set(err, ERR_SYNTAX, "port 0 is no port");
+	*ret_l = l;
+	return true;
+}
+
+bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct err *err)
+{
+	struct conf_upstream u = { 0 };
+	uint16_t port = 0;
+	struct span at;
+
+	if (span_starts(text, SPAN("unix:"))) {
+		struct sockaddr_un sun;
+
+		u.is_unix = true;
+		u.path = span_from(text, 5);
+		if (u.path.len == 0 || u.path.ptr[0] != '/')
+			return err_set(err, ERR_SYNTAX, "want an absolute path after \"unix:\"");
+		if (u.path.len >= sizeof(sun.sun_path))
+			return err_set(err, ERR_LIMIT, "a socket's path has at most %zu bytes",
+			               sizeof(sun.sun_path) - 1);
+		*ret_u = u;
+		return true;
+	}
+	if (span_starts(text, SPAN("http://"))) {
+		at = span_from(text, 7);
+		port = 80;
+	} else if (span_starts(text, SPAN("https://"))) {
+		at = span_from(text, 8);
+		port = 443;
+		u.tls = true;
+	} else if (span_starts(text, SPAN("h2c://"))) {
+		at = span_from(text, 6);
+		u.h2c = true;
+	} else {
+		return err_set(err, ERR_SYNTAX, "want http://, https://, h2c:// or unix:");
+	}
+	if (span_ends(at, SPAN("/")))
+		at.len--;
+	if (!ipport_parse(at, &u.at)) {
+		struct span ip = at;
+
+		if (ip.len > 2 && ip.ptr[0] == '[' && ip.ptr[ip.len - 1] == ']')
+			ip = span_head(span_from(ip, 1), ip.len - 2);
+		else if (span_find(ip, ':') < ip.len)
+			ip.len = 0;
+		if (!port || !ip_parse(ip, &u.at.ip))
+			return err_set(err, ERR_SYNTAX,
+			               "want a numeric address and a port, and no path, after \"//\"");
+		u.at.port = port;
+	}
+	if (u.at.port == 0)
+		return err_set(err, ERR_SYNTAX, "port 0 is no port");
+	u.host = at;
+	*ret_u = u;
+	return true;
+}
+
+/* What has listened so far: one key must not mean two things. */
+struct seen {
+	struct { struct span key; bool tls, public; } *list;
+	size_t n, cap;
+};
+
+static bool check_listen(const struct conf *c, struct seen *seen, const struct conf_service *s,
+                         size_t i, bool public, struct diags *diags)
+{
+	struct span key = span_str(s->listen.list[i]);
+	struct place at = s->listen.at[i];
+	struct conf_listen l;
+	struct err err;
+	char shown[LOG_TEXT_MAX];
+
+	if (!conf_listen_parse(key, &l, &err))
+		return diag_error(diags, at, "\"listen\": \"%s\": %s", log_text(key, shown), err.msg);
+	if (l.kind == CONF_LISTEN_PORT && c->mode == CONF_STANDALONE)
+		return diag_error(diags, at, "\"listen\": \"%s\": a port alone listens on the overlay "
+		                  "addresses, and standalone mode has none; want ADDRESS:PORT",
+		                  log_text(key, shown));
+	for (size_t k = 0; k < seen->n; k++) {
+		if (!span_eq(seen->list[k].key, key))
+			continue;
+		if (seen->list[k].public != public)
+			return diag_error(diags, at, "\"listen\": \"%s\" serves both identities and strangers",
+			                  log_text(key, shown));
+		if (seen->list[k].tls != s->tls)
+			return diag_error(diags, at, "\"listen\": \"%s\" speaks TLS for one service and not "
+			                  "for another", log_text(key, shown));
+		return true;
+	}
+	if (seen->n == seen->cap) {
+		seen->cap = seen->cap ? seen->cap * 2 : 16;
+		seen->list = mem_realloc(seen->list, seen->cap, sizeof(*seen->list));
+	}
+	seen->list[seen->n].key = key;
+	seen->list[seen->n].tls = s->tls;
+	seen->list[seen->n++].public = public;
+	return true;
+}
+
+static bool check_services(const struct conf *c, struct seen *seen, const struct conf_map *map,
+                           bool public, struct diags *diags)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < map->count; i++) {
+		const struct conf_service *s = conf_service(map, i);
+
+		for (size_t k = 0; k < s->listen.count; k++)
+			ok &= check_listen(c, seen, s, k, public, diags);
+		for (size_t k = 0; k < s->upstream.count; k++) {
+			struct span text = span_str(s->upstream.list[k]);
+			struct conf_upstream u;
+			struct err err;
+			char shown[LOG_TEXT_MAX];
+
+			if (!conf_upstream_parse(text, &u, &err))
+				ok = diag_error(diags, s->upstream.at[k], "\"upstream\": \"%s\": %s",
+				                log_text(text, shown), err.msg);
+			else if (u.tls && !s->upstream_lax && !*c->upstream_roots)
+				ok = diag_error(diags, s->upstream.at[k],
+				                "\"upstream\": \"%s\" cannot be verified without \"upstream-roots\"",
+				                log_text(text, shown));
+		}
+		if (public && (s->profiles.count || s->headers.count))
+			ok = diag_error(diags, map->at[i], "\"public\": no identity is known there, so there "
+			                "are no \"profiles\" or \"headers\" to write");
+	}
+	return ok;
+}
+
+static bool check(struct conf *c, struct diags *diags)
+{
+	struct place whole = { 0, 0 };
+	struct seen seen = { 0 };
+	bool ok = true;
+
+	c->mode = *c->identities ? CONF_STANDALONE : *c->map ? CONF_MAP_FILE : CONF_MESH;
+	if (*c->identities && *c->map)
+		ok = diag_error(diags, whole, "\"identities\" and \"map\" are two different modes");
+	if (c->mode == CONF_STANDALONE && !*c->policy)
+		ok = diag_error(diags, whole, "standalone mode needs a \"policy\"");
+	if (c->mode != CONF_STANDALONE && c->unprivileged)
+		ok = diag_error(diags, whole, "\"unprivileged\": a mesh needs root");
+	ok &= check_services(c, &seen, &c->services, false, diags);
+	ok &= check_services(c, &seen, &c->public, true, diags);
+	for (size_t i = 0; i < c->mesh.routes.count; i++) {
+		struct prefix p;
+		char shown[LOG_TEXT_MAX];
+
+		if (!prefix_parse(span_str(c->mesh.routes.list[i]), &p))
+			ok = diag_error(diags, c->mesh.routes.at[i], "\"routes\": \"%s\" is no prefix",
+			                log_text(span_str(c->mesh.routes.list[i]), shown));
+	}
+	free(seen.list);
+	return ok;
+}
+
+struct conf *conf_new(struct span text, const char *dir, struct diags *diags)
+{
+	struct conf *c = mem_alloc(sizeof(*c));
+
+	if (text.len > CONF_TEXT_MAX) {
+		diag_error(diags, (struct place){ 0, 0 }, "larger than %d bytes", CONF_TEXT_MAX);
+		free(c);
+		return NULL;
+	}
+	if (!conf_parse(rows, c, sizeof(*c), text, dir, diags)) {
+		free(c);
+		return NULL;
+	}
+	if (!check(c, diags)) {
+		diags_sort(diags);
+		conf_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void conf_free(struct conf *c)
+{
+	if (!c)
+		return;
+	conf_done(rows, c);
+	free(c);
+}

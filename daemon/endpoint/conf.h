@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENDPOINT_CONF_H
+#define ENDPOINT_CONF_H
+
+/*
+ * What reeved reads from its configuration file, as a struct. The table in
+ * conf.c is the only list of keys: parser, `reeved -n`, `reeved --print` and
+ * the manual read it. Every process parses the same text for itself.
+ *
+ * Beyond types, conf_new() checks what contradicts itself; it opens no file.
+ */
+
+#include "base/conf.h"
+#include "base/err.h"
+
+enum { CONF_TEXT_MAX = 1 << 20 };       /* bytes of the configuration file */
+enum { CONF_FRONTS_MAX = 64 };          /* fronts, and public fronts */
+
+enum conf_mode {
+	CONF_STANDALONE,        /* identities from a file; no device, no coordinator */
+	CONF_MAP_FILE,          /* the map from a file; mesh, no coordinator */
+	CONF_MESH,              /* enrolled at a coordinator */
+};
+
+enum conf_backend { CONF_BACKEND_AUTO, CONF_BACKEND_KERNEL, CONF_BACKEND_USERSPACE };
+enum conf_verify { CONF_VERIFY_COORDINATOR, CONF_VERIFY_IDP };
+enum conf_access_log { CONF_LOG_JSON, CONF_LOG_COMBINED, CONF_LOG_COMMON, CONF_LOG_NONE };
+enum conf_balance { CONF_BALANCE_LEAST, CONF_BALANCE_PERSON };
+
+struct conf_header {                    /* a header of the owner's own */
+	char *name, *value;
+	int   encoding;                 /* enum value_encoding (daemon/proxy/snapshot.h) */
+};
+
+/* One of "services" or "public". Zero bounds are daemon/proxy's defaults. */
+struct conf_service {
+	struct conf_strs listen;        /* conf_listen_parse() takes each */
+	struct conf_strs hosts;
+	struct conf_strs upstream;      /* conf_upstream_parse() takes each */
+	char            *upstream_name; /* the name in an https upstream's certificate; "": its address */
+	bool             upstream_lax;
+	bool             tls;           /* its listeners speak TLS */
+	struct conf_strs profiles;
+	struct conf_map  headers;       /* of struct conf_header */
+	struct conf_strs origins, upgrades;
+	bool             encoded_slashes, keep_request_id, forwarded;
+	int              balance;       /* enum conf_balance */
+	char            *login_url;
+	int64_t          body_max;      /* bytes; 0: the default */
+	bool             body;          /* false: no bodies at all */
+	int64_t          connect_sec, first_byte_sec, idle_sec, total_sec, upgrade_idle_sec;
+	int64_t          per_identity_max, in_flight_max;
+};
+
+struct conf_mesh {
+	char            *interface;
+	int64_t          port;
+	int              backend;       /* enum conf_backend */
+	char            *hosts_file;    /* "": leave hosts files alone */
+	struct conf_strs routes;        /* prefixes that this gateway offers */
+	struct conf_strs users;         /* local users who may send into the mesh; none: everybody */
+};
+
+struct conf_certificate { char *certificate, *key; };
+
+struct conf {
+	enum conf_mode   mode;          /* worked out from the rest */
+	char            *identities, *map, *policy;     /* "" where not given */
+	char            *name;          /* of this host, in pages; "": its host name */
+	char            *state_dir, *run_dir;
+	char            *audit;         /* "": to the journal */
+	int              access_log;    /* enum conf_access_log */
+	int              log_level;     /* index into error, warning, notice, info, debug */
+	int64_t          fronts, public_fronts;
+	int64_t          conn_max;      /* connections of one front; 0: the default */
+	char            *user, *front_user, *tunnel_user;
+	bool             unprivileged;  /* may run without root: no user change, no mesh */
+	struct conf_strs admins;        /* local users who may change things through the local API, beside root */
+	struct conf_mesh mesh;
+	struct conf_map  services, public;      /* of struct conf_service */
+	struct conf_map  certificates;  /* of struct conf_certificate; none: core makes one */
+	char            *upstream_roots;        /* PEM bundle; "": https upstreams need upstream-lax */
+	int              verify;        /* enum conf_verify */
+	char            *login_url, *source_url, *contact;
+	int64_t          drain_sec;     /* how long open requests may go on after SIGTERM */
+};
+
+const struct conf_row *conf_rows(void);
+
+/* NULL if anything is wrong; diags then say what, all of it. */
+struct conf *conf_new(struct span text, const char *dir, struct diags *diags);
+void conf_free(struct conf *c);         /* accepts NULL */
+
+const struct conf_service *conf_service(const struct conf_map *services, size_t i);
+
+enum conf_listen_kind {
+	CONF_LISTEN_PORT,       /* "80": on the overlay addresses */
+	CONF_LISTEN_AT,         /* "127.0.0.1:8080", "[::]:443" */
+	CONF_LISTEN_FD,         /* "fd:NAME": the socket of that name in LISTEN_FDNAMES */
+};
+
+struct conf_listen {
+	enum conf_listen_kind kind;
+	struct ipport         at;       /* CONF_LISTEN_PORT: the port alone */
+	struct span           name;     /* CONF_LISTEN_FD; borrowed from the text */
+};
+
+bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *err);
+
+struct conf_upstream {
+	bool          tls, h2c, is_unix;
+	struct ipport at;               /* numeric: names are not looked up */
+	struct span   path;             /* is_unix; absolute, at most 107 bytes; borrowed from the text */
+	struct span   host;             /* the address as written; borrowed */
+};
+
+/* "http://127.0.0.1:5232", "https://[::1]:8443", "h2c://10.0.0.1:50051", "unix:/run/app.sock".
+ * The port may be left out of http (80) and https (443). */
+bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct err *err);
+
+#endif
