@@ -32,6 +32,7 @@ enum jws_alg {
 };
 
 uint32_t jws_alg_of(struct span name);          /* 0: not one of ours */
+const char *jws_alg_name(uint32_t alg);         /* NULL: not one of ours */
 
 struct jwks;
 
@@ -40,7 +41,16 @@ struct jwks *jwks_ref(struct jwks *keys);
 void jwks_unref(struct jwks *keys);
 size_t jwks_count(const struct jwks *keys);
 
-/* Whether a key of that name is here (an empty kid: whether there is exactly one key). */
+/* Whether a key of that name is here. */
 bool jwks_has(const struct jwks *keys, struct span kid);
+
+/*
+ * The signature of a compact JWS, whose form and header the caller has checked
+ * (idp/jws.h). Only keys named kid count, and of these only those of alg's
+ * type; without a kid (ptr NULL) there must be exactly one that could be meant.
+ */
+enum jwks_verdict { JWKS_WRONG = 0, JWKS_RIGHT, JWKS_NO_KEY, JWKS_OTHER_TYPE };
+enum jwks_verdict jwks_verify(const struct jwks *keys, struct span kid, enum jws_alg alg,
+                              struct span compact);
 
 #endif

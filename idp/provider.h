@@ -27,19 +27,19 @@ struct provider {
 	char *issuer;                   /* https URL without query or fragment, compared byte for byte */
 	char *title;                    /* what the choice page calls it; "" : the issuer's host */
 	char *client_id;
-	char *client_secret;            /* "" if it is in a file, or there is none */
-	char *client_secret_file;       /* mode 0600; read at idp_new() */
+	char *client_secret_file;       /* mode 0600; read at idp_new(); "" : there is none */
 	char *client_key_file;          /* PEM, mode 0600; for private_key_jwt */
 	char *client_key_id;            /* kid in its assertions; "" : none */
 	int   auth;                     /* enum provider_auth */
 	char *device_client_id;         /* public client for logins at the device; "" : there is none */
 
-	struct conf_strs scopes;        /* "openid" is always sent */
-	struct conf_strs algorithms;    /* of ID tokens; a subset of RS, PS, ES with 256, 384, 512 */
+	struct conf_strs scopes;        /* beside "openid"; none: profile, email */
+	struct conf_strs algorithms;    /* of ID tokens: RS, PS, ES with 256, 384, 512; none: all nine */
 
 	struct conf_strs acr_values;    /* asked for at each login */
 	struct conf_strs mfa_acr;       /* an acr that counts as MFA */
-	struct conf_strs mfa_amr;       /* an amr that does; "pwd+otp" wants both in one token */
+	struct conf_strs mfa_amr;       /* an amr that does; "pwd+otp" wants both in one token. With
+	                                 * neither list: mfa, pwd+otp, pwd+hwk, pwd+swk (RFC 8176) */
 	bool  always_mfa;               /* the provider is trusted to always do MFA */
 	bool  require_mfa;              /* a login without MFA is refused */
 
@@ -60,8 +60,11 @@ struct provider {
 extern const struct conf_row provider_rows[];
 
 /* What rows cannot say: https, an algorithm that is none of ours, a secret
- * that is missing or given twice, a claim path that does not parse. Reads no file. */
+ * that is missing or superfluous, a claim path that does not parse. Reads no file. */
 bool provider_check(const struct provider *p, const char *name, struct err *err);
+
+/* The set of jws_alg bits that its rows allow. */
+uint32_t provider_algs(const struct provider *p);
 
 /* The issuer's words for people: its title, or the host of its URL. */
 struct span provider_title(const struct provider *p);

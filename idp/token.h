@@ -58,26 +58,24 @@ struct token_want {
 	const char *issuer;
 	const char *client_id;          /* the audience */
 	uint32_t    algs;               /* jws_alg bits */
-	struct span nonce;              /* ptr NULL: the token must have none (refresh: may have any, see below) */
+	struct span nonce;              /* ptr NULL: the token must have none */
 	bool        nonce_any;          /* refresh and logout: not looked at */
 	struct span access_token;       /* at_hash is checked against it; ptr NULL: not */
 	int64_t     leeway;             /* seconds */
 	int64_t     max_age;            /* auth_time is wanted, at most so many seconds ago; < 0: not */
 	int64_t     max_issued;         /* iat at most so many seconds ago; < 0: not */
-	const char *const *acr;         /* one of these must be shown; NULL: not wanted */
-	size_t      n_acr;
+	const char *acr;                /* blank-separated; one of these must be shown; NULL: not wanted */
+	bool        exp_any;            /* evidence that was checked before: exp may have passed */
 };
+
+/* Is acr one of the blank-separated values? */
+bool acr_among(const char *acr, const char *values);
 
 /* On TOKEN_OK *ret_claims is the payload, which the caller decrefs; for every
  * other reason nothing is set but err. */
 enum token_reason token_check(struct span token, const struct jwks *keys,
                               const struct token_want *want, struct wall now,
                               json_t **ret_claims, struct err *err);
-
-/* Signature and form only: what token_check() does before it reads claims. The payload as bytes. */
-struct buf;
-enum token_reason jws_check(struct span token, const struct jwks *keys, uint32_t algs,
-                            json_t **ret_header, struct buf *ret_payload, struct err *err);
 
 /* What a back-channel logout token ends: a subject, one session of theirs, or both. */
 struct logout {
