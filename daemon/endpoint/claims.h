@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENDPOINT_CLAIMS_H
+#define ENDPOINT_CLAIMS_H
+
+/*
+ * Which overlay address belongs to which device key, judged by this endpoint
+ * itself: an IPv6 address that does not follow from the key is nobody's; an
+ * address that two keys claim is nobody's; an IPv4 address that was another
+ * node's a short while ago is nobody's until its quarantine is over.
+ */
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/ip.h"
+
+enum {
+	CLAIM_KEY_LEN    = 32,
+	CLAIMS_MAX       = 400000,      /* remembered addresses: twice the nodes of a map */
+	CLAIMS_TEXT_MAX  = 64 << 20,
+	CLAIM_QUARANTINE = 600,         /* seconds after the last owner was seen; the coordinator's own is longer */
+};
+
+enum claim_verdict {
+	CLAIM_REFUSED = 0,      /* not looked at */
+	CLAIM_GOOD,
+	CLAIM_NONE,             /* it has no such address */
+	CLAIM_NO_MATCH,         /* IPv6 does not follow from the key */
+	CLAIM_OUTSIDE,          /* not in the mesh's range */
+	CLAIM_TWICE,            /* another key claims it too */
+	CLAIM_KEY_TWICE,        /* another node has this key */
+	CLAIM_QUARANTINED,      /* IPv4: another key's until a moment ago */
+	CLAIM_VERDICTS
+};
+
+/* One node's claim; the caller fills the first part. */
+struct claim {
+	uint64_t      node;
+	uint8_t       key[CLAIM_KEY_LEN];
+	struct ip     v4, v6;
+	struct ip     derived;          /* what v6 must be */
+	enum claim_verdict ret_v4, ret_v6;
+};
+
+/* What is remembered of IPv4 addresses. */
+struct claims_memory;
+struct claims_memory *claims_memory_new(void);
+void claims_memory_free(struct claims_memory *m);       /* accepts NULL */
+
+/* Judges all claims together; n is at most CLAIMS_MAX. Those that hold are remembered. */
+void claims_judge(struct claim *list, size_t n, const struct prefix *v4_range, struct claims_memory *m,
+                  struct wall now);
+
+void claims_memory_encode(const struct claims_memory *m, struct wall now, struct buf *out);
+bool claims_memory_decode(struct span json, struct claims_memory *m, struct err *err);
+
+const char *claim_verdict_text(enum claim_verdict v);   /* for logs and people */
+
+#endif
