@@ -53,7 +53,7 @@ struct ident {
 	enum ident_kind kind;
 	enum ident_why  why;
 	uint32_t generation;            /* not 0 unless kind is IDENT_NONE */
-	uint32_t who;                   /* policy's index of this identity (policy/tables.h) */
+	uint32_t class4, class6;        /* policy's classes of its two addresses (policy/compile.h) */
 	struct span login, name, email, picture;
 	struct span issuer, subject, user;      /* user: "u2" */
 	struct span session;            /* "s9" */
@@ -114,7 +114,7 @@ enum service_flags {
 struct service_desc {
 	struct span name;
 	uint32_t    flags;              /* enum service_flags */
-	uint32_t    policy;             /* policy's index of this service (policy/tables.h) */
+	uint32_t    policy;             /* tables_service() of its name in these tables; 0 denies all */
 	const struct span *listens;     size_t listen_count;    /* as configured: "80", "127.0.0.1:8080" */
 	bool               listens_tls; /* these listeners speak TLS */
 	const struct span *hosts;       size_t host_count;      /* names and addresses, no port; folded by the builder */
@@ -176,6 +176,7 @@ int snapshot_words_new(const uint32_t *generations, size_t count, uint32_t **ret
 /* ---- what a front reads ---- */
 
 struct snapshot;
+struct tables;
 
 /* Takes over neither; both are mapped and may be closed afterwards. The seals are
  * checked: a memfd that somebody could still shrink would be a SIGBUS. words may
@@ -187,7 +188,7 @@ struct snapshot *snapshot_open_mem(const void *block, size_t len, const uint32_t
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);         /* accepts NULL */
 
-enum { SLOT_NONE = UINT32_MAX, SERVICE_NONE = UINT32_MAX };
+enum { SLOT_NONE = UINT32_MAX, SERVICE_UNKNOWN = UINT32_MAX };
 
 struct snap_ref {
 	uint32_t off, len;              /* text in the block, a NUL behind it */
@@ -199,7 +200,7 @@ struct snap_list {
 struct snap_ident {
 	uint32_t kind, why;
 	uint32_t generation;
-	uint32_t who;
+	uint32_t class4, class6, pad;
 	struct snap_ref login, name, email, picture, issuer, subject, user, session, node,
 		node_name, acr;
 	struct snap_list groups, tags, amr;     /* of refs */
@@ -246,9 +247,9 @@ size_t snapshot_ident_count(const struct snapshot *s);
 size_t snapshot_service_count(const struct snapshot *s);
 
 uint32_t snapshot_find_addr(const struct snapshot *s, const struct ip *ip);     /* SLOT_NONE: nobody */
-uint32_t snapshot_find_service(const struct snapshot *s, struct span name);     /* SERVICE_NONE */
+uint32_t snapshot_find_service(const struct snapshot *s, struct span name);     /* SERVICE_UNKNOWN */
 const struct snap_listen *snapshot_find_listen(const struct snapshot *s, struct span key);
-/* The service that answers to a folded host on this listener; SERVICE_NONE: 421. */
+/* The service that answers to a folded host on this listener; SERVICE_UNKNOWN: 421. */
 uint32_t snapshot_find_host(const struct snapshot *s, const struct snap_listen *l, struct span host);
 /* True if a folded header name (headers.h) is one that a service here writes by its own configuration. */
 bool snapshot_strips(const struct snapshot *s, struct span folded);
@@ -266,7 +267,8 @@ const struct snap_upstream *snapshot_upstream(const struct snapshot *s, struct s
 const struct snap_header *snapshot_header(const struct snapshot *s, struct snap_list l, uint32_t i);
 const struct snap_piece *snapshot_piece(const struct snapshot *s, struct snap_list l, uint32_t i);
 
-struct span snapshot_policy(const struct snapshot *s);          /* 64-byte aligned */
+/* Policy's tables, checked when the snapshot was opened; NULL: there are none, and all is denied. */
+const struct tables *snapshot_policy(const struct snapshot *s);
 void        snapshot_words(const struct snapshot *s, struct snapshot_words *ret_w);
 struct boot snapshot_lease(const struct snapshot *s);
 struct boot snapshot_heard(const struct snapshot *s);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef DAEMON_PROXY_LIMITS_H
+#define DAEMON_PROXY_LIMITS_H
+
+/*
+ * Everything a stranger, or an application behind us, can make a front store
+ * or wait for: each with its reason. Those with a row in the configuration
+ * ("services": {...}) are defaults, and say so.
+ */
+
+#include "base/clock.h"
+
+enum {
+	HTTP_HEAD_MAX     = 32 << 10,   /* request line and fields; nginx and Node stop at 32 and 16 KiB */
+	HTTP_TARGET_MAX   = 8 << 10,    /* RFC 9112 3 recommends at least 8000; three times that once normalised */
+	HTTP_METHOD_MAX   = 32,         /* the longest registered one has 17 */
+	HTTP_FIELDS_MAX   = 200,        /* browsers send about 20, gateways add as many */
+	HTTP_NAME_MAX     = 256,        /* one field name */
+	HTTP_HOST_MAX     = 255,        /* a DNS name has 253 */
+	HTTP_CODINGS_MAX  = 6,          /* transfer codings of one message: registered are four and "identity" */
+	HTTP_NOMINEES_MAX = 32,         /* tokens in Connection; real ones have one to three */
+	HTTP_EXT_MAX      = 256,        /* bytes of extensions of one chunk; nobody uses them */
+	HTTP_EXT_TOTAL    = 8 << 10,    /* ... of one body: or a byte of data could cost 256 */
+	HTTP_CHUNK_DIGITS = 16,         /* hex digits of a chunk size; more would be leading zeros */
+	HTTP_TRAILERS_MAX = 8 << 10,    /* bytes of trailer fields: gRPC's are below 1 KiB, with long messages 4 */
+	HTTP_RESPONSE_HEAD_MAX = 64 << 10, /* applications set many cookies; HAProxy and nginx stop far below */
+	HTTP_INTERIM_MAX  = 16,         /* 1xx answers before the final one */
+
+	FRONT_RX          = 256 << 10,  /* the one receive buffer, shared by all connections: what one read takes */
+	FRONT_TX          = 128 << 10,  /* the one buffer in which heads are written */
+	FRONT_PENDING_MAX = 512 << 10,  /* bytes for a slow reader before the other side is no longer read */
+	FRONT_ROUND_MAX   = 1 << 20,    /* bytes moved for one connection before others get their turn */
+	FRONT_CONNS       = 20000,      /* connections of one front; an idle one costs about 400 bytes of ours */
+	FRONT_CONNS_ADDR  = 4096,       /* of one identity or, for strangers, one address */
+	FRONT_FDS_RESERVE = 64,         /* descriptors kept for channels and reloads */
+	FRONT_ACCEPT_ROUND = 64,        /* accepts before the connections at hand get their turn */
+	FRONT_REQUESTS    = 100000,     /* requests of one connection; then it is closed, so that load moves */
+	FRONT_SURPLUS_MAX = 64 << 10,   /* bytes read of a request that was refused, so that the answer arrives */
+
+	UPSTREAM_CONNS    = 1024,       /* open at once to one upstream of one front */
+	UPSTREAM_IDLE     = 128,        /* kept open and unused; more would be for bursts that are over */
+	UPSTREAM_WAITERS  = 4096,       /* requests that wait for one of UPSTREAM_CONNS; then 503 */
+	UPSTREAM_FAILS    = 3,          /* in a row, then an upstream rests */
+	UPSTREAM_TRIES    = 2,          /* attempts of one request that was never answered */
+
+	SERVICE_PER_IDENTITY = 256,     /* config "per-identity": a browser opens 6 connections, HTTP/2 asks for 100 */
+	SERVICE_IN_FLIGHT    = 8192,    /* config "in-flight" */
+
+	LOG_BUFFER        = 128 << 10,  /* log lines that wait to be taken; then they are lost, and counted */
+	LOG_TARGET_MAX    = 2 << 10,    /* bytes of a path in one line; the rest becomes "..." */
+};
+
+#define HTTP_BODY_NEVER (INT64_C(1) << 62)              /* no body is longer: sums cannot overflow */
+#define SERVICE_BODY_MAX (INT64_C(1) << 40)             /* config "body-max": 1 TiB; the application knows better */
+
+#define FRONT_HEAD_NS    (30 * SEC_NS)  /* from the first byte of a request to the end of its head: slow-loris */
+#define FRONT_FIRST_NS   (30 * SEC_NS)  /* from accept to the first byte, TLS handshake included */
+#define FRONT_KEEP_NS    (75 * SEC_NS)  /* idle between requests: browsers and pools expect about a minute */
+#define FRONT_LINGER_NS  (2 * SEC_NS)   /* after our last byte: lets a refused sender read why (RFC 9112 9.6) */
+#define FRONT_TICK_NS    (SEC_NS / 4)   /* how late a deadline may be noticed */
+#define FRONT_LOG_NS     (SEC_NS / 5)   /* how long a log line may wait for company */
+
+#define SERVICE_CONNECT_NS    (5 * SEC_NS)      /* config "connect-timeout": upstreams are near */
+#define SERVICE_FIRST_BYTE_NS (60 * SEC_NS)     /* config "first-byte-timeout": as nginx; reports take long */
+#define SERVICE_IDLE_NS       (60 * SEC_NS)     /* config "idle-timeout": between two bytes of one body, either way */
+#define SERVICE_TOTAL_NS      (24 * 3600 * SEC_NS) /* config "total-timeout": large downloads over thin lines */
+#define SERVICE_UPGRADE_IDLE_NS (3600 * SEC_NS) /* config "upgrade-idle-timeout": WebSockets that never ping */
+#define UPSTREAM_KEEP_NS      (50 * SEC_NS)     /* an unused upstream connection: below the 60 s of most servers */
+#define UPSTREAM_REST_NS      (5 * SEC_NS)      /* how long an upstream that failed is left alone */
+
+#endif
