@@ -41,6 +41,8 @@ static bool request_line(struct message *m, struct span line, struct fault *f)
 	size_t sp = span_find(line, ' ');
 	struct span version;
 
+	if (span_find(line, '\t') < line.len)
+		return bad(f, 400, "a tab in the request line");
 	m->method = span_head(line, sp);
 	if (sp == line.len || !http_is_token(m->method))
 		return bad(f, 400, "a malformed method");
