@@ -44,6 +44,9 @@ static const struct conf_row service_rows[] = {
 	{ "upstream-lax", CONF_BOOL, AT(upstream_lax), .def = "false",
 	  .help = "Take any certificate from an https upstream." },
 	{ "tls", CONF_BOOL, AT(tls), .def = "false", .help = "Its listeners speak TLS." },
+	{ "enrolled", CONF_BOOL, AT(enrolled), .def = "false",
+	  .help = "Every node of the mesh may call it, logged in or not, and it is told which one in "
+	          "Reeve-* headers: for the coordinator on the hub." },
 	{ "profiles", CONF_STRS, AT(profiles), 0, 16, "",
 	  .help = "Sets of identity headers that it is given, such as remote-user." },
 	{ "headers", CONF_LIST, AT(headers), 0, 64, "", .sub = header_rows,

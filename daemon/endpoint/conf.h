@@ -40,6 +40,7 @@ struct conf_service {
 	char            *upstream_name; /* the name in an https upstream's certificate; "": its address */
 	bool             upstream_lax;
 	bool             tls;           /* its listeners speak TLS */
+	bool             enrolled;      /* SERVICE_ENROLLED: the coordinator's mesh listener, on the hub */
 	struct conf_strs profiles;
 	struct conf_map  headers;       /* of struct conf_header */
 	struct conf_strs origins, upgrades;
