@@ -314,8 +314,12 @@ static void report_dup(struct walk *w, const struct key *first, const struct key
 /* At the end of an object whose keys begin at `from`. */
 static void close_keys(struct walk *w, size_t from)
 {
-	struct key *keys = w->keys + from;
 	size_t n = w->key_count - from;
+
+	if (n == 0)
+		return;
+
+	struct key *keys = w->keys + from;
 
 	if (n <= 16) {
 		for (size_t i = 1; i < n; i++) {
