@@ -10,7 +10,8 @@
  * An operation (struct idp_op) runs until its callback; idp_cancel() ends it
  * without one. A callback may run from inside the function that starts the
  * operation only where that says so: here none does. idp_free() cancels
- * what is under way, so whoever waits must be answered before.
+ * what is under way, so whoever waits must be answered before; it is not
+ * called from inside a callback.
  */
 
 #include "base/conf.h"
@@ -110,7 +111,7 @@ struct idp_op *idp_evidence(struct idp *idp, const char *provider, struct span i
                             int64_t max_age, bool old_exp_ok, identity_fn *fn, void *arg);
 
 typedef void logout_fn(void *arg, const struct logout *l, const struct login_refusal *why);
-struct idp_op *idp_logout_token(struct idp *idp, const char *provider, struct span token,
+struct idp_op *idp_logout_token(struct idp *idp, const char *provider, struct span token, bool device,
                                 logout_fn *fn, void *arg);
 
 /* The RP-initiated logout URL; false if the provider has none or was not discovered yet. */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef IDP_CLIENT_H
+#define IDP_CLIENT_H
+
+/*
+ * How we prove to a provider that we are its client: a secret in a header or
+ * in the form (RFC 6749 2.3.1), or a signed assertion (private_key_jwt, Core 1.0 section 9).
+ */
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/secret.h"
+#include "idp/provider.h"
+
+enum { CLIENT_SECRET_MAX = 4 << 10, ASSERTION_SECONDS = 60 };
+
+struct client;
+
+/* Reads the provider's secret or key file. */
+struct client *client_new(const struct provider *p, const char *name, struct err *err);
+void client_free(struct client *c);
+
+/* Adds to the form, or to the value of the Authorization header, what the provider's
+ * row says; with device, the form carries the public client's id alone. */
+bool client_prove(const struct client *c, bool device, const char *audience, struct wall now,
+                  struct buf *form, struct buf *authorization, struct err *err);
+
+#endif
