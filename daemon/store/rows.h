@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef STORE_ROWS_H
+#define STORE_ROWS_H
+
+/*
+ * What the coordinator remembers, as typed rows. Lists are text with one item
+ * a line ("tag:a\ntag:b"): no item of ours has controls. Text is never NULL in
+ * a row that the store hands out; "" is "none". Ids are never 0, and never
+ * given twice.
+ */
+
+#include "base/clock.h"
+#include "base/ip.h"
+
+enum row_kind { ROW_NODE = 1, ROW_USER, ROW_SESSION, ROW_KEY, ROW_POLICY };
+
+struct node_row {
+	uint64_t    id;
+	uint8_t     key[32];            /* WireGuard public key */
+	char       *name;               /* DNS label, unique */
+	struct ip   v4;
+	char       *tags;               /* of a server; then user is 0 */
+	uint64_t    user;
+	uint64_t    enrol_key;          /* the key that it enrolled with; 0: a login */
+	bool        hub;
+	char       *os;
+	char       *report;             /* its last POST /v1/node, as text */
+	char       *routes;             /* approved by an administrator, beside the policy's autoApprovers */
+	char       *from;               /* where it enrolled from */
+	struct wall created;
+};
+
+struct user_row {
+	uint64_t    id;
+	char       *issuer, *sub;       /* the first identity; more are in the table of identities */
+	char       *login, *name, *email;
+	char       *groups;             /* as the IdP said at the last login */
+	bool        blocked;
+	struct wall created, last_login;
+};
+
+struct session_row {
+	uint64_t    id, user, node;
+	struct wall auth_time, created, expires;
+	char       *issuer, *acr, *amr, *groups, *from;
+	bool        mfa, cross_device;
+	struct wall ended;              /* 0: it has not */
+	char       *why;                /* it ended: "expired", "logout", "revoked", "replaced" */
+};
+
+struct key_row {
+	uint64_t    id;
+	char       *tags, *note;
+	int64_t     uses, used;         /* allowed and spent */
+	struct wall created, expires;
+	bool        revoked;
+	uint64_t    by;                 /* the user who made it; 0: the machine's administrator */
+};
+
+struct policy_row {
+	uint64_t    version;
+	char       *text;
+	uint64_t    by;
+	struct wall at;
+};
+
+struct mesh_row {
+	char          epoch[17];        /* sixteen hexadecimal digits */
+	uint64_t      seq;
+	struct prefix ula, v4;
+	char         *name;
+};
+
+void node_row_free(struct node_row *r);         /* all accept NULL */
+void user_row_free(struct user_row *r);
+void session_row_free(struct session_row *r);
+void key_row_free(struct key_row *r);
+void policy_row_free(struct policy_row *r);
+void mesh_row_done(struct mesh_row *r);
+
+/* One row as it is now, or that it is gone. Rows may be taken out of it. */
+struct row_change {
+	enum row_kind kind;
+	uint64_t      id;
+	bool          gone;
+	union {
+		struct node_row    *node;
+		struct user_row    *user;
+		struct session_row *session;
+		struct key_row     *key;
+		struct policy_row  *policy;
+	};
+};
+
+struct row_changes {
+	struct row_change *list;
+	size_t             count, room;
+	uint64_t           seq;         /* the mesh's sequence after these; 0: nothing that a map shows changed */
+};
+void row_changes_done(struct row_changes *c);
+struct row_change *row_changes_add(struct row_changes *c, enum row_kind kind, uint64_t id);
+
+/* The items of a list; false at the end. */
+bool row_list_next(struct span *rest, struct span *ret_item);
+bool row_list_has(const char *list, struct span item);
+
+#endif
