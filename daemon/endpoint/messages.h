@@ -67,7 +67,8 @@ enum msg_type {
 
 	/* core -> net. Every order is answered by MSG_DONE with its number, in order.
 	 * After RESET net forgets what it was told but changes nothing; NET_END removes from
-	 * device, routes and filter whatever was not told again in between. */
+	 * device, routes and filter whatever was not told again in between: without a DEVICE
+	 * in between, device, filter and hosts block go altogether. In standalone mode there are no orders. */
 	MSG_RESET,              /* order */
 	MSG_NET_END,            /* order */
 	MSG_DEVICE,             /* device: key and addresses of this node; makes the device and the table */

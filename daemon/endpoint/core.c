@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/endpoint/core.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/endpoint/core_inside.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	MAP_POLL_MS   = 500,            /* how often the map file is looked at */
+	WORDS_MAX     = MSG_TEXT_MAX,   /* of faults that are told to the parent */
+};
+
+/* ---- what follows from what is known ---- */
+
+void core_now(const struct core *c, struct world_now *ret_now)
+{
+	struct lease_now now = { c->boot_id, loop_now(c->loop), loop_wall(c->loop) };
+
+	ret_now->wall = now.wall;
+	ret_now->boot = now.boot;
+	ret_now->lease = BOOT_NEVER;
+	ret_now->silent = -1;
+	if (c->files->conf->mode != CONF_MESH)
+		return;
+	ret_now->lease = lease_end(&c->mark, &now);
+	ret_now->silent = lease_silent(&c->mark, &now);
+}
+
+/* The order matters: rights go first from the packets, then from the fronts,
+ * and only then does anybody get new ones. */
+static void apply(void *arg)
+{
+	struct core *c = arg;
+	struct world_now now;
+	struct net_state *want;
+	struct boot again;
+	struct wall next;
+
+	if (!c->changed || !c->files)
+		return;
+	c->changed = false;
+	core_now(c, &now);
+	next = world_tick(c->world, now.wall);
+	want = world_net(c->world, &now, c->key.len ? c->public_key : NULL);
+	core_net_deny(c, want);
+	core_fronts_revoke(c, &now);
+	core_net_allow(c, want, now.boot);
+	core_fronts_publish(c, &now);
+	again = orders_again(c->told, now.boot);
+	if (next.sec != TOPOLOGY_NEVER.sec)
+		again = boot_min(again, boot_add(now.boot, (next.sec > now.wall.sec ? next.sec - now.wall.sec : 1) * SEC_NS));
+	if (!boot_passed(now.lease, now.boot))
+		again = boot_min(again, now.lease);
+	/* A deadline that is almost over is looked at once more when it is over. */
+	if (again.ns != INT64_MAX && again.ns < now.boot.ns + SEC_NS / 4)
+		again = boot_add(now.boot, SEC_NS / 4);
+	loop_timer_set(c->tick, again);
+}
+
+void core_changed(struct core *c)
+{
+	if (c->changed)
+		return;
+	c->changed = true;
+	loop_later(c->loop, apply, c);
+}
+
+static void on_tick(void *arg)
+{
+	core_changed(arg);
+}
+
+void core_map_changed(struct core *c)
+{
+	struct policy *pol = NULL;
+	struct diags d;
+
+	c->map_error[0] = '\0';
+	if (c->map.whole && c->map.policy) {
+		struct err err = { 0 };
+
+		diags_init(&d, "map");
+		pol = policy_parse(span_of(c->map.policy, c->map.policy_len), POLICY_MAP, &d);
+		if (!pol && !diags_err(&d, &err)) {
+			/* Old rules with new people would be neither the old state nor the new. */
+			log_error("the map's policy is not taken, nothing is allowed: %s", err.msg);
+			snprintf(c->map_error, sizeof(c->map_error), "the map's policy: %.400s", err.msg);
+		}
+		diags_done(&d);
+	}
+	world_set_map(c->world, &c->map, c->memory, loop_wall(c->loop));
+	world_set_policy(c->world, pol, c->files->owner, loop_wall(c->loop));
+	policy_unref(pol);
+	core_changed(c);
+}
+
+/* ---- map file mode ---- */
+
+static bool map_file_moved(struct core *c)
+{
+	struct map_file_mark mark = { 0 };
+	struct stat st;
+
+	if (stat(c->files->conf->map, &st) < 0)
+		return false;
+	mark = (struct map_file_mark){ st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_size, st.st_ino };
+	if (memcmp(&mark, &c->map_mark, sizeof(mark)) == 0)
+		return false;
+	c->map_mark = mark;
+	return true;
+}
+
+static void take_map_file(struct core *c, struct map *map)
+{
+	map_done(&c->map);
+	c->map = *map;
+	memset(map, 0, sizeof(*map));
+	core_map_changed(c);
+	log_info("map %s:%llu from %s: %zu nodes", c->map.epoch, (unsigned long long)c->map.seq,
+	         c->files->conf->map, c->map.node_count);
+}
+
+/* A file that is not whole leaves the old map in force, and says so once. */
+static void on_map_poll(void *arg)
+{
+	struct core *c = arg;
+	struct err err = { 0 };
+	struct map map;
+
+	if (c->files->conf->mode != CONF_MAP_FILE)
+		return;
+	loop_timer_after(c->map_poll, MAP_POLL_MS * SEC_NS / 1000);
+	if (!map_file_moved(c))
+		return;
+	if (core_map_read(c->files->conf->map, &map, &err)) {
+		take_map_file(c, &map);
+	} else {
+		log_error("the old map stays: %s", err.msg);
+		snprintf(c->map_error, sizeof(c->map_error), "%.500s", err.msg);
+	}
+}
+
+/* ---- configuration ---- */
+
+static void say_done(struct core *c, uint32_t generation, bool ok, struct span text)
+{
+	struct msg m = { .type = MSG_CONF_DONE };
+	struct err err = { 0 };
+
+	m.conf_done.generation = generation;
+	m.conf_done.ok = ok;
+	m.conf_done.text = span_head(text, MSG_TEXT_MAX);
+	if (!channel_send(c->parent, &m, NULL, 0, &err))
+		log_error("parent: %s", err.msg);
+}
+
+static void prepare(struct core *c, const struct msg_conf *m, int fd)
+{
+	scoped_buf struct buf text = { 0 }, words = { 0 };
+	scoped_free char *dir = span_dup(m->dir), *file = span_dup(m->file);
+	struct err err = { 0 };
+
+	buf_init(&text, CONF_TEXT_MAX);
+	buf_init(&words, 1 << 20);
+	core_files_free(c->next);
+	c->next = NULL;
+	if (!msg_memfd_read(fd, CONF_TEXT_MAX, &text, &err))
+		buf_addf(&words, "%s\n", err.msg);
+	else
+		c->next = core_files_read(m->generation, text.ptr ? buf_span(&text) : SPAN(""), dir, file, &words);
+	if (c->next && c->files && c->next->conf->mode != c->files->conf->mode) {
+		buf_add_str(&words, "another mode needs a restart\n");
+		core_files_free(c->next);
+		c->next = NULL;
+	}
+	if (c->next && !c->audit && !(c->audit = audit_open(c->loop, c->next->conf->audit, &err))) {
+		buf_addf(&words, "%s\n", err.msg);
+		core_files_free(c->next);
+		c->next = NULL;
+	}
+	say_done(c, m->generation, c->next != NULL, buf_span(&words));
+}
+
+/* The first configuration: what we are is read now. */
+static bool start(struct core *c)
+{
+	struct err err = { 0 };
+
+	core_state_load(c);
+	c->world = world_new(core_state_epoch(c));
+	if (c->confine && !c->confined && !c->confine(c->files->conf, &err)) {
+		log_error("%s", err.msg);
+		return false;
+	}
+	c->confined = true;
+	return true;
+}
+
+static void use(struct core *c, uint32_t generation)
+{
+	struct core_files *old = c->files;
+	struct msg m = { .type = MSG_READY };
+	struct wall now = loop_wall(c->loop);
+	struct err err = { 0 };
+
+	if (!c->next || c->next->generation != generation) {
+		log_error("configuration %u was not prepared", generation);
+		return;
+	}
+	c->files = c->next;
+	c->next = NULL;
+	if (!old && !start(c)) {
+		c->status = EXIT_FAILURE;
+		loop_stop(c->loop);
+		return;
+	}
+	/* Also without a change of its name: SIGHUP after a rotation. */
+	if (old && !audit_reopen(c->audit, c->files->conf->audit, &err))
+		log_error("the old audit file stays: %s", err.msg);
+	world_set_conf(c->world, c->files->conf, generation, now);
+	if (c->files->conf->mode == CONF_STANDALONE) {
+		world_set_identities(c->world, &c->files->ids, now);
+		c->files->has_ids = false;
+		world_set_policy(c->world, c->files->policy, NULL, now);
+	} else if (c->files->conf->mode == CONF_MAP_FILE) {
+		map_file_moved(c);
+		take_map_file(c, &c->files->map);
+		c->files->has_map = false;
+		loop_timer_after(c->map_poll, MAP_POLL_MS * SEC_NS / 1000);
+	} else {
+		core_map_changed(c);
+	}
+	core_files_free(old);
+	core_changed(c);
+	for (size_t i = 0; i < CORE_FRONTS_MAX; i++)
+		if (c->fronts[i].channel)
+			core_front_certificates(c, &c->fronts[i]);
+	m.conf.generation = generation;
+	if (!channel_send(c->parent, &m, NULL, 0, &err))
+		log_error("parent: %s", err.msg);
+}
+
+/* ---- neighbours ---- */
+
+static void on_front(void *arg, const struct msg *m, int *fds, size_t n)
+{
+	struct core_front *f = arg;
+
+	(void)fds;
+	(void)n;
+	switch (m->type) {
+	case MSG_SNAPSHOT_DONE:
+		core_front_done(f->core, f, &m->snapshot_done);
+		break;
+	case MSG_AUDIT:
+		if (f->core->audit)
+			audit_lines(f->core->audit, m->audit.lines);
+		break;
+	case MSG_AUDIT_LOST:
+		if (f->core->audit)
+			audit_lost(f->core->audit, m->audit_lost.count);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_front_gone(void *arg, const struct err *why)
+{
+	struct core_front *f = arg;
+
+	if (why->code != ERR_MISSING)
+		log_error("%s %u: %s", process_kind_name(f->kind), f->index, why->msg);
+	channel_free(f->channel);
+	f->channel = NULL;
+}
+
+static void on_net(void *arg, const struct msg *m, int *fds, size_t n)
+{
+	struct core *c = arg;
+
+	(void)fds;
+	(void)n;
+	if (m->type == MSG_DONE)
+		core_net_done(c, &m->done);
+	else if (m->type == MSG_STATUS)
+		core_net_status(c, &m->status);
+}
+
+static void on_net_gone(void *arg, const struct err *why)
+{
+	struct core *c = arg;
+
+	if (why->code != ERR_MISSING)
+		log_error("net: %s", why->msg);
+	channel_free(c->net);
+	c->net = NULL;
+	core_net_down(c);
+}
+
+static struct core_front *front_slot(struct core *c, enum process_kind kind, uint16_t index)
+{
+	if (index >= CONF_FRONTS_MAX)
+		return NULL;
+	return &c->fronts[index + (kind == PROCESS_PUBLIC ? CONF_FRONTS_MAX : 0)];
+}
+
+static void neighbour(struct core *c, const struct msg_neighbour *m, int *fd)
+{
+	struct core_front *f;
+
+	switch (m->kind) {
+	case PROCESS_NET:
+		channel_free(c->net);
+		core_net_down(c);
+		c->net = channel_new(c->loop, *fd, PROCESS_CORE, PROCESS_NET, on_net, on_net_gone, c);
+		*fd = -1;
+		core_net_up(c);
+		break;
+	case PROCESS_FRONT: case PROCESS_PUBLIC:
+		f = front_slot(c, (enum process_kind)m->kind, m->index);
+		if (!f) {
+			log_error("%s %u: no such front", process_kind_name((enum process_kind)m->kind), m->index);
+			break;
+		}
+		channel_free(f->channel);
+		f->core = c;
+		f->kind = (enum process_kind)m->kind;
+		f->index = m->index;
+		f->channel = channel_new(c->loop, *fd, PROCESS_CORE, f->kind, on_front, on_front_gone, f);
+		*fd = -1;
+		core_front_up(c, f);
+		break;
+	default:
+		log_error("an unexpected neighbour: %s", process_kind_name((enum process_kind)m->kind));
+	}
+}
+
+static void on_parent(void *arg, const struct msg *m, int *fds, size_t n)
+{
+	struct core *c = arg;
+
+	switch (m->type) {
+	case MSG_CONF:
+		prepare(c, &m->conf, fds[0]);
+		break;
+	case MSG_CONF_USE:
+		use(c, m->conf.generation);
+		break;
+	case MSG_CONF_DROP:
+		core_files_free(c->next);
+		c->next = NULL;
+		break;
+	case MSG_NEIGHBOUR:
+		if (n == 1)
+			neighbour(c, &m->neighbour, &fds[0]);
+		break;
+	case MSG_END:
+		loop_stop(c->loop);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_parent_gone(void *arg, const struct err *why)
+{
+	struct core *c = arg;
+
+	if (why->code != ERR_MISSING)
+		log_error("parent: %s", why->msg);
+	loop_stop(c->loop);
+}
+
+static void on_signal(void *arg, int signo)
+{
+	/* The terminal tells everybody; the parent says in which order we go. */
+	(void)arg;
+	(void)signo;
+}
+
+static void end(struct core *c)
+{
+	core_fronts_free(c);
+	core_net_down(c);
+	channel_free(c->net);
+	channel_free(c->parent);
+	audit_free(c->audit);
+	world_free(c->world);
+	map_done(&c->map);
+	claims_memory_free(c->memory);
+	secret_done(&c->key);
+	core_files_free(c->files);
+	core_files_free(c->next);
+	loop_timer_free(c->net_again);
+	loop_timer_free(c->tick);
+	loop_timer_free(c->map_poll);
+	loop_free(c->loop);
+}
+
+int core_main(int parent, bool (*confine)(const struct conf *conf, struct err *err))
+{
+	struct core c = { .confine = confine, .snapshot_fd = -1, .words_fd = -1, .public_fd = -1 };
+	struct err err = { 0 };
+
+	c.last = &c.first;
+	c.loop = loop_new(&err);
+	if (!c.loop) {
+		log_error("%s", err.msg);
+		return EXIT_FAILURE;
+	}
+	loop_signal_add(c.loop, SIGINT, on_signal, &c);
+	loop_signal_add(c.loop, SIGTERM, on_signal, &c);
+	loop_signal_add(c.loop, SIGHUP, on_signal, &c);
+	map_init(&c.map);
+	c.memory = claims_memory_new();
+	/* Snapshots of a later core are newer than those of an earlier one. */
+	c.generation = (uint64_t)clock_boot().ns;
+	c.tick = loop_timer_new(c.loop, on_tick, &c);
+	c.map_poll = loop_timer_new(c.loop, on_map_poll, &c);
+	c.parent = channel_new(c.loop, parent, PROCESS_CORE, PROCESS_PARENT, on_parent, on_parent_gone, &c);
+	if (!loop_run(c.loop, &err)) {
+		log_error("%s", err.msg);
+		c.status = EXIT_FAILURE;
+	}
+	end(&c);
+	return c.status;
+}

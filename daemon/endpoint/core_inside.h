@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENDPOINT_CORE_INSIDE_H
+#define ENDPOINT_CORE_INSIDE_H
+
+/*
+ * The inside of the core process, shared by core*.c alone: what it knows,
+ * whom it talks to, and the four places that act on it.
+ *
+ *   core.c          the process: parent, neighbours, configuration
+ *   core_conf.c     files of the owner: read, checked, then swapped
+ *   core_state.c    files of our own: key, last map, lease, addresses
+ *   core_net.c      orders to net
+ *   core_fronts.c   snapshots, revocation words, certificates
+ */
+
+#include "base/hash.h"
+#include "base/loop.h"
+#include "base/secret.h"
+#include "daemon/endpoint/audit.h"
+#include "daemon/endpoint/channel.h"
+#include "daemon/endpoint/claims.h"
+#include "daemon/endpoint/conf.h"
+#include "daemon/endpoint/core.h"
+#include "daemon/endpoint/lease.h"
+#include "daemon/endpoint/orders.h"
+#include "daemon/endpoint/world.h"
+
+/* Everything that one configuration names, read and checked. */
+struct core_files {
+	uint32_t          generation;
+	struct conf      *conf;
+	struct policy    *policy, *owner;       /* standalone: policy; else: owner */
+	bool              has_ids;
+	struct identities ids;
+	bool              has_map;
+	struct map        map;                  /* map file mode */
+	struct buf        certificates;         /* see core_fronts.c: pairs of PEM, wire_span each */
+	size_t            certificate_count;
+	struct buf        roots;
+};
+
+enum { CORE_FRONTS_MAX = 2 * CONF_FRONTS_MAX };
+
+struct core_front {
+	struct core       *core;
+	struct channel    *channel;             /* NULL: none */
+	enum process_kind  kind;
+	uint16_t           index;
+	uint64_t           acked;               /* generation of the snapshot that it uses */
+	bool               refused;             /* it could not take the last one */
+};
+
+/* A snapshot that some front may still use. */
+struct core_live {
+	struct core_live  *next;
+	uint64_t           generation;
+	uint32_t          *words;
+	struct world_slot *slots;
+	size_t             n, mapped;
+};
+
+struct core {
+	struct loop        *loop;
+	struct channel     *parent, *net;
+	bool              (*confine)(const struct conf *conf, struct err *err);
+	bool                confined;
+	struct core_files  *files, *next;       /* in use; prepared */
+	struct audit       *audit;
+	struct world       *world;
+	int                 status;             /* exit */
+
+	/* what we are and what we were told (core_state.c) */
+	char                boot_id[BOOT_ID_LEN + 1];
+	struct secret       key;                /* the device's private key; empty: none yet */
+	uint8_t             public_key[MSG_KEY_LEN];
+	struct map          map;
+	struct claims_memory *memory;
+	struct lease_mark   mark;
+	char                map_error[ERR_MSG_MAX];     /* why the last map file or policy was not taken; "" */
+
+	/* net */
+	struct net_state   *told;               /* NULL: it must be told all */
+	struct order       *first, **last;      /* waiting to be sent */
+	size_t              waiting, under_way;
+	uint32_t            order;              /* number of the last one sent */
+	struct loop_timer  *net_again;          /* after a failure */
+	char                net_error[ERR_MSG_MAX];
+	struct core_asked  *asked;              /* status questions under way */
+
+	/* fronts */
+	struct core_front   fronts[CORE_FRONTS_MAX];
+	struct core_live   *live;               /* newest first */
+	int                 snapshot_fd, words_fd, public_fd;   /* of the newest; -1 */
+	uint64_t            generation;
+	uint32_t            snapshot_conf;      /* configuration of the newest */
+
+	bool                changed;            /* core_apply() is due at the end of this round */
+	struct loop_timer  *tick;
+	struct loop_timer  *map_poll;
+	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
+
+	struct sync        *sync;               /* mesh mode */
+	struct join        *join;
+	struct local_api   *api;
+};
+
+/* core.c */
+void core_changed(struct core *c);              /* something that fronts or net must know */
+void core_now(const struct core *c, struct world_now *ret_now);
+void core_map_changed(struct core *c);          /* c->map holds another state */
+
+/* core_conf.c */
+struct core_files *core_files_read(uint32_t generation, struct span text, const char *dir, const char *file,
+                                   struct buf *words);
+void core_files_free(struct core_files *f);     /* accepts NULL; wipes */
+bool core_map_read(const char *path, struct map *ret_map, struct err *err);
+
+/* core_state.c: failures are logged; what cannot be read is as if it were not there. */
+void core_state_load(struct core *c);
+bool core_state_key(struct core *c, bool make, struct err *err);
+bool core_state_store_map(struct core *c, struct err *err);
+void core_state_store_lease(struct core *c);
+void core_state_heard(struct core *c);          /* the coordinator spoke: the lease begins anew */
+uint32_t core_state_epoch(struct core *c);      /* of classes; another one at every start */
+char *core_state_path(const struct core *c, const char *name);          /* the caller frees */
+
+/* core_net.c */
+void core_net_up(struct core *c);               /* a new net: tell all */
+void core_net_down(struct core *c);
+void core_net_deny(struct core *c, const struct net_state *want);
+void core_net_allow(struct core *c, struct net_state *want, struct boot now);   /* takes want over */
+void core_net_done(struct core *c, const struct msg_done *d);
+void core_net_status(struct core *c, const struct msg_status *s);
+/* fn is called once for every part and once more with NULL at the end; err where net is not there. */
+typedef void core_status_fn(void *arg, const struct msg_status *part, const struct err *err);
+void core_net_ask(struct core *c, core_status_fn *fn, void *arg);
+void core_net_forget(struct core *c, void *arg);        /* whoever asked has gone */
+
+/* core_fronts.c */
+void core_fronts_revoke(struct core *c, const struct world_now *now);
+void core_fronts_publish(struct core *c, const struct world_now *now);
+void core_front_up(struct core *c, struct core_front *f);
+void core_front_certificates(struct core *c, struct core_front *f);
+void core_front_done(struct core *c, struct core_front *f, const struct msg_snapshot_done *d);
+void core_fronts_free(struct core *c);
+bool core_certificates_read(struct core_files *f, struct diags *diags);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENDPOINT_WORLD_H
+#define ENDPOINT_WORLD_H
+
+/*
+ * Who is here and what follows from it: the map (or the identities file)
+ * becomes policy's topology, that is compiled for this endpoint, and from
+ * both come the state that net shall have and the snapshots for the fronts.
+ * It keeps what it was given until it is given something else, reads no file
+ * and no clock. Next: core.c, which sends what this makes.
+ */
+
+#include "base/clock.h"
+#include "daemon/control/map.h"
+#include "daemon/endpoint/claims.h"
+#include "daemon/endpoint/conf.h"
+#include "daemon/endpoint/identities.h"
+#include "daemon/endpoint/orders.h"
+#include "daemon/proxy/snapshot.h"
+#include "policy/compile.h"
+
+enum {
+	WORLD_CLASS_BITS = 20,          /* of a filter class: the rest is the epoch, so that classes of
+	                                 * an earlier core are nobody's (4,095 restarts) */
+	WORLD_EPOCH_MAX  = (1 << (32 - WORLD_CLASS_BITS)) - 1,
+	WORLD_KEEPALIVE  = 25,          /* seconds, towards the hub: keeps a way open through NAT */
+};
+
+/* One node of the map, or one row of the identities file. */
+struct party {
+	uint64_t                   id;
+	struct map_node           *node;        /* a reference; NULL in standalone mode */
+	const struct identity_row *row;         /* NULL in the mesh */
+	enum claim_verdict         v4, v6;
+	enum ident_why             why;         /* no session: why */
+	bool                       mark;        /* world_map()'s */
+};
+
+struct world;
+
+/* policies may be NULL: then nothing is allowed. References are taken. epoch: 1..WORLD_EPOCH_MAX. */
+struct world *world_new(uint32_t epoch);
+void world_free(struct world *w);               /* accepts NULL */
+
+/* conf must outlive its use here. */
+void world_set_conf(struct world *w, const struct conf *conf, uint32_t generation, struct wall now);
+void world_set_policy(struct world *w, struct policy *pol, struct policy *owner, struct wall now);
+
+/* One of the two. ids is taken over (and emptied). */
+void world_set_identities(struct world *w, struct identities *ids, struct wall now);
+/* The whole state of the map, compared with what is here; before map is whole, forgets all.
+ * Refused claims are logged once. */
+void world_set_map(struct world *w, const struct map *map, struct claims_memory *memory, struct wall now);
+
+/* Classes that change by time alone; returns when to call again. */
+struct wall world_tick(struct world *w, struct wall now);
+
+/* What the clocks and the lease say, for the two makers below. */
+struct world_now {
+	struct wall wall;
+	struct boot boot;
+	struct boot lease;              /* end; BOOT_NEVER in standalone mode, zero: it has ended */
+	int64_t     silent;             /* ns since the coordinator was heard; -1: there is none */
+};
+
+/* private key's public half; NULL: not enrolled, no device. */
+struct net_state *world_net(const struct world *w, const struct world_now *now, const uint8_t *public_key);
+
+/* One identity as the fronts will see it: slot i belongs to parties[i]. */
+struct world_slot {
+	uint64_t party;
+	uint32_t generation;            /* 0: nobody */
+};
+
+/* The block for the fronts, or (public) for the public fronts, and its slots
+ * (NULL and 0 for public). The caller frees *ret_slots. */
+bool world_snapshot(const struct world *w, const struct world_now *now, bool public,
+                    struct buf *ret_block, struct world_slot **ret_slots, size_t *ret_n, struct err *err);
+
+/* What an identity's word must be now: 0 where it must not count. */
+uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now);
+
+/* Borrowed until the next set. */
+const struct party *world_find_ip(const struct world *w, const struct ip *ip);
+const struct party *world_find(const struct world *w, uint64_t id);
+size_t world_parties(const struct world *w, const struct party *const **ret_list);
+bool world_party_peer(const struct world *w, uint64_t id, struct compile_peer *ret_peer);
+bool world_party_valid(const struct party *p, struct wall now);         /* somebody acts for it now */
+uint64_t world_self(const struct world *w);     /* 0: not known */
+const struct topology *world_topology(const struct world *w);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENDPOINT_WORLD_INSIDE_H
+#define ENDPOINT_WORLD_INSIDE_H
+
+/* The inside of a world, for world*.c alone. */
+
+#include "daemon/endpoint/world.h"
+
+struct world {
+	uint32_t           epoch;
+	const struct conf *conf;
+	uint32_t           conf_generation;
+	struct policy     *pol, *owner;
+	struct topology   *topo;
+	struct compile    *compile;             /* NULL until self is known */
+	bool               standalone;
+	struct identities  ids;
+	uint64_t           self;
+	struct overlay_ranges { struct prefix v4, v6; } ranges;
+	char              *mesh_name;
+	char               map_epoch[MAP_EPOCH_LEN + 1];
+	uint64_t           map_seq;
+	struct dict       *by_id, *by_ip;       /* -> struct party */
+	struct party     **list;                /* ascending by id */
+	size_t             count;
+};
+
+/* Parties that have a service here that every node may call: this is the hub. */
+bool world_is_hub(const struct world *w);
+bool world_v4(const struct world *w, const struct party *p, struct ip *ret_ip);
+bool world_v6(const struct world *w, const struct party *p, struct ip *ret_ip);
+
+#endif

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/endpoint/world.h"
+
+#include "base/mem.h"
+#include "daemon/endpoint/world_inside.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void hash_span(EVP_MD_CTX *ctx, struct span s)
+{
+	uint64_t len = s.len;
+
+	EVP_DigestUpdate(ctx, &len, sizeof(len));
+	EVP_DigestUpdate(ctx, s.ptr ? s.ptr : "", s.len);
+}
+
+/* Who it is, not how long: a session that is renewed keeps its connections,
+ * another person behind the same address does not. The same from every core. */
+static uint32_t who(const struct party *p, enum ident_kind kind)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	uint32_t g;
+
+	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
+		abort();
+	EVP_DigestUpdate(ctx, &kind, sizeof(kind));
+	if (p->row) {
+		EVP_DigestUpdate(ctx, &p->row->from.bits, 1);
+		hash_span(ctx, span_of(p->row->from.ip.b, ip_len(&p->row->from.ip)));
+		hash_span(ctx, p->row->login);
+		for (size_t i = 0; i < p->row->tag_count; i++)
+			hash_span(ctx, p->row->tags[i]);
+	} else {
+		hash_span(ctx, span_of(p->node->key, sizeof(p->node->key)));
+		EVP_DigestUpdate(ctx, &p->node->id, sizeof(p->node->id));
+		if (kind == IDENT_PERSON) {
+			EVP_DigestUpdate(ctx, &p->node->user->id, sizeof(p->node->user->id));
+			hash_span(ctx, p->node->user->issuer);
+			hash_span(ctx, p->node->user->sub);
+			hash_span(ctx, p->node->user->login);
+		}
+		for (size_t i = 0; i < p->node->tags.count; i++)
+			hash_span(ctx, p->node->tags.list[i]);
+	}
+	if (EVP_DigestFinal_ex(ctx, sum, &len) != 1 || len < sizeof(g))
+		abort();
+	EVP_MD_CTX_free(ctx);
+	memcpy(&g, sum, sizeof(g));
+	return g ? g : 1;
+}
+
+static enum ident_kind kind_of(const struct party *p, struct wall now)
+{
+	if (p->row ? p->row->tag_count : p->node->tags.count)
+		return IDENT_TAGGED;
+	if (world_party_valid(p, now))
+		return IDENT_PERSON;
+	return p->row ? IDENT_NONE : IDENT_ENROLLED;
+}
+
+uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now)
+{
+	const struct party *p = world_find(w, party);
+	enum ident_kind kind = p ? kind_of(p, now->wall) : IDENT_NONE;
+
+	if (kind == IDENT_NONE || boot_passed(now->lease, now->boot))
+		return 0;
+	return who(p, kind);
+}
+
+static struct boot end_of(struct wall w, const struct world_now *now)
+{
+	return w.sec == 0 || w.sec == TOPOLOGY_NEVER.sec ? BOOT_NEVER
+	                                                 : boot_at_wall(w, now->wall, now->boot);
+}
+
+static void ident_of_row(const struct party *p, const struct world_now *now, struct ident *id)
+{
+	const struct identity_row *r = p->row;
+
+	id->login = r->login;
+	id->name = r->name;
+	id->email = r->email;
+	id->acr = r->acr;
+	id->groups = r->groups;
+	id->group_count = r->group_count;
+	id->tags = r->tags;
+	id->tag_count = r->tag_count;
+	id->amr = r->amr;
+	id->amr_count = r->amr_count;
+	id->auth_time = r->auth_time;
+	id->expires = r->expires;
+	id->expires_boot = end_of(r->expires, now);
+}
+
+struct ident_text { char node[MAP_ID_MAX], user[MAP_ID_MAX], session[MAP_ID_MAX]; };
+
+static void ident_of_node(const struct party *p, const struct world_now *now, struct arena *mem,
+                          struct ident_text *text, struct ident *id)
+{
+	const struct map_node *n = p->node;
+
+	id->node = span_str(map_id_text('n', n->id, text->node));
+	id->node_name = n->name;
+	id->tags = n->tags.list;
+	id->tag_count = n->tags.count;
+	id->expires_boot = BOOT_NEVER;
+	if (!n->user || n->tags.count)
+		return;
+	/* Also for one without a session: the coordinator is told whose device calls. */
+	id->user = span_str(map_id_text('u', n->user->id, text->user));
+	if (id->kind != IDENT_PERSON) {
+		id->why = n->session ? WHY_EXPIRED : p->why;
+		return;
+	}
+	id->login = n->user->login;
+	id->name = n->user->name;
+	id->email = n->user->email;
+	id->issuer = n->user->issuer;
+	id->subject = n->user->sub;
+	id->session = span_str(map_id_text('s', n->session->id, text->session));
+	id->acr = n->session->acr;
+	id->amr = n->session->amr.list;
+	id->amr_count = n->session->amr.count;
+	id->auth_time = n->session->auth_time;
+	id->expires = n->session->expires;
+	id->expires_boot = end_of(n->session->expires, now);
+	if (n->user->groups.count + n->user->idp.count) {
+		size_t count = n->user->groups.count + n->user->idp.count;
+		struct span *all = arena_calloc(mem, count, sizeof(*all));
+		size_t k = 0;
+
+		for (size_t i = 0; i < n->user->groups.count; i++) {
+			struct span g = n->user->groups.list[i];
+
+			all[k++] = span_starts(g, SPAN("group:")) ? span_from(g, 6) : g;
+		}
+		/* A group that both the policy file and the IdP know is one group. */
+		for (size_t i = 0; i < n->user->idp.count; i++) {
+			bool twice = false;
+
+			for (size_t j = 0; j < n->user->groups.count && !twice; j++)
+				twice = span_eq(all[j], n->user->idp.list[i]);
+			if (!twice)
+				all[k++] = n->user->idp.list[i];
+		}
+		id->groups = all;
+		id->group_count = k;
+	}
+}
+
+static bool add_party(const struct world *w, struct snapshot_builder *b, const struct party *p,
+                      const struct world_now *now, struct world_slot *slot, struct err *err)
+{
+	struct compile_peer peer = { 0 };
+	struct ident_text text;
+	struct ident id = { .kind = kind_of(p, now->wall) };
+	struct arena mem;
+	struct ip ip;
+	uint32_t index;
+	bool ok;
+
+	slot->party = p->id;
+	slot->generation = 0;
+	if (id.kind == IDENT_NONE)
+		return snapshot_add_ident(b, &id, &index, err);
+	arena_init(&mem, 1024);
+	id.generation = slot->generation = who(p, id.kind);
+	if (p->row)
+		ident_of_row(p, now, &id);
+	else
+		ident_of_node(p, now, &mem, &text, &id);
+	if (w->compile && compile_peer(w->compile, p->id, &peer)) {
+		id.class4 = peer.class4;
+		id.class6 = peer.class6;
+		/* What a row of the file stands for has one class, whatever its family. */
+		if (p->row)
+			id.class6 = peer.class4;
+	}
+	ok = snapshot_add_ident(b, &id, &index, err);
+	if (ok && p->row)
+		ok = snapshot_add_prefix(b, &p->row->from, index, err);
+	if (ok && world_v4(w, p, &ip))
+		ok = snapshot_add_addr(b, &ip, index, err);
+	if (ok && world_v6(w, p, &ip))
+		ok = snapshot_add_addr(b, &ip, index, err);
+	arena_done(&mem);
+	return ok;
+}
+
+static int64_t sec_ns(int64_t sec)
+{
+	return sec > INT64_MAX / SEC_NS ? INT64_MAX : sec * SEC_NS;
+}
+
+static struct span *spans_of(struct arena *mem, const struct conf_strs *l)
+{
+	struct span *list = arena_calloc(mem, l->count ? l->count : 1, sizeof(*list));
+
+	for (size_t i = 0; i < l->count; i++)
+		list[i] = span_str(l->list[i]);
+	return list;
+}
+
+static bool add_service(struct snapshot_builder *b, const char *name, const struct conf_service *c,
+                        const struct tables *tables, bool public, struct err *err)
+{
+	struct service_desc s = { .name = span_str(name) };
+	struct arena mem;
+	struct upstream_desc *up;
+	struct custom_header *headers;
+	bool ok;
+
+	arena_init(&mem, 4096);
+	s.flags = (public ? SERVICE_PUBLIC : 0u) | (c->encoded_slashes ? SERVICE_ENCODED_SLASH : 0u) |
+	          (c->keep_request_id ? SERVICE_KEEP_REQUEST_ID : 0u) | (c->forwarded ? 0u : SERVICE_NO_XFF) |
+	          (c->balance == CONF_BALANCE_PERSON ? SERVICE_HASH_PERSON : 0u) |
+	          (c->enrolled ? SERVICE_ENROLLED : 0u);
+	s.policy = tables ? tables_service(tables, s.name) : SERVICE_NONE;
+	s.listens = spans_of(&mem, &c->listen);
+	s.listen_count = c->listen.count;
+	s.listens_tls = c->tls;
+	s.hosts = c->hosts.count ? spans_of(&mem, &c->hosts) : &s.name;
+	s.host_count = c->hosts.count ? c->hosts.count : 1;
+	s.upstreams = up = arena_calloc(&mem, c->upstream.count, sizeof(*up));
+	for (size_t i = 0; i < c->upstream.count; i++) {
+		struct conf_upstream u = { 0 };
+
+		if (!conf_upstream_parse(span_str(c->upstream.list[i]), &u, err)) {
+			arena_done(&mem);
+			return false;
+		}
+		up[i].kind = u.is_unix ? UPSTREAM_UNIX : UPSTREAM_TCP;
+		up[i].tls = u.tls;
+		up[i].tls_lax = c->upstream_lax;
+		up[i].h2c = u.h2c;
+		up[i].name = span_str(c->upstream.list[i]);
+		up[i].host = *c->upstream_name ? span_str(c->upstream_name) : u.host;
+	}
+	s.upstream_count = c->upstream.count;
+	s.profiles = spans_of(&mem, &c->profiles);
+	s.profile_count = c->profiles.count;
+	s.custom = headers = arena_calloc(&mem, c->headers.count ? c->headers.count : 1, sizeof(*headers));
+	s.custom_count = c->headers.count;
+	for (size_t i = 0; i < c->headers.count; i++) {
+		const struct conf_header *h = (const struct conf_header *)c->headers.items + i;
+
+		headers[i] = (struct custom_header){ span_str(h->name), span_str(h->value),
+			                             (enum value_encoding)h->encoding };
+	}
+	s.origins = spans_of(&mem, &c->origins);
+	s.origin_count = c->origins.count;
+	s.upgrades = spans_of(&mem, &c->upgrades);
+	s.upgrade_count = c->upgrades.count;
+	s.login_url = span_str(c->login_url);
+	s.body_max = c->body ? c->body_max : -1;
+	s.connect_ns = sec_ns(c->connect_sec);
+	s.first_byte_ns = sec_ns(c->first_byte_sec);
+	s.idle_ns = sec_ns(c->idle_sec);
+	s.total_ns = sec_ns(c->total_sec);
+	s.upgrade_idle_ns = sec_ns(c->upgrade_idle_sec);
+	s.per_identity_max = c->per_identity_max;
+	s.in_flight_max = c->in_flight_max;
+	ok = snapshot_add_service(b, &s, NULL, err);
+	arena_done(&mem);
+	return ok;
+}
+
+static void words(const struct world *w, struct snapshot_builder *b)
+{
+	struct snapshot_words words = { 0 };
+	const struct party *self = w->self ? world_find(w, w->self) : NULL;
+	char name[256] = "";
+
+	words.mesh = span_str(w->mesh_name);
+	if (*w->conf->name)
+		words.host = span_str(w->conf->name);
+	else if (self && self->node)
+		words.host = self->node->name;
+	else if (gethostname(name, sizeof(name) - 1) == 0)
+		words.host = span_str(name);
+	words.login_url = span_str(w->conf->login_url);
+	words.source_url = span_str(w->conf->source_url);
+	words.contact = span_str(w->conf->contact);
+	snapshot_set_words(b, &words);
+}
+
+bool world_snapshot(const struct world *w, const struct world_now *now, bool public,
+                    struct buf *ret_block, struct world_slot **ret_slots, size_t *ret_n, struct err *err)
+{
+	const struct conf_map *services = public ? &w->conf->public : &w->conf->services;
+	struct snapshot_builder *b = snapshot_builder_new();
+	struct world_slot *slots = NULL;
+	const struct tables *tables = NULL;
+	scoped_buf struct buf rules = { 0 };
+	size_t n = 0;
+
+	buf_init(&rules, SNAPSHOT_MAX);
+	if (!public && w->compile) {
+		compile_tables(w->compile, &rules);
+		if (rules.over || !tables_check(rules.ptr, rules.len, err)) {
+			snapshot_builder_free(b);
+			return rules.over ? err_set(err, ERR_LIMIT, "the policy's tables are larger than %d bytes",
+			                            SNAPSHOT_MAX) : false;
+		}
+		tables = tables_map(rules.ptr);
+		snapshot_set_policy(b, buf_span(&rules));
+	}
+	if (!public) {
+		slots = mem_calloc(w->count ? w->count : 1, sizeof(*slots));
+		for (size_t i = 0; i < w->count; i++) {
+			if (add_party(w, b, w->list[i], now, &slots[n++], err))
+				continue;
+			free(slots);
+			snapshot_builder_free(b);
+			return false;
+		}
+	}
+	for (size_t i = 0; i < services->count; i++)
+		if (!add_service(b, services->names[i], conf_service(services, i), tables, public, err)) {
+			err_prefix(err, "service \"%s\": ", services->names[i]);
+			free(slots);
+			snapshot_builder_free(b);
+			return false;
+		}
+	words(w, b);
+	snapshot_set_lease(b, public ? BOOT_NEVER : now->lease,
+	                   now->silent < 0 ? (struct boot){ 0 }
+	                                   : boot_add(now->boot, now->silent == INT64_MAX ? -now->boot.ns + 1
+	                                                                                  : -now->silent));
+	snapshot_set_seq(b, w->map_epoch[0] ? strtoull(w->map_epoch, NULL, 16) : 0, w->map_seq);
+	snapshot_set_table(b, w->conf_generation);
+	if (!snapshot_finish(b, ret_block, err)) {
+		free(slots);
+		return false;
+	}
+	*ret_slots = slots;
+	*ret_n = n;
+	return true;
+}
