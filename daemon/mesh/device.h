@@ -18,7 +18,7 @@
 
 enum {
 	DEVICE_NAME_MAX = 16,           /* with NUL; IFNAMSIZ */
-	DEVICE_ALLOWED_MAX = 256,       /* addresses and approved routes of one peer */
+	DEVICE_ALLOWED_MAX = 512,       /* addresses and approved routes of one peer */
 	DEVICE_PEERS_MAX = 1 << 16,     /* a listing longer than this is refused */
 	DEVICE_DEADLINE_MS = 2000,
 	DEVICE_MTU = 1420,              /* 1500 less IPv6, UDP and WireGuard's own headers */
@@ -46,9 +46,9 @@ bool device_name_ok(struct span name);
 struct device;
 
 /* The kernel backend creates the interface, or adopts one of that name and
- * kind with all its peers. The userspace backend needs the tunnel process:
- * ERR_BUSY while its socket does not answer yet (try again), ERR_EXISTS if
- * the interface is of another kind. backend is not DEVICE_AUTO. */
+ * kind with all its peers; ERR_EXISTS if it is of another kind. The userspace
+ * backend needs the tunnel process: ERR_BUSY while its socket does not answer
+ * yet (try again). backend is not DEVICE_AUTO. */
 struct device *device_open(enum device_backend backend, const char *name, struct err *err);
 
 /* Lets go; the interface and its peers stay. Accepts NULL. */

@@ -38,7 +38,8 @@
 
 enum {
 	FILTER_USERS_MAX = 256,
-	FILTER_ROWS_MAX = 65536,        /* rows given, of both kinds each */
+	FILTER_ROWS_MAX = 65536,        /* rows for this host, as given */
+	FILTER_FORWARD_MAX = 4096,      /* rows that forward, as given */
 	FILTER_INTERVALS_MAX = 16384,   /* of each kind, after overlaps are resolved */
 	FILTER_VIA_MAX = 4096,
 };
@@ -54,6 +55,9 @@ struct filter_base {
 	const uint32_t *fronts;         /* uids of fronts */
 	size_t         fronts_n;
 };
+
+/* A timeout from here on, a hundred years, is none. */
+#define FILTER_TIMEOUT_MAX_MS INT64_C(3155760000000)
 
 enum { FILTER_PROTO_ANY = 0 };          /* every protocol and port; lo and hi do not count */
 
@@ -91,7 +95,7 @@ struct filter_via {
 struct filter_class {
 	struct ip ip;                   /* a peer's overlay address; anything else is refused */
 	uint32_t  class;                /* not 0 */
-	int64_t   timeout_ms;           /* from now; 0 and less: it has run out; INT64_MAX: never */
+	int64_t   timeout_ms;           /* from now; 0 and less: it has run out */
 };
 
 struct filter;
@@ -137,7 +141,7 @@ struct filter_counters {
 	struct filter_counter classless;        /* no class: input, output, forward */
 	struct filter_counter no_row;           /* a class, and no row for that */
 	struct filter_counter not_new;          /* TCP without SYN, invalid, untracked */
-	struct filter_counter user;             /* a local user who may not */
+	struct filter_counter user;             /* a local user who may not open flows */
 	struct filter_counter lab;              /* opened by the lab side, or forwarded in */
 	struct filter_counter front;            /* a front that tried to open something */
 };

@@ -6,7 +6,7 @@
  * Addresses, MTU, state and routes of the mesh interface, by rtnetlink. Each
  * call states what shall be and changes only what is not so: calling twice
  * changes nothing. It never touches another interface's addresses, nor a
- * route of another protocol number.
+ * route of another protocol number. A missing interface is ERR_MISSING.
  */
 
 #include "base/err.h"
@@ -17,7 +17,7 @@ enum {
 	LINK_ROUTES_MAX = 4096,
 	LINK_ROUTE_PROTOCOL = 114,      /* RTA protocol of our routes: ip route show proto 114 */
 	LINK_ROUTE_METRIC = 5000,       /* a directly connected network of the same length wins */
-	LINK_LOCAL_MAX = 64,
+	LINK_KIND_MAX = 32,
 };
 
 struct link;                    /* one rtnetlink socket */
@@ -25,8 +25,13 @@ struct link;                    /* one rtnetlink socket */
 struct link *link_open(struct err *err);
 void link_close(struct link *l);        /* accepts NULL */
 
-/* ERR_MISSING if there is none. */
 bool link_find(struct link *l, const char *name, unsigned *ret_index, struct err *err);
+
+/* What made it: "wireguard", "tun", "veth", ...; "" for hardware. */
+bool link_kind(struct link *l, const char *name, char ret_kind[LINK_KIND_MAX], struct err *err);
+
+/* No such interface is success. */
+bool link_delete(struct link *l, const char *name, struct err *err);
 
 bool link_up(struct link *l, const char *name, unsigned mtu, struct err *err);
 bool link_down(struct link *l, const char *name, struct err *err);
@@ -41,13 +46,14 @@ bool link_addresses(struct link *l, const char *name, const struct prefix *addrs
 bool link_routes(struct link *l, const char *name, const struct prefix *routes, size_t n,
 		 const struct ip *src4, const struct ip *src6, struct err *err);
 
-/* This host's addresses on interfaces that are up, other than `except` and
- * loopback, without link-local, deprecated and temporary ones; with their
- * prefix lengths (host bits kept). Further ones than max are left out. */
 struct link_address {
 	struct ip ip;
-	uint8_t   bits;
+	uint8_t   bits;                 /* of its network; ip has its host bits */
 };
+
+/* This host's addresses on interfaces that are up, other than `except` (NULL:
+ * none) and loopback; without link-local, deprecated, tentative and temporary
+ * ones. Further ones than max are left out. */
 bool link_local(struct link *l, const char *except, struct link_address *ret_addrs, size_t max,
 		size_t *ret_n, struct err *err);
 
