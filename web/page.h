@@ -39,9 +39,13 @@ size_t page_headers(const struct page *p, struct page_header ret_headers[PAGE_HE
 /* 303 See Other. False, and an error page, if url holds anything but printable ASCII. */
 bool page_redirect(struct page *p, const char *url);
 
-/* Text for between tags or inside a quoted attribute: & < > " ' become
- * references, controls and what is not UTF-8 become U+FFFD, and so do the
- * characters that reorder text (bidi controls), which make one name look like another. */
-void html_add(struct buf *b, struct span text);
+/* An empty page takes shape: head, our style, and a heading; page_end() closes it
+ * with the footer that says whose program this is and links to its source (AGPL, section 13:
+ * the path /source, see page_source()). Between them goes the caller's HTML. */
+void page_begin(struct page *p, int status, const char *title);
+void page_end(struct page *p);
+
+/* What /source answers: a link to the source of what runs here, at url. */
+void page_source(struct page *p, const char *url);
 
 #endif

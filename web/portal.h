@@ -65,7 +65,8 @@ struct portal_request {
 };
 enum { PORTAL_BODY_MAX = 4 << 10 };
 
-/* Answers with one page, at once or later; reply may be called before this returns. */
+/* Answers with one page, at once or later; reply may be called before this returns.
+ * The portal must be there until every reply was called. */
 typedef void portal_reply_fn(void *arg, struct page *page);     /* page is freed after */
 void portal_handle(struct portal *p, const struct portal_caller *who,
                    const struct portal_request *req, portal_reply_fn *reply, void *arg);
