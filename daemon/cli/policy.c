@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/cli/policy.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOPOLOGY_TEXT_MAX = 64 << 20 };
+
+static int usage(FILE *to)
+{
+	fputs("usage: reeve policy check FILE [--topology FILE] [--json]\n"
+	      "       reeve policy matrix --policy FILE --topology FILE [--owner FILE] [--src NODE] [--dst NODE] [--json]\n"
+	      "(reeve-policy(5) tells the language, doc/policy by example)\n",
+	      to);
+	return to == stderr ? 2 : 0;
+}
+
+static bool option(const char *name, const char **slot, int argc, char **argv, int *i)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(argv[*i], name, n) != 0 || (argv[*i][n] != '=' && argv[*i][n]))
+		return false;
+	if (argv[*i][n] == '=')
+		*slot = argv[*i] + n + 1;
+	else if (*i + 1 < argc)
+		*slot = argv[++*i];
+	else
+		fprintf(stderr, "reeve policy: %s needs a value\n", name);
+	return *slot != NULL;
+}
+
+bool policy_args(int argc, char **argv, struct policy_args *a)
+{
+	const struct { const char *name; const char **slot; } opts[] = {
+		{ "--policy", &a->policy }, { "--topology", &a->topology }, { "--owner", &a->owner }, { "--src", &a->src },
+		{ "--dst", &a->dst }, { "--proto", &a->proto }, { "--method", &a->method }, { "--path", &a->path },
+		{ "--host", &a->host }, { "--at", &a->at }, { "--silent", &a->silent },
+	};
+
+	memset(a, 0, sizeof(*a));
+	for (int i = 1; i < argc; i++) {
+		bool done = false;
+
+		if (strcmp(argv[i], "--json") == 0) {
+			a->json = done = true;
+		} else if (strcmp(argv[i], "--write") == 0) {
+			a->write = done = true;
+		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			a->help = done = true;
+		} else if (strncmp(argv[i], "--", 2) != 0) {
+			if (a->rest_count == 2) {
+				fprintf(stderr, "reeve policy: \"%s\" is one too many\n", argv[i]);
+				return false;
+			}
+			a->rest[a->rest_count++] = argv[i];
+			continue;
+		}
+		for (size_t k = 0; k < array_size(opts) && !done; k++)
+			done = option(opts[k].name, opts[k].slot, argc, argv, &i);
+		if (!done) {
+			fprintf(stderr, "reeve policy: unknown option %s\n", argv[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool text_load(const char *path, struct buf *ret_text)
+{
+	struct err err;
+
+	buf_init(ret_text, TOPOLOGY_TEXT_MAX);
+	if (file_read(path, TOPOLOGY_TEXT_MAX, ret_text, &err))
+		return true;
+	fprintf(stderr, "reeve policy: %s\n", err.msg);
+	return false;
+}
+
+static void tell(const struct diags *d, bool json)
+{
+	scoped_buf struct buf b = { 0 };
+
+	buf_init(&b, TOPOLOGY_TEXT_MAX);
+	if (json)
+		return;
+	diags_text(d, &b);
+	if (b.len)
+		fwrite(b.ptr, 1, b.len, stderr);
+}
+
+struct policy *policy_load(const char *path, enum policy_mode mode, bool json, struct diags *ret_diags)
+{
+	scoped_buf struct buf text = { 0 };
+	struct policy *pol;
+
+	diags_init(ret_diags, path);
+	if (!text_load(path, &text)) {
+		diag_error(ret_diags, (struct place){ 0, 0 }, "cannot be read");
+		return NULL;
+	}
+	pol = policy_parse(buf_span(&text), mode, ret_diags);
+	tell(ret_diags, json);
+	return pol;
+}
+
+struct topology *topology_load(const char *path, bool json)
+{
+	scoped_buf struct buf text = { 0 };
+	struct topology *topo;
+	struct diags d;
+
+	if (!text_load(path, &text))
+		return NULL;
+	topo = topology_new();
+	diags_init(&d, path);
+	if (!topology_read(buf_span(&text), topo, &d)) {
+		topology_free(topo);
+		topo = NULL;
+	}
+	(void)json;
+	tell(&d, false);
+	diags_done(&d);
+	return topo;
+}
+
+bool args_now(const struct policy_args *a, struct wall *ret_now)
+{
+	uint64_t sec;
+
+	if (!a->at) {
+		*ret_now = clock_wall();
+		return true;
+	}
+	if (span_u64(span_str(a->at), INT64_MAX, &sec)) {
+		ret_now->sec = (int64_t)sec;
+		return true;
+	}
+	if (wall_parse(span_str(a->at), ret_now))
+		return true;
+	fprintf(stderr, "reeve policy: --at %s: want RFC 3339 or seconds since 1970\n", a->at);
+	return false;
+}
+
+int cli_policy(int argc, char **argv)
+{
+	static const struct { const char *name; int (*main)(const struct policy_args *); } subs[] = {
+		{ "check", policy_check_main },
+		{ "matrix", policy_matrix_main },
+	};
+	struct policy_args a;
+
+	if (argc < 2)
+		return usage(stderr);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+		return usage(stdout);
+	for (size_t i = 0; i < array_size(subs); i++)
+		if (strcmp(argv[1], subs[i].name) == 0) {
+			if (!policy_args(argc - 1, argv + 1, &a))
+				return 2;
+			return a.help ? usage(stdout) : subs[i].main(&a);
+		}
+	fprintf(stderr, "reeve policy: no command \"%s\"\n", argv[1]);
+	return usage(stderr);
+}
