@@ -39,7 +39,7 @@ static const json_t *claim_at(const json_t *claims, const char *path)
 	if (*path != '/')
 		return *path ? json_object_get(claims, path) : NULL;
 	while (claims && span_next(&rest, '/', &part)) {
-		scoped_buf struct buf name;
+		scoped_buf struct buf name = { 0 };
 
 		buf_init(&name, 256);
 		buf_add_str(&name, "");

@@ -125,7 +125,7 @@ static bool assertion(const struct client *c, const char *audience, struct wall 
 {
 	const struct provider *p = c->conf;
 	unsigned char id[16];
-	scoped_buf struct buf head, claims, jwt, jti;
+	scoped_buf struct buf head = { 0 }, claims = { 0 }, jwt = { 0 }, jti = { 0 };
 	bool ok;
 
 	random_bytes(id, sizeof(id));

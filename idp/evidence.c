@@ -13,7 +13,7 @@ void binding_nonce(const unsigned char key[DEVICE_KEY_SIZE],
 {
 	static const char label[] = "reeve binding v1";
 	unsigned char text[sizeof(label) - 1 + DEVICE_KEY_SIZE + OPENING_SIZE], md[32];
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	memcpy(text, label, sizeof(label) - 1);
 	memcpy(text + sizeof(label) - 1, key, DEVICE_KEY_SIZE);

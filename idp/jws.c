@@ -48,7 +48,7 @@ static enum token_reason object_of(struct span text, size_t max, json_t **ret_ob
 
 enum token_reason jws_part(struct span text, size_t max, json_t **ret_object, struct err *err)
 {
-	scoped_buf struct buf bytes;
+	scoped_buf struct buf bytes = { 0 };
 	enum token_reason why;
 
 	buf_init(&bytes, max);
@@ -105,7 +105,7 @@ enum token_reason jws_check(struct span token, const struct jwks *keys, uint32_t
 		return why;
 
 	/* checked for its form here, so that a malformed one is not called a wrong one */
-	scoped_buf struct buf sig;
+	scoped_buf struct buf sig = { 0 };
 
 	buf_init(&sig, TOKEN_MAX);
 	why = decode(tail, TOKEN_MAX, &sig, err);

@@ -63,7 +63,7 @@ static void scopes_add(struct buf *b, const struct provider *p)
 static void challenge_add(struct buf *params, const char *verifier)
 {
 	unsigned char md[32];
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	/* a failed digest leaves a challenge that no verifier meets */
 	memset(md, 0, sizeof(md));
@@ -78,7 +78,7 @@ struct login *login_new(const struct provider *p, const char *name, const struct
                         struct wall wall, struct boot now, struct buf *ret_params)
 {
 	struct login *l = mem_alloc(sizeof(*l));
-	scoped_buf struct buf words;
+	scoped_buf struct buf words = { 0 };
 	struct buf *b = ret_params;
 
 	l->provider = mem_strdup(name);

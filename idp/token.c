@@ -157,7 +157,7 @@ static enum token_reason nonce_check(const json_t *v, const struct token_want *w
 static enum token_reason at_hash_check(const json_t *v, const json_t *header,
                                        const struct token_want *want, struct err *err)
 {
-	scoped_buf struct buf half;
+	scoped_buf struct buf half = { 0 };
 	struct span got = text_of(v);
 
 	/* Core 1.0 3.1.3.8: optional in the code flow, and binding where it is there */
@@ -182,7 +182,7 @@ static bool typ_is(const json_t *typ, const char *name)
 static enum token_reason payload_of(struct span token, const struct jwks *keys, uint32_t algs,
                                     json_t **ret_header, json_t **ret_claims, struct err *err)
 {
-	scoped_buf struct buf bytes;
+	scoped_buf struct buf bytes = { 0 };
 	json_t *claims;
 	enum token_reason why;
 

@@ -14,7 +14,7 @@ enum { COOKIE_SECONDS = 900, PURPOSE_MAX = 256 };
 
 static void encode32(const unsigned char bytes[32], char ret[FORM_TOKEN_SIZE])
 {
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	buf_init(&b, FORM_TOKEN_SIZE);
 	base64url_add(&b, span_of(bytes, 32));

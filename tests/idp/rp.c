@@ -186,7 +186,7 @@ static void bind_nonce(const json_t *o)
 {
 	unsigned char key[DEVICE_KEY_SIZE] = { 0 }, opening[OPENING_SIZE];
 	char nonce[BINDING_NONCE_SIZE];
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 	size_t n;
 
 	hex_decode(span_str(text(o, "key")), key, sizeof(key), &n);
@@ -210,7 +210,7 @@ static void status(struct rp *rp, const json_t *o)
 
 static void logout_url(struct rp *rp, const json_t *o)
 {
-	scoped_buf struct buf url;
+	scoped_buf struct buf url = { 0 };
 
 	buf_init(&url, 64 << 10);
 	if (idp_logout_url(rp->idp, text(o, "provider"), rp->id_token, text(o, "back"), NULL, &url))

@@ -31,7 +31,7 @@ static enum token_reason check(const json_t *key, bool without_alg, const char *
 {
 	struct jwks *keys = keys_of(key, without_alg);
 	struct err err = { 0 };
-	scoped_buf struct buf payload;
+	scoped_buf struct buf payload = { 0 };
 	enum token_reason why = TOKEN_KEY;      /* no key that could be meant */
 
 	buf_init(&payload, TOKEN_MAX);
@@ -43,7 +43,7 @@ static enum token_reason check(const json_t *key, bool without_alg, const char *
 
 START_TEST(vectors_agree)
 {
-	scoped_buf struct buf text;
+	scoped_buf struct buf text = { 0 };
 	struct err err = { 0 };
 	size_t i, j, valid = 0, invalid = 0, unsupported = 0, other_alg = 0;
 	const json_t *group, *test;

@@ -34,7 +34,7 @@ START_TEST(text_has_no_way_out)
 	};
 
 	for (size_t i = 0; i < array_size(rows); i++) {
-		scoped_buf struct buf b;
+		scoped_buf struct buf b = { 0 };
 
 		buf_init(&b, 1024);
 		buf_add_str(&b, "");
@@ -46,7 +46,7 @@ END_TEST
 
 START_TEST(templates_fill_names_alone)
 {
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	buf_init(&b, 1024);
 	HTML_FILL(&b, "<a>{x}{y}{z}{x", { "x", "{y}<" }, { "y", NULL });
@@ -57,7 +57,7 @@ END_TEST
 START_TEST(style_is_what_the_hash_says)
 {
 	unsigned char md[32];
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	ck_assert_int_eq(EVP_Digest(STYLE_TEXT, strlen(STYLE_TEXT), md, NULL, EVP_sha256(), NULL), 1);
 	buf_init(&b, 64);
