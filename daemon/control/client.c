@@ -315,7 +315,7 @@ static bool target(struct client_request *r, const struct client_spec *s, struct
 		return err_set(err, ERR_SYNTAX, "a path begins with a slash and has no blanks");
 	switch (s->to) {
 	case CLIENT_PUBLIC: {
-		scoped_buf struct buf pins;
+		scoped_buf struct buf pins = { 0 };
 
 		if (!enrol_url_check(span_str(s->url), base, err))
 			return false;

@@ -136,10 +136,14 @@ static bool table_mark(struct filter *f, char ret_mark[RULESET_MARK_MAX], struct
 
 struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, struct err *err)
 {
-	struct filter *f = mem_alloc(sizeof(*f));
+	struct filter *f;
 	char want[RULESET_MARK_MAX], have_mark[RULESET_MARK_MAX];
 	scoped_buf struct buf text = { 0 };
 
+	/* Before the lists are copied: what is beyond the limit is not read. */
+	if (base->users_n > FILTER_USERS_MAX || base->fronts_n > FILTER_USERS_MAX)
+		return err_set(err, ERR_LIMIT, "more than %d users", FILTER_USERS_MAX), NULL;
+	f = mem_alloc(sizeof(*f));
 	f->base = *base;
 	f->base.device = f->device = mem_strdup(base->device);
 	f->base.users = f->users = mem_dup(base->users_n ? base->users : (const uint32_t[]){ 0 },
