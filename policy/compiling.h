@@ -145,6 +145,8 @@ void u32s_add(struct u32s *s, uint32_t v);
 /* localise.c: everything up to `peers`, from policies and topology. */
 void localise(struct compile *c);
 void localise_done(struct compile *c);
+/* Which sources of a rule name this endpoint, and which destinations. */
+void rule_touches(struct compile *c, const struct rule *r, bool *src, bool *dst, bool *ret_src, bool *ret_dst);
 /* The rules whose names fit; calls add for each list of numbers. */
 struct u32s *atoms_find(const struct atoms *a, char kind, struct span name);
 struct u32s *atoms_find_prefix(const struct atoms *a, const struct prefix *p);

@@ -630,66 +630,64 @@ static void localise_policy(struct compile *c, const struct policy *pol, bool ow
 
 /* ---- outbound: whom this node's own rules name ---- */
 
-static bool names_self(struct compile *c, const struct policy *pol, const struct here *h, const struct rule *r)
+static bool names_self(struct compile *c, const struct policy *pol, const struct here *h,
+                       const struct selector *s)
 {
-	for (size_t i = 0; i < r->src_count; i++) {
-		const struct selector *s = &r->src[i];
-		const struct topology_user *u = h->user;
+	const struct topology_user *u = h->user;
 
-		switch (s->kind) {
-		case SEL_ANY:
-		case SEL_DANGER_ALL:
+	switch (s->kind) {
+	case SEL_ANY:
+	case SEL_DANGER_ALL:
+		return true;
+	case SEL_IPS:
+		if (ipset_has(s->ips, &h->self->ip4) || ipset_has(s->ips, &h->self->ip6))
 			return true;
-		case SEL_IPS:
-			if (ipset_has(s->ips, &h->self->ip4) || ipset_has(s->ips, &h->self->ip6))
-				return true;
-			if (ipset_overlaps(s->ips, &h->subnets))
-				return true;
-			break;
-		case SEL_USER:
-			if (u && user_is(c->topo, u, s->name))
-				return true;
-			break;
-		case SEL_DOMAIN:
-			if (u && span_ends(u->login, s->name) && u->login.len > s->name.len &&
-			    u->login.ptr[u->login.len - s->name.len - 1] == '@')
-				return true;
-			break;
-		case SEL_GROUP:
-			if (u && user_in_group(pol, c->topo, u, s->index, s->text, false))
-				return true;
-			break;
-		case SEL_MEMBER:
-			if (u && !u->shared)
-				return true;
-			break;
-		case SEL_SHARED:
-			if (u && u->shared)
-				return true;
-			break;
-		case SEL_ROLE:
-			if (u && in_spans(&u->roles, s->name))
-				return true;
-			break;
-		case SEL_IDP:
-			/* Before a login nobody knows its groups. */
-			if (u && (h->self->session.expires.sec == 0 || in_spans(&h->self->session.groups, s->name)))
-				return true;
-			break;
-		case SEL_TAG:
-			if (node_has_tag(h->self, s->text))
-				return true;
-			break;
-		case SEL_TAGGED:
-			if (h->self->tags.count)
-				return true;
-			break;
-		case SEL_NONE:
-		case SEL_SELF:
-		case SEL_INTERNET:
-		case SEL_SVC:
-			break;
-		}
+		if (ipset_overlaps(s->ips, &h->subnets))
+			return true;
+		break;
+	case SEL_USER:
+		if (u && user_is(c->topo, u, s->name))
+			return true;
+		break;
+	case SEL_DOMAIN:
+		if (u && span_ends(u->login, s->name) && u->login.len > s->name.len &&
+		    u->login.ptr[u->login.len - s->name.len - 1] == '@')
+			return true;
+		break;
+	case SEL_GROUP:
+		if (u && user_in_group(pol, c->topo, u, s->index, s->text, false))
+			return true;
+		break;
+	case SEL_MEMBER:
+		if (u && !u->shared)
+			return true;
+		break;
+	case SEL_SHARED:
+		if (u && u->shared)
+			return true;
+		break;
+	case SEL_ROLE:
+		if (u && in_spans(&u->roles, s->name))
+			return true;
+		break;
+	case SEL_IDP:
+		/* Before a login nobody knows its groups. */
+		if (u && (h->self->session.expires.sec == 0 || in_spans(&h->self->session.groups, s->name)))
+			return true;
+		break;
+	case SEL_TAG:
+		if (node_has_tag(h->self, s->text))
+			return true;
+		break;
+	case SEL_TAGGED:
+		if (h->self->tags.count)
+			return true;
+		break;
+	case SEL_NONE:
+	case SEL_SELF:
+	case SEL_INTERNET:
+	case SEL_SVC:
+		break;
 	}
 	return false;
 }
@@ -705,11 +703,18 @@ static void localise_out(struct compile *c, const struct here *h)
 	for (size_t i = 0; i < c->pol->rule_count; i++) {
 		const struct rule *r = &c->pol->rules[i];
 
-		if (!names_self(c, c->pol, h, r))
+		bool mine = false;
+
+		for (size_t k = 0; k < r->src_count && !mine; k++)
+			mine = names_self(c, c->pol, h, &r->src[k]);
+		if (!mine)
 			continue;
 		for (size_t d = 0; d < r->dst_count; d++) {
 			const struct selector *s = &r->dst[d].sel;
 
+			/* Capabilities alone open nothing. */
+			if (!r->ip_given && s->kind != SEL_SVC)
+				continue;
 			if (!r->via.count)
 				atoms_add_selector(&c->out, s, (uint32_t)i, false);
 			if (s->kind == SEL_IPS || r->via.count) {
@@ -721,10 +726,51 @@ static void localise_out(struct compile *c, const struct here *h)
 	}
 }
 
+static void here_init(struct compile *c, struct here *h, const struct topology_node *self)
+{
+	*h = (struct here){ .self = self };
+	h->user = self->tags.count ? NULL : topology_user(c->topo, self->user);
+	own_addresses(self, &h->own);
+	routed(self, &h->own, &h->subnets, &h->internet);
+	h->has_subnets = !ipset_empty(&h->subnets);
+	h->has_exit = !ipset_empty(&h->internet);
+	ipset_add_set(&h->all, &h->own);
+	ipset_add_set(&h->all, &h->subnets);
+	ipset_add_set(&h->all, &h->internet);
+}
+
+static void here_done(struct here *h)
+{
+	ipset_done(&h->own);
+	ipset_done(&h->subnets);
+	ipset_done(&h->internet);
+	ipset_done(&h->all);
+}
+
+void rule_touches(struct compile *c, const struct rule *r, bool *src, bool *dst, bool *ret_src, bool *ret_dst)
+{
+	const struct topology_node *self = topology_node(c->topo, c->self);
+	struct here h;
+
+	if (!self)
+		return;
+	here_init(c, &h, self);
+	for (size_t i = 0; i < r->src_count; i++)
+		*ret_src |= src[i] = names_self(c, c->pol, &h, &r->src[i]);
+	for (size_t i = 0; i < r->dst_count; i++) {
+		struct ipset where = { 0 };
+		uint8_t families;
+
+		*ret_dst |= dst[i] = dst_here(c, c->pol, &h, r, &r->dst[i], &where, &families);
+		ipset_done(&where);
+	}
+	here_done(&h);
+}
+
 void localise(struct compile *c)
 {
 	const struct topology_node *self = topology_node(c->topo, c->self);
-	struct here h = { .self = self };
+	struct here h;
 	struct pieces p = { 0 };
 	struct edges e4 = { 0 }, e6 = { 0 };
 	size_t most = 2 * (c->pol->rule_count + (c->owner ? c->owner->rule_count : 0));
@@ -735,15 +781,8 @@ void localise(struct compile *c)
 	c->rules = arena_calloc(&c->arena, most + 1, sizeof(*c->rules));
 	if (!self)
 		return;
-	h.user = self->tags.count ? NULL : topology_user(c->topo, self->user);
+	here_init(c, &h, self);
 	c->self_user = h.user ? h.user->id : 0;
-	own_addresses(self, &h.own);
-	routed(self, &h.own, &h.subnets, &h.internet);
-	h.has_subnets = !ipset_empty(&h.subnets);
-	h.has_exit = !ipset_empty(&h.internet);
-	ipset_add_set(&h.all, &h.own);
-	ipset_add_set(&h.all, &h.subnets);
-	ipset_add_set(&h.all, &h.internet);
 	local_services(c);
 	localise_policy(c, c->pol, false, &h, &p);
 	localise_policy(c, c->owner, true, &h, &p);
@@ -778,10 +817,7 @@ void localise(struct compile *c)
 	free(p.list);
 	free(e4.list);
 	free(e6.list);
-	ipset_done(&h.own);
-	ipset_done(&h.subnets);
-	ipset_done(&h.internet);
-	ipset_done(&h.all);
+	here_done(&h);
 }
 
 void localise_done(struct compile *c)

@@ -16,6 +16,9 @@ struct prune {
 	struct buf    text;             /* canonical JSON, policy language, each rule with "at": [line, col] */
 	uint64_t     *nodes;            /* ids that the endpoint must know, ascending; without itself */
 	size_t        node_count;
+	char        **groups;           /* policy groups that its rules ask for ("group:lab"), sorted: the text says
+	                                 * nothing of who is in them, topology_user.groups does */
+	size_t        group_count;
 	char        **idp_groups;       /* names (without "idp:") that its rules ask for, sorted */
 	size_t        idp_group_count;
 	char        **roles;            /* user roles that its rules ask for ("admin"), sorted */
@@ -28,5 +31,10 @@ struct prune {
 void policy_prune(const struct policy *pol, const struct topology *topo, uint64_t self,
                   struct prune *ret_prune);
 void prune_done(struct prune *p);
+
+/* Every policy group that the policy says a user is in, sorted. */
+typedef void prune_group_fn(void *arg, struct span group);
+void policy_user_groups(const struct policy *pol, const struct topology *topo, uint64_t user,
+                        prune_group_fn *fn, void *arg);
 
 #endif
