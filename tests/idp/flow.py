@@ -30,6 +30,12 @@ def check(name, ok, detail=""):
                             "" if ok else " # " + str(detail)), flush=True)
 
 
+def summary():
+    print("1..%d" % (len(passed) + len(failed)))
+    print("# %d passed, %d failed" % (len(passed), len(failed)))
+    sys.exit(1 if failed else 0)
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -393,9 +399,7 @@ def main():
         if failed:
             print(open(os.path.join(w.dir, "idp.log")).read()[-2000:], file=sys.stderr)
         w.close()
-    print("1..%d" % (len(passed) + len(failed)))
-    print("# %d passed, %d failed" % (len(passed), len(failed)))
-    sys.exit(1 if failed else 0)
+    summary()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import urllib.parse
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FILES = ("package.json", "package-lock.json", ".npmrc", "idp.mjs", "mutate.mjs")
+FILES = ("package.json", "package-lock.json", ".npmrc", "idp.mjs")
 ACCOUNTS = {
     "staff@example.edu": {"name": "Staff Example", "groups": ["staff", "lab"]},
     "student@example.edu": {"name": "Student Example", "groups": ["students"]},
@@ -149,7 +149,7 @@ def new(where, listen, name, redirects=(), logout_uri=None, back_to=(), **more):
 # ---- serve, admin ----
 
 def serve_command(where, script="idp.mjs", conf="idp.json"):
-    d = node_dir()
+    d = node_dir() if script == "idp.mjs" else HERE      # only the one needs modules
     if not d:
         sys.exit("skip: " + why())
     sync(d)

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every check of an ID token altered one at a time: mutate.mjs lies, idp/ (as tests/idp/rp)
+refuses each lie for its own reason, and the honest ones pass."""
+
+import os
+import shutil
+import ssl
+import sys
+import tempfile
+import urllib.parse
+import urllib.request
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import flow  # noqa: E402
+import idp  # noqa: E402
+
+# lie -> the reason's name; "ok", or words of a refusal that reaches no token
+WANT = {
+    "alg_none": "alg", "alg_none_signed": "alg", "alg_missing": "alg", "alg_hs256_public_key": "alg",
+    "alg_hs256_modulus": "alg", "alg_eddsa": "alg", "alg_not_allowed": "alg",
+    "alg_of_other_key": "key", "alg_not_of_key": "key",
+    "kid_unknown": "kid", "kid_missing": "kid", "kid_encryption": "kid", "kid_weak": "kid",
+    "jwk_header": "signature", "signature_of_stranger": "signature", "signature_cut": "signature",
+    "signature_missing": "signature", "payload_changed": "signature",
+    "crit": "crit", "crit_empty": "crit", "b64_false": "crit",
+    "typ_access_token": "typ", "typ_logout": "typ",
+    "header_twice": "json", "claims_twice": "json", "claims_twice_deep": "json",
+    "claims_no_object": "json",
+    "base64_padded": "base64", "base64_standard": "base64",
+    "base64_newline": "/no text", "parts_two": "form", "parts_five": "form", "too_long": "/id_token",
+    "iss_other": "iss", "iss_slash": "iss", "iss_missing": "iss",
+    "aud_other": "aud", "aud_missing": "aud", "aud_more": "aud", "azp_other": "azp",
+    "sub_missing": "sub", "sub_number": "sub", "sub_long": "sub",
+    "nonce_other": "nonce", "nonce_missing": "nonce",
+    "exp_passed": "exp", "exp_missing": "exp", "exp_text": "exp",
+    "iat_future": "iat", "iat_old": "iat", "iat_missing": "iat", "nbf_future": "nbf",
+    "auth_time_missing": "auth_time", "auth_time_old": "auth_time", "auth_time_future": "auth_time",
+    "acr_missing": "acr", "acr_other": "acr",
+    "amr_missing": "mfa", "amr_one": "mfa", "amr_text": "claim",
+    "at_hash_other": "at_hash",
+    "email_unverified": "login", "email_verified_text": "login", "email_other_domain": "login",
+    "email_odd": "claim", "groups_many": "claim", "groups_odd": "claim", "events": "event",
+    "userinfo_other_sub": "sub", "userinfo_acr": "mfa", "userinfo_redirect": "/userinfo: HTTP 302",
+    "token_redirect": "/token endpoint", "token_huge": "/longer than", "token_garbage": "/token endpoint",
+    "token_twice": "/token endpoint", "token_none": "/no id_token",
+    "callback_iss_other": "/issuer", "callback_iss_missing": '/"iss"',
+    "callback_error_html": "/provider says",
+    "honest": "ok", "honest_ec": "ok", "honest_ps": "ok", "honest_no_kid": "ok", "honest_aud_list": "ok",
+    "honest_exp_edge": "ok", "at_hash_missing": "ok", "groups_empty": "ok", "userinfo_honest": "ok",
+}
+
+
+class Liar(flow.World):
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="reeve-mutate-")
+        self.port = flow.free_port()
+        self.issuer = idp.new(self.dir, "127.0.0.1:%d" % self.port, "127.0.0.1", [flow.REDIRECT])
+        self.idp = idp.start(self.dir, "mutate.mjs")
+        self.row = {
+            "issuer": self.issuer, "client-id": "reeve", "domains": ["example.edu"],
+            "client-secret-file": os.path.join(self.dir, "client-secret"),
+            "ca": os.path.join(self.dir, "cert.pem"), "timeout": "2s", "leeway": "10s",
+            "algorithms": ["RS256", "PS256", "ES256"], "max-age": "1h",
+        }
+
+    def lie(self, rp, name):
+        options = {"acr_values": "urn:example:acr:mfa"} if name.startswith("acr") else {}
+        r = rp.ask(do="start", provider="uni", redirect=flow.REDIRECT, login_hint=name, **options)
+        if "url" not in r:
+            return r
+        b = idp.Browser([os.path.join(self.dir, "cert.pem")])
+        end, _, _ = b.go("GET", r["url"], stop=(flow.REDIRECT,))
+        return rp.ask(do="finish", id=r["id"], query=urllib.parse.urlsplit(end).query)
+
+
+def told(r, want):
+    if want == "ok":
+        return "identity" in r
+    if want[0] == "/":
+        return want[1:] in r.get("refused", "") and r.get("token") == "unchecked"
+    return r.get("token") == want
+
+
+def main():
+    if not shutil.which("node") or not shutil.which("openssl"):
+        print("1..0 # SKIP node or openssl is not installed")
+        sys.exit(77)
+    w = Liar()
+    try:
+        rp = w.rp()
+        for name, want in WANT.items():
+            r = w.lie(rp, name)
+            flow.check("%s: %s" % (name, want.lstrip("/")), told(r, want), r)
+        r = w.lie(rp, "groups_empty")
+        flow.check("empty groups are groups", r.get("identity", {}).get("groups") == [], r)
+        r = w.lie(rp, "callback_error_html")
+        flow.check("the provider's text stays out of the words", "<" not in r["words"], r)
+        r = w.lie(rp, "honest_late_key")
+        flow.check("a key that turned up less than a minute after a fetch waits", told(r, "kid"), r)
+        flow.check("the relying party ends cleanly", rp.close() == 0)
+        rp = w.rp()
+        r = w.lie(rp, "honest_late_key")
+        flow.check("a key that turned up later is fetched", told(r, "ok"), r)
+        tls = ssl.create_default_context(cafile=os.path.join(w.dir, "cert.pem"))
+        n = urllib.request.urlopen(w.issuer + "/fetches", context=tls).read()
+        flow.check("two relying parties fetched keys twice in all", b'"fetches":2' in n, n)
+        rp.close()
+    finally:
+        w.close()
+    flow.summary()
+
+
+if __name__ == "__main__":
+    main()
