@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/endpoint/core_inside.h"
+#include "daemon/endpoint/join.h"
+#include "daemon/endpoint/sync.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -47,11 +49,20 @@ static void apply(void *arg)
 	c->changed = false;
 	core_now(c, &now);
 	next = world_tick(c->world, now.wall);
-	want = world_net(c->world, &now, c->key.len ? c->public_key : NULL);
+	want = world_net(c->world, &now, c->key.len && !c->enrolment.down ? c->public_key : NULL);
 	core_net_deny(c, want);
 	core_fronts_revoke(c, &now);
 	core_net_allow(c, want, now.boot);
 	core_fronts_publish(c, &now);
+	if (c->sync)
+		sync_settled(c->sync);
+	if (c->store_map) {
+		struct err err = { 0 };
+
+		c->store_map = false;
+		if (!core_state_store_map(c, &err))
+			log_error("the map is in force but not stored: %s", err.msg);
+	}
 	again = orders_again(c->told, now.boot);
 	if (next.sec != TOPOLOGY_NEVER.sec)
 		again = boot_min(again, boot_add(now.boot, (next.sec > now.wall.sec ? next.sec - now.wall.sec : 1) * SEC_NS));
@@ -194,6 +205,15 @@ static bool start(struct core *c)
 
 	core_state_load(c);
 	c->world = world_new(core_state_epoch(c));
+	c->client = client_new(c->loop, &err);
+	if (!c->client) {
+		log_error("%s", err.msg);
+		return false;
+	}
+	if (c->files->conf->mode == CONF_MESH) {
+		c->sync = sync_new(c, c->client);
+		c->join = join_new(c, c->client);
+	}
 	if (c->confine && !c->confined && !c->confine(c->files->conf, &err)) {
 		log_error("%s", err.msg);
 		return false;
@@ -235,6 +255,10 @@ static void use(struct core *c, uint32_t generation)
 		loop_timer_after(c->map_poll, MAP_POLL_MS * SEC_NS / 1000);
 	} else {
 		core_map_changed(c);
+		if (!old && c->enrolment.enrolled && !c->enrolment.down)
+			sync_start(c->sync);
+		else if (old)
+			sync_report(c->sync);
 	}
 	core_files_free(old);
 	core_changed(c);
@@ -389,6 +413,9 @@ static void end(struct core *c)
 {
 	core_fronts_free(c);
 	core_net_down(c);
+	join_free(c->join);
+	sync_free(c->sync);
+	client_free(c->client);
 	channel_free(c->net);
 	channel_free(c->parent);
 	audit_free(c->audit);

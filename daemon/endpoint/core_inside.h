@@ -21,6 +21,7 @@
 #include "daemon/endpoint/claims.h"
 #include "daemon/endpoint/conf.h"
 #include "daemon/endpoint/core.h"
+#include "daemon/endpoint/enrolment.h"
 #include "daemon/endpoint/lease.h"
 #include "daemon/endpoint/orders.h"
 #include "daemon/endpoint/world.h"
@@ -76,6 +77,9 @@ struct core {
 	struct map          map;
 	struct claims_memory *memory;
 	struct lease_mark   mark;
+	bool                store_map;          /* once it is in force */
+	struct enrolment    enrolment;
+	uint16_t            port;               /* UDP, of the device; 0: not known */
 	char                map_error[ERR_MSG_MAX];     /* why the last map file or policy was not taken; "" */
 
 	/* net */
@@ -99,9 +103,10 @@ struct core {
 	struct loop_timer  *map_poll;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
 
-	struct sync        *sync;               /* mesh mode */
+	struct client      *client;
+	struct sync        *sync;
 	struct join        *join;
-	struct local_api   *api;
+	struct api         *api;
 };
 
 /* core.c */
@@ -119,6 +124,8 @@ bool core_map_read(const char *path, struct map *ret_map, struct err *err);
 void core_state_load(struct core *c);
 bool core_state_key(struct core *c, bool make, struct err *err);
 bool core_state_store_map(struct core *c, struct err *err);
+bool core_state_store_enrolment(struct core *c, const struct enrolment *e, struct err *err);   /* and takes it */
+void core_state_forget(struct core *c);         /* the enrolment and the map; the key stays */
 void core_state_store_lease(struct core *c);
 void core_state_heard(struct core *c);          /* the coordinator spoke: the lease begins anew */
 uint32_t core_state_epoch(struct core *c);      /* of classes; another one at every start */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/wire.h"
+#include "daemon/endpoint/sync.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +223,8 @@ void core_net_done(struct core *c, const struct msg_done *d)
 		c->net_error[0] = '\0';
 	}
 	pump(c);
+	if (c->sync)
+		sync_settled(c->sync);
 }
 
 void core_net_status(struct core *c, const struct msg_status *s)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { STATE_MAP_MAX = 512 << 20 };     /* two hundred thousand nodes of 2 KiB */
 
@@ -105,6 +106,18 @@ void core_state_load(struct core *c)
 			log_error("%s", err.msg);
 	}
 	load_map(c);
+	{
+		scoped_buf struct buf b = { 0 };
+
+		if (read_state(c, "enrolment.json", ENROLMENT_TEXT_MAX, &b) &&
+		    !enrolment_decode(buf_span(&b), &c->enrolment, &err))
+			log_error("%s", err.msg);
+	}
+	/* A map without an enrolment is of another life of this host. */
+	if (!c->enrolment.enrolled || (c->map.whole && c->map.self != c->enrolment.node)) {
+		map_done(&c->map);
+		map_init(&c->map);
+	}
 }
 
 bool core_state_key(struct core *c, bool make, struct err *err)
@@ -148,6 +161,34 @@ bool core_state_store_map(struct core *c, struct err *err)
 	buf_init(&b, CLAIMS_TEXT_MAX);
 	claims_memory_encode(c->memory, clock_wall(), &b);
 	return store_state(c, "addresses.json", buf_span(&b), err);
+}
+
+bool core_state_store_enrolment(struct core *c, const struct enrolment *e, struct err *err)
+{
+	scoped_buf struct buf b = { 0 };
+
+	buf_init(&b, ENROLMENT_TEXT_MAX);
+	enrolment_encode(e, &b);
+	if (!store_state(c, "enrolment.json", buf_span(&b), err))
+		return false;
+	c->enrolment = *e;
+	return true;
+}
+
+void core_state_forget(struct core *c)
+{
+	static const char *const names[] = { "enrolment.json", "map.ndjson", "lease.json", "addresses.json" };
+
+	for (size_t i = 0; i < array_size(names); i++) {
+		scoped_free char *path = core_state_path(c, names[i]);
+
+		if (unlink(path) < 0 && errno != ENOENT)
+			log_error("%s: %s", path, strerror(errno));
+	}
+	memset(&c->enrolment, 0, sizeof(c->enrolment));
+	memset(&c->mark, 0, sizeof(c->mark));
+	map_done(&c->map);
+	map_init(&c->map);
 }
 
 void core_state_store_lease(struct core *c)
