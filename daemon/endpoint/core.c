@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/api.h"
 #include "daemon/endpoint/core_inside.h"
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/sync.h"
@@ -214,6 +215,11 @@ static bool start(struct core *c)
 		c->sync = sync_new(c, c->client);
 		c->join = join_new(c, c->client);
 	}
+	c->api = api_new(c, &err);
+	if (!c->api) {
+		log_error("%s", err.msg);
+		return false;
+	}
 	if (c->confine && !c->confined && !c->confine(c->files->conf, &err)) {
 		log_error("%s", err.msg);
 		return false;
@@ -243,6 +249,8 @@ static void use(struct core *c, uint32_t generation)
 	/* Also without a change of its name: SIGHUP after a rotation. */
 	if (old && !audit_reopen(c->audit, c->files->conf->audit, &err))
 		log_error("the old audit file stays: %s", err.msg);
+	if (old)
+		api_set_conf(c->api);
 	world_set_conf(c->world, c->files->conf, generation, now);
 	if (c->files->conf->mode == CONF_STANDALONE) {
 		world_set_identities(c->world, &c->files->ids, now);
@@ -411,6 +419,7 @@ static void on_signal(void *arg, int signo)
 
 static void end(struct core *c)
 {
+	api_free(c->api);
 	core_fronts_free(c);
 	core_net_down(c);
 	join_free(c->join);

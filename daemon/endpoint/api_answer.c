@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/endpoint/api_answer.h"
+
+#include "base/encode.h"
+#include "daemon/endpoint/join.h"
+#include "daemon/endpoint/sync.h"
+
+#include "config.h"
+
+#include <string.h>
+
+static const char *why_word(enum ident_why why)
+{
+	static const char *const words[WHY_COUNT] = {
+		[WHY_NEVER] = "never", [WHY_EXPIRED] = "expired", [WHY_REVOKED] = "revoked",
+		[WHY_LOGGED_OUT] = "logged-out", [WHY_EVIDENCE] = "evidence", [WHY_CONFLICT] = "conflict",
+	};
+
+	return (unsigned)why < WHY_COUNT && words[why] ? words[why] : "unknown";
+}
+
+static json_t *text(struct span s)
+{
+	return json_stringn(s.ptr ? s.ptr : "", s.len);
+}
+
+static json_t *list(const struct span *l, size_t n)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(a, text(l[i]));
+	return a;
+}
+
+static json_t *ip_json(const struct ip *ip)
+{
+	char t[IP_TEXT_MAX];
+
+	return ip->family == IP_NONE ? json_null() : json_string(ip_text(ip, t));
+}
+
+static json_t *id_json(char kind, uint64_t n)
+{
+	char t[MAP_ID_MAX];
+
+	return json_string(map_id_text(kind, n, t));
+}
+
+static json_t *person_of_row(const struct identity_row *r, json_t *out)
+{
+	json_t *groups = json_array();
+
+	for (size_t i = 0; i < r->group_count; i++)
+		json_array_append_new(groups, json_sprintf("idp:%.*s", SPAN_ARG(r->groups[i])));
+	json_object_set_new(out, "user", json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"id", text(r->login), "login", text(r->login), "name", text(r->name),
+		"email", text(r->email), "picture", json_string(""), "issuer", json_string(""),
+		"subject", text(r->login), "groups", groups));
+	json_object_set_new(out, "session", json_pack("{s:s, s:I, s:I, s:o, s:o, s:b}",
+		"id", "", "auth_time", (json_int_t)r->auth_time.sec, "expires", (json_int_t)r->expires.sec,
+		"acr", text(r->acr), "amr", list(r->amr, r->amr_count), "cross_device", 0));
+	return out;
+}
+
+static void person_of_node(const struct map_node *n, bool valid, json_t *out)
+{
+	const struct map_user *u = n->user;
+	json_t *groups = json_array();
+
+	for (size_t i = 0; i < u->groups.count; i++)
+		json_array_append_new(groups, text(u->groups.list[i]));
+	for (size_t i = 0; i < u->idp.count; i++)
+		json_array_append_new(groups, json_sprintf("idp:%.*s", SPAN_ARG(u->idp.list[i])));
+	json_object_set_new(out, "user", json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}",
+		"id", id_json('u', u->id), "login", text(u->login), "name", text(u->name),
+		"email", text(u->email), "picture", "", "issuer", text(u->issuer),
+		"subject", text(u->sub), "groups", groups));
+	if (!valid || !n->session) {
+		json_object_set_new(out, "session", json_null());
+		return;
+	}
+	json_object_set_new(out, "session", json_pack("{s:o, s:I, s:I, s:o, s:o, s:b}",
+		"id", id_json('s', n->session->id), "auth_time", (json_int_t)n->session->auth_time.sec,
+		"expires", (json_int_t)n->session->expires.sec, "acr", text(n->session->acr),
+		"amr", list(n->session->amr.list, n->session->amr.count),
+		"cross_device", (int)n->session->cross_device));
+}
+
+static json_t *party_json(const struct core *c, const struct party *p)
+{
+	struct world_now now;
+	json_t *out = json_object(), *node;
+	bool valid;
+
+	core_now(c, &now);
+	valid = world_party_valid(p, now.wall) && !boot_passed(now.lease, now.boot);
+	json_object_set_new(out, "user", json_null());
+	json_object_set_new(out, "session", json_null());
+	json_object_set_new(out, "caps", json_object());
+	if (p->row) {
+		char from[IP_TEXT_MAX];
+
+		node = json_pack("{s:s, s:s, s:n, s:n, s:o}", "id", "", "name",
+		                 prefix_text(&p->row->from, from), "v4", "v6", "tags",
+		                 list(p->row->tags, p->row->tag_count));
+		if (!p->row->tag_count)
+			person_of_row(p->row, out);
+		if (!valid)
+			json_object_set_new(out, "why", json_string("expired"));
+	} else {
+		node = json_pack("{s:o, s:o, s:o, s:o, s:o}", "id", id_json('n', p->id), "name",
+		                 text(p->node->name), "v4", ip_json(&p->node->v4), "v6", ip_json(&p->node->v6),
+		                 "tags", list(p->node->tags.list, p->node->tags.count));
+		if (p->node->user && !p->node->tags.count)
+			person_of_node(p->node, valid, out);
+		if (boot_passed(now.lease, now.boot))
+			json_object_set_new(out, "why", json_string("lease"));
+		else if (!valid)
+			json_object_set_new(out, "why", json_string(why_word(p->node->session ? WHY_EXPIRED : p->why)));
+	}
+	json_object_set_new(out, "node", node);
+	return out;
+}
+
+json_t *api_whois(const struct core *c, const struct ip *ip)
+{
+	const struct party *p = world_find_ip(c->world, ip);
+	json_t *out;
+
+	if (!p)
+		return NULL;
+	out = party_json(c, p);
+	json_object_set_new(out, "addr", ip_json(ip));
+	return out;
+}
+
+static json_t *fronts_json(const struct core *c)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < CORE_FRONTS_MAX; i++) {
+		const struct core_front *f = &c->fronts[i];
+
+		if (!f->channel)
+			continue;
+		json_array_append_new(a, json_pack("{s:s, s:i, s:b, s:b}", "kind", process_kind_name(f->kind),
+		                                   "index", (int)f->index, "current",
+		                                   (int)(f->acked == c->generation), "refused", (int)f->refused));
+	}
+	return a;
+}
+
+static json_t *services_json(const struct core *c)
+{
+	const struct conf_map *maps[] = { &c->files->conf->services, &c->files->conf->public };
+	json_t *a = json_array();
+
+	for (size_t m = 0; m < 2; m++)
+		for (size_t i = 0; i < maps[m]->count; i++) {
+			const struct conf_service *s = conf_service(maps[m], i);
+			json_t *listen = json_array();
+
+			for (size_t k = 0; k < s->listen.count; k++)
+				json_array_append_new(listen, json_string(s->listen.list[k]));
+			json_array_append_new(a, json_pack("{s:s, s:o, s:b, s:b}", "name", maps[m]->names[i],
+			                                   "listen", listen, "public", (int)(m == 1), "tls", (int)s->tls));
+		}
+	return a;
+}
+
+static json_t *map_json(const struct core *c, const struct world_now *now)
+{
+	struct sync_state st = { 0 };
+	json_t *o = json_object();
+
+	if (c->sync)
+		sync_state(c->sync, &st);
+	if (c->map.whole) {
+		json_object_set_new(o, "epoch", json_string(c->map.epoch));
+		json_object_set_new(o, "seq", json_integer((json_int_t)c->map.seq));
+	}
+	json_object_set_new(o, "connected", json_boolean(st.connected));
+	if (c->sync && !st.connected && *st.why)
+		json_object_set_new(o, "why", json_string(st.why));
+	if (*c->map_error)
+		json_object_set_new(o, "error", json_string(c->map_error));
+	if (now->silent >= 0 && now->silent != INT64_MAX)
+		json_object_set_new(o, "age", json_integer((json_int_t)(now->silent / SEC_NS)));
+	if (now->lease.ns != INT64_MAX)
+		json_object_set_new(o, "lease", json_integer(boot_passed(now->lease, now->boot)
+			? 0 : (json_int_t)((now->lease.ns - now->boot.ns) / SEC_NS)));
+	return o;
+}
+
+static json_t *peers_json(const struct core *c)
+{
+	const struct party *const *parties;
+	size_t n = world_parties(c->world, &parties);
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		struct compile_peer peer = { 0 };
+		json_t *o;
+
+		if (parties[i]->id == world_self(c->world))
+			continue;
+		o = party_json(c, parties[i]);
+		if (world_party_peer(c->world, parties[i]->id, &peer)) {
+			json_object_set_new(o, "calls_us", json_boolean(peer.calls_us));
+			json_object_set_new(o, "we_call", json_boolean(peer.we_call));
+			json_object_set_new(o, "after_login", json_boolean(peer.after_login));
+		}
+		if (parties[i]->v4 > CLAIM_NONE || parties[i]->v6 > CLAIM_NONE)
+			json_object_set_new(o, "refused", json_string(claim_verdict_text(
+				parties[i]->v6 > CLAIM_NONE ? parties[i]->v6 : parties[i]->v4)));
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+static json_t *enrolment_json(const struct core *c)
+{
+	char t[IP_TEXT_MAX];
+	json_t *pins = json_array();
+
+	if (!c->enrolment.enrolled) {
+		json_decref(pins);
+		return json_pack("{s:b}", "enrolled", 0);
+	}
+	for (size_t i = 0; i < c->enrolment.pin_count; i++) {
+		char pin[ENROL_PIN_TEXT_LEN + 1];
+
+		enrol_pin_text(&c->enrolment.pins[i], pin);
+		json_array_append_new(pins, json_string(pin));
+	}
+	return json_pack("{s:b, s:s, s:o, s:s, s:b}", "enrolled", 1, "url", c->enrolment.url, "pins", pins,
+	                 "control", c->enrolment.is_unix ? c->enrolment.socket : ipport_text(&c->enrolment.control, t),
+	                 "down", (int)c->enrolment.down);
+}
+
+json_t *api_status(const struct core *c)
+{
+	static const char *const modes[] = { "standalone", "map-file", "mesh" };
+	const struct party *self = world_self(c->world) ? world_find(c->world, world_self(c->world)) : NULL;
+	struct audit_stats audit = { 0 };
+	struct world_now now;
+	json_t *o = json_object();
+
+	core_now(c, &now);
+	if (c->audit)
+		audit_stats(c->audit, &audit);
+	json_object_set_new(o, "version", json_string(PACKAGE_VERSION));
+	json_object_set_new(o, "mode", json_string(modes[c->files->conf->mode]));
+	if (c->files->conf->mode == CONF_MESH)
+		json_object_set_new(o, "enrolment", enrolment_json(c));
+	if (c->files->conf->mode != CONF_STANDALONE) {
+		json_object_set_new(o, "map", map_json(c, &now));
+		if (c->map.whole && c->map.mesh_name)
+			json_object_set_new(o, "mesh", json_string(c->map.mesh_name));
+		json_object_set_new(o, "interface", json_string(c->files->conf->mesh.interface));
+		if (self && self->node)
+			json_object_set_new(o, "self", party_json(c, self));
+	}
+	json_object_set_new(o, "net", json_pack("{s:b, s:s, s:i}", "running", (int)(c->net != NULL),
+	                                        "error", c->net_error, "waiting", (int)(c->waiting + c->under_way)));
+	json_object_set_new(o, "fronts", fronts_json(c));
+	json_object_set_new(o, "services", services_json(c));
+	json_object_set_new(o, "peers", peers_json(c));
+	json_object_set_new(o, "audit", json_pack("{s:I, s:I, s:I}", "written", (json_int_t)audit.written,
+	                                          "lost", (json_int_t)audit.lost, "waiting", (json_int_t)audit.waiting));
+	return o;
+}
+
+void api_status_peers(json_t *status, const struct core *c, const struct msg_status *part)
+{
+	json_t *peers = json_object_get(status, "peers"), *o;
+	char t[IP_TEXT_MAX];
+	size_t k;
+
+	json_object_set_new(status, "port", json_integer(part->port));
+	json_object_set_new(status, "backend", text(part->backend));
+	for (size_t i = 0; i < part->peers_n; i++) {
+		const struct msg_peer_status *st = &part->peers[i];
+		const struct party *const *parties;
+		size_t n = world_parties(c->world, &parties);
+		const struct party *p = NULL;
+		char id[MAP_ID_MAX];
+
+		for (size_t j = 0; j < n && !p; j++)
+			if (parties[j]->node && memcmp(parties[j]->node->key, st->key, MSG_KEY_LEN) == 0)
+				p = parties[j];
+		if (!p)
+			continue;
+		map_id_text('n', p->id, id);
+		json_array_foreach(peers, k, o) {
+			const char *own = json_string_value(json_object_get(json_object_get(o, "node"), "id"));
+
+			if (!own || strcmp(own, id) != 0)
+				continue;
+			json_object_set_new(o, "handshake", json_integer((json_int_t)st->handshake));
+			json_object_set_new(o, "rx", json_integer((json_int_t)st->rx));
+			json_object_set_new(o, "tx", json_integer((json_int_t)st->tx));
+			if (st->endpoint.ip.family != IP_NONE)
+				json_object_set_new(o, "endpoint", json_string(ipport_text(&st->endpoint, t)));
+		}
+	}
+}
+
+json_t *api_joined(const struct enrol_reply *reply)
+{
+	if (reply->done)
+		return json_pack("{s:s, s:{s:o, s:o, s:o, s:o}}", "state", "done", "node",
+		                 "id", id_json('n', reply->node->id), "name", text(reply->node->name),
+		                 "v4", ip_json(&reply->node->v4), "v6", ip_json(&reply->node->v6));
+	return json_pack("{s:s, s:s, s:s, s:s, s:I}", "state", "login", "url", reply->url, "code", reply->code,
+	                 "attempt", reply->attempt, "expires", (json_int_t)reply->expires.sec);
+}
+
+unsigned api_problem_status(enum err_code code)
+{
+	switch (code) {
+	case ERR_SYNTAX: case ERR_LIMIT: return 400;
+	case ERR_DENIED:                 return 403;
+	case ERR_MISSING:                return 404;
+	case ERR_EXISTS: case ERR_NOTNOW: case ERR_CONFIG: return 409;
+	case ERR_EXPIRED:                return 410;
+	case ERR_BUSY:                   return 202;
+	case ERR_TIMEOUT:                return 504;
+	default:                         return 502;
+	}
+}
+
+json_t *api_problem(unsigned status, const struct err *err)
+{
+	return json_pack("{s:s, s:i, s:s, s:s}", "type", "about:blank", "status", (int)status,
+	                 "error", err_code_name(err->code), "detail", err->msg);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENDPOINT_API_ANSWER_H
+#define ENDPOINT_API_ANSWER_H
+
+/* What the local API answers, as JSON. Nothing here waits or changes anything. */
+
+#include "daemon/endpoint/core_inside.h"
+
+#include <jansson.h>
+
+/* NULL: the address is nobody's that this host was told of. */
+json_t *api_whois(const struct core *c, const struct ip *ip);
+
+/* The device's view of each peer is added by api_status_peers(), part by part. */
+json_t *api_status(const struct core *c);
+void api_status_peers(json_t *status, const struct core *c, const struct msg_status *part);
+
+/* A reply of the coordinator: {"state":"login","url","code","attempt","expires"} or
+ * {"state":"done","node":{..}}. */
+json_t *api_joined(const struct enrol_reply *reply);
+
+/* RFC 9457, with "error": err_code_name(). */
+json_t *api_problem(unsigned status, const struct err *err);
+unsigned api_problem_status(enum err_code code);
+
+#endif
