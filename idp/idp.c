@@ -394,8 +394,14 @@ static void identify(struct idp_op *op, const json_t *userinfo)
 {
 	struct identity who = { 0 };
 	struct err err = { 0 };
-	enum token_reason why = identity_from_claims(conf(op), op->claims, userinfo, &who, &err);
+	struct provider rows = *conf(op);
+	enum token_reason why;
 
+	/* how strong the login was has been judged at the login; a refreshed token
+	 * need not repeat it (Core 1.0 12.2) */
+	if (op->kind == OP_REFRESH)
+		rows.require_mfa = false;
+	why = identity_from_claims(&rows, op->claims, userinfo, &who, &err);
 	if (why != TOKEN_OK)
 		refuse_token(op, why, &err);
 	else

@@ -4,13 +4,16 @@
 over TLS on loopback. Every check shows the refusal first."""
 
 import base64
+import http.server
 import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -141,6 +144,12 @@ class World:
         if change:
             query = change(query)
         return rp.ask(do="finish", id=r["id"], query=query)
+
+    def restart(self):
+        self.idp.terminate()
+        self.idp.wait(20)
+        os.environ["NODE_EXTRA_CA_CERTS"] = os.path.join(self.dir, "cert.pem")
+        self.idp = idp.start(self.dir)
 
     def close(self):
         self.idp.terminate()
@@ -352,6 +361,98 @@ def test_evidence(w):
     rp.close()
 
 
+class Backchannel:
+    """Takes logout tokens over TLS with the provider's own certificate."""
+
+    def __init__(self, where):
+        self.tokens = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                outer.tokens += urllib.parse.parse_qs(body).get("logout_token", [])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(os.path.join(where, "cert.pem"), os.path.join(where, "key.pem"))
+        self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.url = "https://127.0.0.1:%d/logout" % self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def test_logout(w):
+    path = os.path.join(w.dir, "idp.json")
+    back = Backchannel(w.dir)
+    conf = json.load(open(path))
+    conf["clients"][0]["backchannel_logout_uri"] = back.url
+    conf["clients"][0]["backchannel_logout_session_required"] = True
+    idp.write_private(path, json.dumps(conf))
+    w.restart()
+    rp = w.rp()
+    r = w.login(rp)
+    who = r["identity"]
+    check("a client with back-channel logout is told the provider's session", who.get("sid"), r)
+    told = idp.admin(w.dir, "logout", account="staff@example.edu")
+    check("the provider sent a logout token", told.get("told") == 1 and len(back.tokens) == 1, told)
+    token = back.tokens[0]
+    r = rp.ask(do="logout-token", provider="uni", token=token[:-8] + "AAAAAAA" + token[-1])
+    check("a changed logout token is refused", r.get("token") in ("signature", "base64"), r)
+    r = rp.ask(do="logout-token", provider="uni", token=rp.ask(do="token")["token"])
+    check("an ID token is no logout token", r.get("token") == "event", r)
+    r = rp.ask(do="logout-token", provider="uni", token=token, device=True)
+    check("a logout token for another client is refused", r.get("token") == "aud", r)
+    r = rp.ask(do="logout-token", provider="uni", token=token)
+    check("a logout token ends the session that began it",
+          (r.get("sub"), r.get("sid")) == (who["sub"], who["sid"]) and r.get("jti"), r)
+    r = rp.ask(do="logout-url", provider="uni")
+    check("the URL of a logout at the provider", r.get("url", "").startswith(w.issuer + "/session/end?client_id=reeve"
+                                                                            "&id_token_hint="), r)
+    rp.close()
+    back.server.shutdown()
+
+
+def test_userinfo(w):
+    path = os.path.join(w.dir, "idp.json")
+    conf = json.load(open(path))
+    conf["claims_in"] = "userinfo"
+    conf["par"] = False
+    idp.write_private(path, json.dumps(conf))
+    w.restart()
+    rp = w.rp(userinfo=False)
+    r = w.login(rp)
+    check("a login that only userinfo has is missed without it", r.get("token") == "login", r)
+    rp.close()
+    rp = w.rp()
+    r = w.login(rp)
+    check("userinfo adds login and groups, without pushed requests",
+          r.get("identity", {}).get("login") == "staff@example.edu" and
+          r["identity"].get("groups") == ["lab", "staff"], r)
+    rp.close()
+
+
+def test_gone(w):
+    rp = w.rp()
+    r = rp.ask(do="start", provider="uni", redirect=REDIRECT)
+    query = w.browse(r["url"])
+    w.idp.terminate()
+    w.idp.wait(20)
+    r = rp.ask(do="finish", id=r["id"], query=query)
+    check("a provider that is gone", r.get("code") == "peer" and "cannot be reached" in r["words"], r)
+    rp.close()
+    rp = w.rp()
+    r = rp.ask(do="start", provider="uni", redirect=REDIRECT)
+    check("a provider that was never there", "discovery" in r.get("refused", ""), r)
+    s = rp.ask(do="status", provider="uni")
+    check("status says why", s["discovered"] is False and "discovery" in s["last"], s)
+    rp.close()
+
+
 def test_trouble(w):
     rp = w.rp()
     idp.admin(w.dir, "set", garbage=True)
@@ -393,7 +494,7 @@ def main():
     w = World()
     try:
         for test in (test_login, test_rows, test_client, test_step_up, test_refresh, test_evidence, test_keys,
-                     test_trouble):
+                     test_trouble, test_logout, test_userinfo, test_gone):
             test(w)
     finally:
         if failed:
