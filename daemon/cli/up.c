@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/file.h"
+#include "base/mem.h"
+#include "daemon/cli/cli.h"
+#include "daemon/cli/loopback.h"
+#include "daemon/cli/show_url.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	LOGIN_MS = 600000,      /* a person looks for a phone */
+	ASK_MS   = 2000,        /* how often an approval from elsewhere is asked for */
+};
+
+struct login {
+	const char *finish;     /* "/v1/up/finish" */
+	int         fd;         /* loopback; -1: approval from elsewhere */
+	bool        browser;
+};
+
+static bool read_key(const char *path, struct buf *ret_key, struct err *err)
+{
+	char chunk[1024];
+
+	buf_init(ret_key, ENROL_STRING_MAX + 2);
+	if (strcmp(path, "-") != 0)
+		return file_read(path, ENROL_STRING_MAX + 2, ret_key, err);
+	for (;;) {
+		ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, "reading the key from stdin");
+		if (n == 0)
+			break;
+		buf_add(ret_key, chunk, (size_t)n);
+	}
+	mem_wipe(chunk, sizeof(chunk));
+	if (ret_key->over)
+		return err_set(err, ERR_LIMIT, "stdin holds more than an enrolment key");
+	return true;
+}
+
+/* Asks until the approval is there: a person may take their time. */
+static bool ask_until(const struct cli *cli, const struct login *l, const char *attempt, int64_t deadline,
+                      json_t **ret_answer, struct err *err)
+{
+	for (;;) {
+		json_t *body = json_pack("{s:s, s:s}", "attempt", attempt, "ticket", "");
+
+		if (cli_local(cli, "POST", l->finish, body, ret_answer, err))
+			return true;
+		if (err->code != ERR_BUSY)
+			return false;
+		if (loopback_now_ms() >= deadline)
+			return err_set(err, ERR_TIMEOUT, "nobody approved this in time");
+		poll(NULL, 0, ASK_MS);
+	}
+}
+
+static bool finish(const struct cli *cli, const struct login *l, json_t **answer, struct err *err)
+{
+	char attempt[ENROL_ATTEMPT_LEN + 1], ticket[ENROL_TICKET_LEN + 1];
+	int64_t deadline = loopback_now_ms() + LOGIN_MS;
+	const char *url = cli_str(*answer, "url");
+	json_t *body;
+	bool ok;
+
+	if (strcmp(cli_str(*answer, "state"), "login") != 0)
+		return true;
+	if (!span_cstr(span_str(cli_str(*answer, "attempt")), attempt, sizeof(attempt)))
+		return err_set(err, ERR_PEER, "reeved's answer names no attempt");
+	if (cli->json) {
+		cli_json(*answer);
+		fflush(stdout);
+	} else {
+		show_url(stderr, url, cli_str(*answer, "code"));
+	}
+	if (l->browser && open_browser(url) && !cli->json)
+		fputs("(opened in your browser)\n", stderr);
+	json_decref(*answer);
+	*answer = NULL;
+	if (l->fd < 0)
+		return ask_until(cli, l, attempt, deadline, answer, err);
+	if (!loopback_wait(l->fd, attempt, deadline, ticket, err))
+		return false;
+	body = json_pack("{s:s, s:s}", "attempt", attempt, "ticket", ticket);
+	ok = cli_local(cli, "POST", l->finish, body, answer, err);
+	mem_wipe(ticket, sizeof(ticket));
+	return ok;
+}
+
+static int said(const struct cli *cli, json_t *answer, const char *words)
+{
+	if (cli->json) {
+		cli_json(answer);
+	} else {
+		const char *name = cli_str(answer, "node.name");
+
+		fputs(words, stdout);
+		if (*name) {
+			fputs(" as ", stdout);
+			cli_put(stdout, name);
+			fputs(" (", stdout);
+			cli_put(stdout, cli_str(answer, "node.v4"));
+			fputs(", ", stdout);
+			cli_put(stdout, cli_str(answer, "node.v6"));
+			fputs(")", stdout);
+		}
+		putchar('\n');
+	}
+	json_decref(answer);
+	return CLI_OK;
+}
+
+static int up_usage(FILE *to)
+{
+	fputs("usage: reeve up                                      the mesh again, after `reeve down`\n"
+	      "       reeve up URL --pin PIN [--pin PIN] [--name NAME] [--no-browser] [--elsewhere]\n"
+	      "                                                     enrols this host; a person logs in\n"
+	      "       reeve up --key-file FILE [--name NAME]        enrols a server; FILE - is stdin\n"
+	      "       reeve up --key KEY [--name NAME]              the same; others on this host see KEY\n\n"
+	      "URL and PIN of the coordinator are on its portal, and in the journal of reeved on the hub.\n"
+	      "--elsewhere: the page will be opened on another device, where the mesh's policy allows that.\n", to);
+	return to == stderr ? CLI_USAGE : CLI_OK;
+}
+
+int cli_up(const struct cli *cli, int argc, char **argv)
+{
+	const char *pins[ENROL_PINS_MAX] = { 0 }, *name = NULL, *key = NULL, *key_file = NULL, *url = NULL;
+	size_t pin_count = 0, n = 0;
+	bool no_browser = false, elsewhere = false, help = false;
+	const struct cli_option options[] = {
+		{ "--pin", pins, NULL, ENROL_PINS_MAX, &pin_count }, { "--name", &name, NULL, 1, NULL },
+		{ "--key-file", &key_file, NULL, 1, NULL }, { "--key", &key, NULL, 1, NULL },
+		{ "--no-browser", NULL, &no_browser, 0, NULL }, { "--elsewhere", NULL, &elsewhere, 0, NULL },
+		{ "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL },
+	};
+	struct login l = { .finish = "/v1/up/finish", .fd = -1 };
+	struct buf text = { 0 };
+	struct err err = { 0 };
+	json_t *body, *answer = NULL;
+	uint16_t port = 0;
+	bool ok;
+
+	if (!cli_options(argc, argv, options, &url, 1, &n))
+		return CLI_USAGE;
+	if (help)
+		return up_usage(stdout);
+	if ((key || key_file) ? (url || pin_count || (key && key_file)) : (!url) != (pin_count == 0))
+		return up_usage(stderr);
+	body = json_object();
+	if (name)
+		json_object_set_new(body, "name", json_string(name));
+	if (key_file && !read_key(key_file, &text, &err)) {
+		json_decref(body);
+		buf_wipe_done(&text);
+		return cli_fail(cli, &err);
+	}
+	if (key || key_file) {
+		struct span k = key ? span_str(key) : span_trim(span_head(buf_span(&text), span_find(buf_span(&text), '\n')));
+
+		json_object_set_new(body, "enrol_key", json_stringn(k.ptr, k.len));
+		buf_wipe_done(&text);
+	} else if (url) {
+		json_t *list = json_array();
+
+		for (size_t i = 0; i < pin_count; i++)
+			json_array_append_new(list, json_string(pins[i]));
+		json_object_set_new(body, "url", json_string(url));
+		json_object_set_new(body, "pins", list);
+		if (!elsewhere && (l.fd = loopback_open(&port, &err)) < 0) {
+			json_decref(body);
+			return cli_fail(cli, &err);
+		}
+		json_object_set_new(body, "loopback", json_integer(port));
+	}
+	l.browser = !no_browser && !elsewhere;
+	ok = cli_local(cli, "POST", "/v1/up", body, &answer, &err) && finish(cli, &l, &answer, &err);
+	if (l.fd >= 0)
+		close(l.fd);
+	if (ok)
+		return said(cli, answer, "up");
+	json_decref(answer);
+	return cli_fail(cli, &err);
+}
+
+int cli_login(const struct cli *cli, int argc, char **argv)
+{
+	bool no_browser = false, elsewhere = false, help = false;
+	const struct cli_option options[] = {
+		{ "--no-browser", NULL, &no_browser, 0, NULL }, { "--elsewhere", NULL, &elsewhere, 0, NULL },
+		{ "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL },
+	};
+	struct login l = { .finish = "/v1/login/finish", .fd = -1 };
+	struct err err = { 0 };
+	json_t *answer = NULL;
+	uint16_t port = 0;
+	bool ok;
+
+	if (!cli_options(argc, argv, options, NULL, 0, NULL))
+		return CLI_USAGE;
+	if (help) {
+		puts("usage: reeve login [--no-browser] [--elsewhere]\n\nLogs in, or logs in anew, on this node.");
+		return CLI_OK;
+	}
+	if (!elsewhere && (l.fd = loopback_open(&port, &err)) < 0)
+		return cli_fail(cli, &err);
+	l.browser = !no_browser && !elsewhere;
+	ok = cli_local(cli, "POST", "/v1/login", json_pack("{s:i}", "loopback", (int)port), &answer, &err) &&
+	     finish(cli, &l, &answer, &err);
+	if (l.fd >= 0)
+		close(l.fd);
+	if (ok)
+		return said(cli, answer, "logged in");
+	json_decref(answer);
+	return cli_fail(cli, &err);
+}
+
+int cli_logout(const struct cli *cli, int argc, char **argv)
+{
+	bool help = false;
+	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL } };
+	struct err err = { 0 };
+	json_t *answer = NULL;
+
+	if (!cli_options(argc, argv, options, NULL, 0, NULL))
+		return CLI_USAGE;
+	if (help) {
+		puts("usage: reeve logout\n\nEnds the session of this node; the node stays enrolled.");
+		return CLI_OK;
+	}
+	if (!cli_local(cli, "POST", "/v1/logout", json_object(), &answer, &err))
+		return cli_fail(cli, &err);
+	return said(cli, answer, "logged out");
+}
+
+int cli_down(const struct cli *cli, int argc, char **argv)
+{
+	bool help = false, forget = false;
+	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { "--forget", NULL, &forget, 0, NULL },
+		                              { NULL, NULL, NULL, 0, NULL } };
+	struct err err = { 0 };
+	json_t *answer = NULL;
+
+	if (!cli_options(argc, argv, options, NULL, 0, NULL))
+		return CLI_USAGE;
+	if (help) {
+		puts("usage: reeve down [--forget]\n\nTakes the mesh away until `reeve up`; --forget also forgets the enrolment.");
+		return CLI_OK;
+	}
+	if (!cli_local(cli, "POST", "/v1/down", json_pack("{s:b}", "forget", (int)forget), &answer, &err))
+		return cli_fail(cli, &err);
+	return said(cli, answer, "down");
+}
