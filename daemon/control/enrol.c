@@ -316,7 +316,7 @@ unsigned enrol_error_status(enum err_code code)
 	case ERR_LIMIT:
 		return 413;
 	case ERR_BUSY:
-		return 202;
+		return 429;
 	case ERR_TIMEOUT:
 	case ERR_SYS:
 	case ERR_NONE:

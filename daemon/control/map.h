@@ -216,8 +216,13 @@ struct map_ack {
 void map_ack_encode(const struct map_ack *a, struct buf *out);
 bool map_ack_decode(struct span json, struct map_ack *ret_a, struct err *err);
 
-/* POST /v1/node: what a node says of itself. endpoints, offered routes,
- * services and attrs only; arrays are the report's arena's. */
+/* POST /v1/node: what a node says of itself; arrays are the report's arena's.
+ * seen and pins are the hub's alone: from where its peers' packets come, and
+ * the pins of the TLS certificates that its public fronts serve. Others' are ignored. */
+struct map_seen {
+	uint8_t       key[MAP_KEY_LEN];
+	struct ipport at;
+};
 struct map_report {
 	struct arena        mem;
 	struct ipport      *endpoints;
@@ -229,8 +234,11 @@ struct map_report {
 	struct map_attr    *attrs;
 	size_t              attr_count;
 	struct span         os, version;        /* "Debian GNU/Linux 12", "0.1.0" */
+	struct map_seen    *seen;
+	size_t              seen_count;
+	struct map_list     pins;               /* enrol_pin_text() */
 };
-enum { MAP_REPORT_MAX = 128 << 10 };
+enum { MAP_REPORT_MAX = 4 << 20, MAP_SEEN_MAX = 20000 };
 void map_report_init(struct map_report *r);
 void map_report_done(struct map_report *r);
 void map_report_encode(const struct map_report *r, struct buf *out);

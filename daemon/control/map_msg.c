@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/control/map_parts.h"
 
+#include "base/encode.h"
 #include "base/hujson.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -317,7 +318,38 @@ void map_report_encode(const struct map_report *r, struct buf *out)
 	map_add_attrs(out, r->attrs, r->attr_count);
 	map_add_member(out, "os", r->os);
 	map_add_member(out, "version", r->version);
+	map_add_list(out, "pins", &r->pins);
+	if (r->seen_count)
+		buf_add_str(out, ",\"seen\":[");
+	for (size_t i = 0; i < r->seen_count; i++) {
+		char text[IP_TEXT_MAX];
+
+		buf_add_str(out, i ? ",{\"key\":\"" : "{\"key\":\"");
+		base64_add(out, span_of(r->seen[i].key, sizeof(r->seen[i].key)));
+		buf_addf(out, "\",\"at\":\"%s\"}", ipport_text(&r->seen[i].at, text));
+	}
+	if (r->seen_count)
+		buf_add_char(out, ']');
 	buf_add_char(out, '}');
+}
+
+static void get_seen(struct fields *f, struct map_report *r)
+{
+	const json_t *arr = fields_array(f, "seen", MAP_SEEN_MAX);
+
+	if (!arr || json_array_size(arr) == 0)
+		return;
+	r->seen = arena_calloc(&r->mem, json_array_size(arr), sizeof(*r->seen));
+	for (size_t i = 0; i < json_array_size(arr) && !f->bad; i++) {
+		struct fields in = fields_of(json_array_get(arr, i), f->err);
+		struct span   at = fields_str(&in, "at", IP_TEXT_MAX, FIELD_REQUIRED);
+
+		fields_base64(&in, "key", r->seen[i].key, sizeof(r->seen[i].key), FIELD_REQUIRED);
+		if (!in.bad && !ipport_parse(at, &r->seen[i].at))
+			fields_fail(&in, ERR_SYNTAX, "at", "not ADDRESS:PORT");
+		f->bad = in.bad;
+		r->seen_count++;
+	}
 }
 
 bool map_report_decode(struct span json, struct map_report *ret_r, struct err *err)
@@ -335,6 +367,8 @@ bool map_report_decode(struct span json, struct map_report *ret_r, struct err *e
 	map_get_attrs(&f, &r.mem, &r.attrs, &r.attr_count);
 	r.os = map_get_str(&f, &r.mem, "os", 128, FIELD_OPTIONAL);
 	r.version = map_get_str(&f, &r.mem, "version", 64, FIELD_OPTIONAL);
+	map_get_list(&f, &r.mem, "pins", &r.pins);
+	get_seen(&f, &r);
 	if (f.bad) {
 		map_report_done(&r);
 		return false;

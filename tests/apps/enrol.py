@@ -169,4 +169,5 @@ def main():
                 time.sleep(0.05)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/coordinator/coordinator.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Every call on this listener comes from a node; one that was deleted has no word any more. */
+static struct reg_node *caller(struct coordinator *co, struct request *r)
+{
+	struct reg_node *n = registry_node(co->reg, r->node);
+
+	if (!n)
+		request_fail(r, ERR_MISSING, "this node is not enrolled");
+	else
+		n->last_seen = loop_wall(co->loop);
+	return n;
+}
+
+void api_map(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+
+	if (caller(co, r))
+		feeds_open(co->feeds, r);
+}
+
+void api_map_ack(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+
+	if (caller(co, r))
+		feeds_ack(co->feeds, r);
+}
+
+/* ---- what a node says of itself ---- */
+
+static void on_reported(void *owner, struct store_job *job, const struct err *err)
+{
+	struct coordinator *co = owner;
+	struct request     *r = http_find(co->http, job->who);
+
+	if (err) {
+		if (r)
+			request_error(r, err);
+		return;
+	}
+	coordinator_commit(co, job);
+	if (r)
+		request_reply(r, 200, "application/json", SPAN("{}\n"));
+}
+
+void api_node_report(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = caller(co, r);
+	struct map_report   rep;
+	struct err          err;
+	scoped_buf struct buf text = { 0 };
+	bool                seen = false;
+
+	if (!n)
+		return;
+	if (!map_report_decode(buf_span(&r->body), &rep, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	if (n->row->hub)
+		seen = registry_seen(co->reg, rep.seen, rep.seen_count);
+	else
+		rep.pins.count = 0;
+	rep.seen_count = 0;
+	buf_init(&text, 256 << 10);
+	map_report_encode(&rep, &text);
+	bool same = !text.over && span_eq(buf_span(&text), span_str(n->row->report));
+	if (text.over) {
+		request_fail(r, ERR_LIMIT, "the report is too large");
+	} else if (same && !seen) {
+		request_reply(r, 200, "application/json", SPAN("{}\n"));
+	} else {
+		struct node_set_op *op = node_set_op_new(n->id);
+
+		op->report = mem_strdup(text.ptr);
+		if (rep.os.len && span_is_print(rep.os))
+			op->os = span_dup(rep.os);
+		coordinator_submit(co, r, &op->job, on_reported);
+	}
+	map_report_done(&rep);
+}
+
+/* ---- login on an enrolled node ---- */
+
+void api_session_start(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = caller(co, r);
+	struct enrol_login  l;
+	struct err          err;
+
+	if (!n)
+		return;
+	if (!enrol_login_decode(buf_span(&r->body), &l, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	if (!n->row->user) {
+		request_fail(r, ERR_DENIED, "this node is a server: nobody logs in on it");
+		return;
+	}
+	if (!l.loopback && !co->conf->cross_device) {
+		request_fail(r, ERR_DENIED, "a login needs a browser on this device");
+		return;
+	}
+	if (!attempts_may(co->attempts, &n->row->v4, co->conf->attempts_per_minute, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	struct attempt *a = attempts_add(co->attempts, ATTEMPT_PROVED, co->conf->login_time, &err);
+	if (!a) {
+		request_error(r, &err);
+		return;
+	}
+	a->node = n->id;
+	a->loopback = l.loopback;
+	a->from = r->from.family ? r->from : n->row->v4;
+	enrol_pending(co, r, a);
+}
+
+static void on_session(void *owner, struct store_job *job, const struct err *err)
+{
+	struct coordinator *co = owner;
+	struct login_op    *op = container_of(job, struct login_op, job);
+	struct request     *r = http_find(co->http, job->who);
+	struct buf         *b = audit_begin(co->audit, loop_wall(co->loop), err ? "login-refused" : "login");
+
+	audit_id(b, "node", 'n', op->node);
+	audit_str(b, "login", op->person.login);
+	audit_str(b, "issuer", op->person.issuer);
+	audit_str(b, "sub", op->person.sub);
+	audit_id(b, "session", 's', op->session);
+	audit_str(b, "reason", err ? err->msg : NULL);
+	audit_end(co->audit);
+	if (err) {
+		if (r)
+			request_error(r, err);
+		return;
+	}
+	coordinator_commit(co, job);
+	if (r)
+		coordinator_reply_node(co, job->who, op->node);
+}
+
+void api_session_finish(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = caller(co, r);
+	struct enrol_finish f;
+	struct err          err;
+	struct arena        mem;
+	struct store_person person;
+	char                from[IP_TEXT_MAX] = "";
+
+	if (!n)
+		return;
+	if (!enrol_finish_decode(buf_span(&r->body), &f, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	struct attempt *a = attempts_find(co->attempts, span_str(f.attempt));
+	if (!a || a->node != n->id) {
+		request_fail(r, ERR_MISSING, "there is no such attempt of this node, or it is over");
+		return;
+	}
+	if (!enrol_take_ticket(co, r, a, &f))
+		return;
+	if (a->from.family)
+		ip_text(&a->from, from);
+	arena_init(&mem, 4096);
+	coordinator_person(co, a, from, &mem, &person);
+	struct login_op *op = login_op_new(n->id, &person, loop_wall(co->loop));
+	arena_done(&mem);
+	attempts_drop(co->attempts, a);
+	coordinator_submit(co, r, &op->job, on_session);
+}
+
+static void on_ended(void *owner, struct store_job *job, const struct err *err)
+{
+	struct coordinator *co = owner;
+	struct end_op      *op = container_of(job, struct end_op, job);
+	struct request     *r = http_find(co->http, job->who);
+
+	if (err) {
+		if (r)
+			request_error(r, err);
+		return;
+	}
+	coordinator_commit(co, job);
+	struct buf *b = audit_begin(co->audit, loop_wall(co->loop), "session-ended");
+	audit_id(b, "node", 'n', op->node);
+	audit_str(b, "why", op->why);
+	audit_end(co->audit);
+	if (r)
+		request_reply(r, 200, "application/json", SPAN("{}\n"));
+}
+
+void api_logout(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = caller(co, r);
+
+	if (!n)
+		return;
+	struct end_op *op = end_op_new("logout", loop_wall(co->loop));
+	op->node = n->id;
+	coordinator_submit(co, r, &op->job, on_ended);
+}
+
+/* ---- the portal ---- */
+
+static bool ask_person(void *ctx, const char *user, void (*fn)(void *arg, const struct portal_person *), void *arg)
+{
+	struct coordinator *co = ctx;
+	uint64_t            id;
+	struct reg_user    *u = map_id_parse(span_str(user), 'u', &id) ? registry_user(co->reg, id) : NULL;
+	const char         *groups[256];
+	struct arena        mem;
+	struct span         rest, item;
+
+	if (!u)
+		return false;
+	struct portal_person p = { .name = u->row->name, .login = u->row->login, .email = u->row->email,
+		                   .issuer = u->row->issuer, .groups = groups };
+	arena_init(&mem, 1024);
+	rest = span_str(u->row->groups);
+	while (p.n_groups < array_size(groups) && row_list_next(&rest, &item))
+		groups[p.n_groups++] = arena_str(&mem, item);
+	fn(arg, &p);
+	arena_done(&mem);
+	return true;
+}
+
+static void each_device(void *ctx, const char *user, void (*fn)(void *arg, const struct portal_device *), void *arg)
+{
+	struct coordinator *co = ctx;
+	uint64_t            id;
+	size_t              pos = 0;
+
+	if (!map_id_parse(span_str(user), 'u', &id))
+		return;
+	for (struct reg_node *n; (n = registry_next_node(co->reg, &pos));) {
+		char nid[MAP_ID_MAX], v4[IP_TEXT_MAX], v6[IP_TEXT_MAX];
+
+		if (n->row->user != id)
+			continue;
+		struct portal_device d = { .id = map_id_text('n', n->id, nid), .name = n->row->name, .os = n->row->os,
+			                   .v4 = ip_text(&n->row->v4, v4), .v6 = ip_text(&n->v6, v6),
+			                   .seen = n->last_seen, .online = n->online };
+		fn(arg, &d);
+	}
+}
+
+static void each_session(void *ctx, const char *user, void (*fn)(void *arg, const struct portal_session *), void *arg)
+{
+	struct coordinator *co = ctx;
+	uint64_t            id;
+	size_t              pos = 0;
+
+	if (!map_id_parse(span_str(user), 'u', &id))
+		return;
+	for (struct reg_node *n; (n = registry_next_node(co->reg, &pos));) {
+		const struct session_row *s = registry_session(n, loop_wall(co->loop));
+		char                      sid[MAP_ID_MAX];
+
+		if (!s || s->user != id)
+			continue;
+		struct portal_session p = { .id = map_id_text('s', s->id, sid), .device = n->row->name, .from = s->from,
+			                    .auth_time = s->auth_time, .expires = s->expires, .mfa = s->mfa,
+			                    .cross_device = s->cross_device };
+		fn(arg, &p);
+	}
+}
+
+/* The portal waits for a job: its callback is kept until that is done. */
+struct portal_wait {
+	portal_ended_fn *done;
+	void            *arg;
+};
+
+/* job.who carries the place where the portal's callback is kept. */
+static void on_portal_done(void *owner, struct store_job *job, const struct err *err)
+{
+	struct coordinator *co = owner;
+	struct portal_wait *w = (struct portal_wait *)(uintptr_t)job->who;
+
+	if (!err)
+		coordinator_commit(co, job);
+	w->done(w->arg, err == NULL, err);
+	free(w);
+}
+
+static void portal_submit(struct coordinator *co, struct store_job *job, portal_ended_fn *done, void *arg)
+{
+	struct portal_wait *w = mem_alloc(sizeof(*w));
+	struct err          err;
+
+	w->done = done;
+	w->arg = arg;
+	job->who = (uint64_t)(uintptr_t)w;
+	job->done = on_portal_done;
+	if (!store_submit(co->store, job, &err)) {
+		free(w);
+		done(arg, false, &err);
+	}
+}
+
+static void end_session(void *ctx, const char *user, const char *session, portal_ended_fn *done, void *arg)
+{
+	struct coordinator *co = ctx;
+	uint64_t            uid, sid;
+	struct err          err;
+	struct reg_node    *n = map_id_parse(span_str(session), 's', &sid) ? registry_by_session(co->reg, sid) : NULL;
+
+	if (!map_id_parse(span_str(user), 'u', &uid) || !n || n->session->user != uid) {
+		err_set(&err, ERR_MISSING, "there is no such session of yours");
+		done(arg, false, &err);
+		return;
+	}
+	struct end_op *op = end_op_new("logout", loop_wall(co->loop));
+	op->session = sid;
+	portal_submit(co, &op->job, done, arg);
+}
+
+static void remove_device(void *ctx, const char *user, const char *node, portal_ended_fn *done, void *arg)
+{
+	struct coordinator *co = ctx;
+	uint64_t            uid, nid;
+	struct err          err;
+	struct reg_node    *n = map_id_parse(span_str(node), 'n', &nid) ? registry_node(co->reg, nid) : NULL;
+	struct wall         now = loop_wall(co->loop);
+
+	if (!map_id_parse(span_str(user), 'u', &uid) || !n || n->row->user != uid) {
+		err_set(&err, ERR_MISSING, "there is no such device of yours");
+		done(arg, false, &err);
+		return;
+	}
+	portal_submit(co, &node_delete_op_new(nid, now, (struct wall){ now.sec + co->conf->lease })->job, done, arg);
+}
+
+const struct portal_ops portal_ops = {
+	.person = ask_person, .each_device = each_device, .each_session = each_session,
+	.end_session = end_session, .remove_device = remove_device,
+};
+
+struct portal_asked { struct coordinator *co; uint64_t request; };
+
+static void on_portal_page(void *arg, struct page *page)
+{
+	struct portal_asked *q = arg;
+	struct request      *r = http_find(q->co->http, q->request);
+
+	if (r)
+		request_page(r, page);
+	free(q);
+}
+
+void api_portal(void *ctx, struct request *r)
+{
+	struct coordinator  *co = ctx;
+	struct reg_node     *n = caller(co, r);
+	char                 user[MAP_ID_MAX], node[MAP_ID_MAX], session[MAP_ID_MAX];
+	struct portal_caller who = { 0 };
+
+	if (!n)
+		return;
+	const struct session_row *s = registry_session(n, loop_wall(co->loop));
+	if (r->user && n->row->user == r->user)
+		who.user = map_id_text('u', r->user, user);
+	who.node = map_id_text('n', n->id, node);
+	if (s && s->id == r->session)
+		who.session = map_id_text('s', s->id, session);
+	if (!who.user) {
+		request_fail(r, ERR_DENIED, "this node is nobody's");
+		return;
+	}
+	struct portal_request preq = { .post = r->post, .path = r->path, .body = buf_span(&r->body),
+		                       .now = loop_wall(co->loop) };
+	struct portal_asked  *q = mem_alloc(sizeof(*q));
+	q->co = co;
+	q->request = r->id;
+	portal_handle(co->portal, &who, &preq, on_portal_page, q);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef COORDINATOR_CONF_H
+#define COORDINATOR_CONF_H
+
+/* The coordinator's configuration: one table (conf.c), that the parser, the
+ * check, the printer and the manual page are made from. */
+
+#include "base/conf.h"
+#include "daemon/control/enrol.h"
+
+#include <sys/types.h>
+
+struct conf {
+	char            *state_dir, *run_dir;
+	char            *url;                   /* checked: https://HOST[:PORT] */
+	char            *mesh_name;
+	struct prefix    v4;
+	char            *hub_name;
+	int64_t          hub_port;              /* of the mesh listener on the hub's overlay addresses */
+	struct conf_strs hub_endpoints;
+	struct conf_strs pins, certificates;
+	struct conf_strs admins;
+	struct conf_strs front_users;
+	char            *hub_user;
+	struct conf_map  issuers;               /* struct provider */
+	int64_t          session, lease, login_time;
+	bool             cross_device;
+	int64_t          attempts_per_minute;
+	char            *audit;
+	int              log_level;
+};
+
+/* NULL, with diags, on any fault. */
+struct conf *conf_read(struct span text, const char *dir, struct diags *diags);
+struct conf *conf_load(const char *path, struct diags *diags);
+void conf_free(struct conf *c);                 /* accepts NULL */
+void conf_show(const struct conf *c, struct buf *out);
+void conf_manual(struct buf *out);
+
+char *conf_path(const struct conf *c, const char *dir, const char *name);       /* DIR/NAME; the caller frees */
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef COORDINATOR_COORDINATOR_H
+#define COORDINATOR_COORDINATOR_H
+
+/*
+ * reeve-coordinator as one object: who talks to whom. Requests come in
+ * through api_public.c, login_flow.c (browsers), api_mesh.c and api_admin.c; each change is a job for
+ * the store; when it is on disk, coordinator_commit() brings it into the registry,
+ * and every endpoint that listens is told. No request is answered before that.
+ */
+
+#include "daemon/coordinator/attempt.h"
+#include "daemon/coordinator/feed.h"
+#include "web/portal.h"
+
+struct coordinator {
+	struct loop       *loop;
+	char              *conf_path;
+	struct conf       *conf;
+	struct store      *store;
+	struct registry   *reg;
+	struct audit      *audit;
+	struct attempts   *attempts;
+	struct idp        *idp;
+	struct feeds      *feeds;
+	struct http       *http;
+	struct portal     *portal;
+	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
+	struct loop_timer *expiry, *sweep;
+	struct boot        pins_read;           /* when certificate files were read last */
+	bool               loaded, changing_epoch;
+	int                status;
+	struct err         failed;
+};
+
+enum {
+	HUB_WAIT_MS = 2000,             /* a new peer is told its node this much later at most */
+	SWEEP_SEC = 600,
+	KEEP_ENDED_SEC = 90 * 86400,    /* ended sessions are remembered */
+	SESSION_GRACE_SEC = 1,
+};
+
+/* Runs until SIGTERM; the exit status. */
+int coordinator_run(const char *conf_path);
+
+/* In every job's done, when err is NULL: the rows are on disk, now they count. */
+void coordinator_commit(struct coordinator *co, struct store_job *job);
+
+/* A request's job: done is called with it. Answers r itself if it cannot be handed over. */
+void coordinator_submit(struct coordinator *co, struct request *r, struct store_job *job, store_done_fn *done);
+
+/* A session's length and the rest, from what the provider said. Lists live in mem. */
+void coordinator_person(const struct coordinator *co, const struct attempt *a, const char *from, struct arena *mem,
+                        struct store_person *ret);
+
+/* Whether a pin is one of the public listener's; reads certificate files again if not. */
+bool coordinator_pin_ok(struct coordinator *co, const struct enrol_pin *pin);
+
+/* "done" of enrolments and logins, sent once the hub knows. */
+void coordinator_reply_node(struct coordinator *co, uint64_t request, uint64_t node);
+
+extern const struct route public_routes[], mesh_routes[];
+
+/* api_public.c */
+void api_hello(void *ctx, struct request *r);
+void api_enrol_start(void *ctx, struct request *r);
+void api_enrol_prove(void *ctx, struct request *r);
+void api_enrol_finish(void *ctx, struct request *r);
+void enrol_pending(struct coordinator *co, struct request *r, const struct attempt *a);
+/* The ticket, or an approval on another device: on true the attempt is FINISHING; else r is answered. */
+bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt *a, const struct enrol_finish *f);
+
+/* login_flow.c */
+void api_login_get(void *ctx, struct request *r);       /* /login/ATTEMPT, /login/callback */
+void api_login_post(void *ctx, struct request *r);      /* /login/ATTEMPT/continue, approve, refuse */
+
+/* api_mesh.c */
+void api_map(void *ctx, struct request *r);
+void api_map_ack(void *ctx, struct request *r);
+void api_node_report(void *ctx, struct request *r);
+void api_session_start(void *ctx, struct request *r);
+void api_session_finish(void *ctx, struct request *r);
+void api_logout(void *ctx, struct request *r);
+void api_portal(void *ctx, struct request *r);
+extern const struct portal_ops portal_ops;
+
+/* api_admin.c */
+void api_admin_get(void *ctx, struct request *r);
+void api_admin_post(void *ctx, struct request *r);
+void api_admin_put(void *ctx, struct request *r);
+void api_admin_delete(void *ctx, struct request *r);
+
+/* admin_json.c: one object each, no newline. */
+void admin_node_json(const struct coordinator *co, const struct reg_node *n, struct buf *out);
+void admin_user_json(const struct coordinator *co, const struct reg_user *u, struct buf *out);
+void admin_session_json(const struct coordinator *co, const struct reg_node *n, struct buf *out);       /* it has one */
+void admin_key_json(const struct key_row *k, struct buf *out);
+void admin_status_json(const struct coordinator *co, struct buf *out);
+void admin_metrics(const struct coordinator *co, struct buf *out);
+
+#endif

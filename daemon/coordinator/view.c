@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/coordinator/view.h"
+
+#include "base/mem.h"
+#include "policy/prune.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What an endpoint may know of a person. NULL lists: all of it. */
+struct want {
+	const struct prune *prune;      /* NULL: everything */
+	bool                groups;     /* a header profile there writes them: all */
+};
+
+static bool named(char **list, size_t n, struct span s)
+{
+	for (size_t i = 0; i < n; i++)
+		if (span_eq(span_str(list[i]), s))
+			return true;
+	return false;
+}
+
+static void add(struct map_node *n, struct map_list *l, size_t room, struct span s)
+{
+	if (!l->list)
+		l->list = arena_calloc(&n->mem, room, sizeof(*l->list));
+	l->list[l->count++] = arena_copy(&n->mem, s);
+}
+
+static size_t lines_of(const char *text)
+{
+	struct span rest = span_str(text), item;
+	size_t      n = 0;
+
+	while (row_list_next(&rest, &item))
+		n++;
+	return n;
+}
+
+static void add_all(struct map_node *n, struct map_list *l, const char *text)
+{
+	struct span rest = span_str(text), item;
+	size_t      room = lines_of(text);
+
+	while (row_list_next(&rest, &item) && l->count < MAP_LIST_MAX)
+		add(n, l, room, item);
+}
+
+static struct span copy(struct map_node *n, const char *s)
+{
+	return arena_copy(&n->mem, span_str(s));
+}
+
+static void fill_user(const struct registry *r, const struct reg_node *from, const struct reg_user *u,
+                      const struct session_row *s, const struct want *want, struct map_node *n)
+{
+	struct span rest, item;
+	size_t      room;
+
+	n->user = arena_alloc(&n->mem, sizeof(*n->user));
+	n->user->id = u->id;
+	n->user->issuer = copy(n, u->row->issuer);
+	n->user->sub = copy(n, u->row->sub);
+	n->user->login = copy(n, u->row->login);
+	n->user->name = copy(n, u->row->name);
+	n->user->email = copy(n, u->row->email);
+	if (registry_user_is_admin(r, u->row) &&
+	    (!want->prune || named(want->prune->roles, want->prune->role_count, SPAN("admin"))))
+		add(n, &n->user->roles, 1, SPAN("admin"));
+	if (!s)
+		return;
+	rest = span_str(s->groups);
+	room = lines_of(s->groups);
+	while (row_list_next(&rest, &item) && n->user->idp.count < MAP_LIST_MAX)
+		if (!want->prune || want->groups || named(want->prune->idp_groups, want->prune->idp_group_count, item))
+			add(n, &n->user->idp, room, item);
+	n->session = arena_alloc(&n->mem, sizeof(*n->session));
+	n->session->id = s->id;
+	n->session->auth_time = s->auth_time;
+	n->session->expires = s->expires;
+	n->session->acr = copy(n, s->acr);
+	add_all(n, &n->session->amr, s->amr);
+	n->session->cross_device = s->cross_device;
+	(void)from;
+}
+
+static void copy_list(struct map_node *n, struct map_list *to, const struct map_list *from)
+{
+	for (size_t i = 0; i < from->count; i++)
+		add(n, to, from->count, from->list[i]);
+}
+
+static struct map_node *fill(const struct registry *r, const struct reg_node *from, const struct want *want,
+                             struct wall now)
+{
+	struct map_node   *n = map_node_new();
+	const struct reg_user *u = registry_user(r, from->row->user);
+	struct ipport      endpoints[MAP_ENDPOINTS_MAX];
+	struct prefix      routes[MAP_LIST_MAX];
+
+	n->id = from->id;
+	n->name = copy(n, from->row->name);
+	memcpy(n->key, from->row->key, sizeof(n->key));
+	n->v4 = from->row->v4;
+	n->v6 = from->v6;
+	n->hub = from->row->hub;
+	n->endpoint_count = registry_endpoints(r, from, endpoints, array_size(endpoints));
+	n->endpoints = arena_calloc(&n->mem, n->endpoint_count + 1, sizeof(*n->endpoints));
+	memcpy(n->endpoints, endpoints, n->endpoint_count * sizeof(*endpoints));
+	n->route_count = registry_routes(r, from, routes, array_size(routes));
+	n->routes = arena_calloc(&n->mem, n->route_count + 1, sizeof(*n->routes));
+	memcpy(n->routes, routes, n->route_count * sizeof(*routes));
+	if (registry_may_serve(from)) {
+		n->services = arena_calloc(&n->mem, from->report.service_count + 1, sizeof(*n->services));
+		for (size_t i = 0; i < from->report.service_count; i++) {
+			const struct map_service *s = &from->report.services[i];
+			struct map_service       *to = &n->services[n->service_count++];
+
+			to->name = arena_copy(&n->mem, s->name);
+			to->port = s->port;
+			to->http = s->http;
+			copy_list(n, &to->hosts, &s->hosts);
+			copy_list(n, &to->profiles, &s->profiles);
+		}
+	}
+	n->attrs = arena_calloc(&n->mem, from->report.attr_count + 1, sizeof(*n->attrs));
+	for (size_t i = 0; i < from->report.attr_count; i++) {
+		const struct map_attr *a = &from->report.attrs[i];
+
+		if (want->prune && !named(want->prune->attrs, want->prune->attr_count, a->name))
+			continue;
+		n->attrs[n->attr_count].name = arena_copy(&n->mem, a->name);
+		n->attrs[n->attr_count++].value = arena_copy(&n->mem, a->value);
+	}
+	add_all(n, &n->tags, from->row->tags);
+	if (u)
+		fill_user(r, from, u, u->row->blocked ? NULL : registry_session(from, now), want, n);
+	return n;
+}
+
+struct map_node *view_node(const struct registry *r, const struct reg_node *n, struct wall now)
+{
+	const struct want all = { 0 };
+
+	return fill(r, n, &all, now);
+}
+
+struct map_node *view_hub(const struct registry *r, struct wall now)
+{
+	const struct reg_node *hub = registry_node(r, r->hub);
+
+	return hub ? view_node(r, hub, now) : NULL;
+}
+
+void view_mesh(const struct registry *r, struct map_mesh *ret_mesh)
+{
+	*ret_mesh = (struct map_mesh){ .ula = r->mesh.ula, .v4 = r->mesh.v4, .name = span_str(r->mesh.name) };
+}
+
+static int id_cmp(const void *va, const void *vb)
+{
+	const uint64_t *a = va, *b = vb;
+
+	return *a < *b ? -1 : *a > *b;
+}
+
+/* Who: self, the hub, and whom the policy names; for the hub, everybody. */
+static uint64_t *whom(const struct registry *r, const struct reg_node *self, const struct prune *p, size_t *ret_n)
+{
+	size_t    n = 0, pos = 0, k = 0;
+	uint64_t *ids;
+
+	if (self->row->hub) {
+		ids = mem_calloc(dict_count(r->nodes) + 1, sizeof(*ids));
+		for (struct reg_node *one; (one = registry_next_node(r, &pos));)
+			ids[n++] = one->id;
+	} else {
+		ids = mem_calloc(p->node_count + 2, sizeof(*ids));
+		memcpy(ids, p->nodes, p->node_count * sizeof(*ids));
+		n = p->node_count;
+		ids[n++] = self->id;
+		ids[n++] = r->hub;
+	}
+	qsort(ids, n, sizeof(*ids), id_cmp);
+	for (size_t i = 0; i < n; i++)
+		if (k == 0 || ids[k - 1] != ids[i])
+			ids[k++] = ids[i];
+	*ret_n = k;
+	return ids;
+}
+
+void view_build(const struct registry *r, const struct reg_node *self, struct wall now, struct view *ret_view)
+{
+	struct view  v = { 0 };
+	struct prune p;
+	struct buf   json;
+	size_t       n;
+
+	arena_init(&v.mem, 16 << 10);
+	buf_init(&json, MAP_NODE_LINE_MAX);
+	policy_prune(r->policy, r->topology, self->id, &p);
+	struct want want = { .prune = &p };
+	for (size_t i = 0; i < self->report.service_count; i++)
+		want.groups |= self->report.services[i].profiles.count > 0;
+	uint64_t *ids = whom(r, self, &p, &n);
+	v.items = arena_calloc(&v.mem, n + 1, sizeof(*v.items));
+	for (size_t i = 0; i < n; i++) {
+		const struct reg_node *one = registry_node(r, ids[i]);
+		const struct want      all = { 0 };
+
+		if (!one)
+			continue;
+		struct map_node *m = fill(r, one, one == self ? &all : &want, now);
+		buf_clear(&json);
+		map_node_encode(m, &json);
+		if (!json.over) {
+			v.items[v.count].id = one->id;
+			v.items[v.count].session = m->session != NULL;
+			v.items[v.count++].json = arena_copy(&v.mem, buf_span(&json));
+		}
+		map_node_unref(m);
+	}
+	free(ids);
+	buf_done(&json);
+	v.policy = p.text;
+	p.text = (struct buf){ 0 };
+	prune_done(&p);
+	*ret_view = v;
+}
+
+void view_done(struct view *v)
+{
+	arena_done(&v->mem);
+	buf_done(&v->policy);
+	*v = (struct view){ 0 };
+}
