@@ -214,9 +214,16 @@ static void peer_update(struct compile *c, uint64_t id, struct wall now)
 	out.calls_us = opens_something(c, out.class4) || opens_something(c, out.class6);
 	had_sources = p->source_count > 0;
 	drop_sources(c, p);
-	if (n->route_count && (n->tags.count || session_holds(n, now)))
+	if (n->route_count && (n->tags.count || n->user)) {
 		make_sources(c, p, n);
-	out.calls_us |= p->source_count > 0;
+		if (n->tags.count || session_holds(n, now)) {
+			out.calls_us |= p->source_count > 0;
+		} else {
+			/* Nothing behind it passes while nobody answers for it. */
+			out.after_login |= p->source_count > 0;
+			drop_sources(c, p);
+		}
+	}
 	out.visible = out.calls_us || out.we_call || out.after_login;
 	if (out.class4 != p->out.class4 || out.class6 != p->out.class6 || out.visible != p->out.visible ||
 	    out.calls_us != p->out.calls_us || out.we_call != p->out.we_call ||

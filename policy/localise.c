@@ -233,6 +233,15 @@ static void routed(const struct topology_node *n, const struct ipset *own, struc
 	ipset_remove_set(internet, subnets);
 }
 
+/* A group that an owner's file names without defining it. */
+static bool policy_group_has(const struct policy *pol, const struct topology *topo, const struct topology_user *u,
+                             struct span name)
+{
+	const struct group *g = dict_find(pol->group_index, name);
+
+	return user_in_group(pol, topo, u, g ? (uint32_t)(g - pol->groups) : UINT32_MAX, name, false);
+}
+
 /* ---- what one destination of a rule means here ---- */
 
 struct here {
@@ -296,7 +305,8 @@ static bool dst_here(struct compile *c, const struct policy *pol, const struct h
 		      h->user->login.ptr[h->user->login.len - s->name.len - 1] == '@';
 		break;
 	case SEL_GROUP:
-		own = h->user && user_in_group(pol, c->topo, h->user, s->index, s->text, c->opt.idp_only);
+		own = h->user && (s->index == UINT32_MAX && pol != c->pol ? policy_group_has(c->pol, c->topo, h->user, s->text) :
+		                  user_in_group(pol, c->topo, h->user, s->index, s->text, false));
 		break;
 	case SEL_ROLE:
 		own = h->user && in_spans(&h->user->roles, s->name);

@@ -37,7 +37,8 @@ bool user_in_group(const struct policy *pol, const struct topology *topo,
 
 	if (idp_only)
 		return false;
-	if (in_list(&u->groups, name))
+	/* A group that an owner's file defines is its own list, whatever the coordinator says. */
+	if ((pol->mode != POLICY_OWNER || group == UINT32_MAX) && in_list(&u->groups, name))
 		return true;
 	if (group == UINT32_MAX)
 		return false;

@@ -210,7 +210,7 @@ static void put_ips(struct pruner *p, const struct rule_dst *d)
 }
 
 /* One rule with the sources and destinations that are kept. */
-static void put_rule(struct pruner *p, const struct rule *r, const bool *src, const bool *dst, bool inbound)
+static void put_rule(struct pruner *p, const struct rule *r, const bool *src, const bool *dst)
 {
 	struct buf *out = p->out;
 
@@ -247,20 +247,19 @@ static void put_rule(struct pruner *p, const struct rule *r, const bool *src, co
 	if (!r->acl && r->ip_given)
 		put_ips(p, &r->dst[0]);
 	put_list(p, "via", &r->via);
-	/* Whom this node may call, not how it is judged there: that is the other side's to know. */
-	if (inbound) {
-		put_conditions(p, r);
-		if (r->posture_count) {
-			key(p, "srcPosture");
-			buf_add_char(out, '[');
-			for (size_t i = 0; i < r->posture_count; i++) {
-				comma(p);
-				buf_add_json(out, r->postures[i]->name);
-				name_add(&p->postures, r->postures[i]->name);
-			}
-			buf_add_char(out, ']');
-			p->some = true;
+	/* Every condition stays, outbound too: what is told is a part of the rule and never
+	 * more, and a name that stands for others can stand for this node as well. */
+	put_conditions(p, r);
+	if (r->posture_count) {
+		key(p, "srcPosture");
+		buf_add_char(out, '[');
+		for (size_t i = 0; i < r->posture_count; i++) {
+			comma(p);
+			buf_add_json(out, r->postures[i]->name);
+			name_add(&p->postures, r->postures[i]->name);
 		}
+		buf_add_char(out, ']');
+		p->some = true;
 	}
 	buf_add_char(out, '}');
 	p->some = true;
@@ -316,7 +315,7 @@ static void put_rules(struct pruner *p, bool acl)
 		if (r->acl == acl) {
 			rule_touches(c, r, src, dst, &any_src, &any_dst);
 			if (any_dst)
-				put_rule(p, r, NULL, dst, true);
+				put_rule(p, r, NULL, dst);
 			/* A grant of capabilities alone lets this node call nobody. */
 			for (size_t d = 0, calls = 0; d < r->dst_count; d++) {
 				dst[d] = r->ip_given || r->dst[d].sel.kind == SEL_SVC;
@@ -325,7 +324,7 @@ static void put_rules(struct pruner *p, bool acl)
 					any_src &= calls > 0;
 			}
 			if (any_src)
-				put_rule(p, r, src, dst, false);
+				put_rule(p, r, src, dst);
 		}
 		free(dst);
 		free(src);
