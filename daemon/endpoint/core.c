@@ -45,16 +45,18 @@ static void apply(void *arg)
 	struct boot again;
 	struct wall next;
 
-	if (!c->changed || !c->files)
+	c->due = false;
+	if (!c->files)
 		return;
-	c->changed = false;
 	core_now(c, &now);
 	next = world_tick(c->world, now.wall);
 	want = world_net(c->world, &now, c->key.len && !c->enrolment.down ? c->public_key : NULL);
 	core_net_deny(c, want);
 	core_fronts_revoke(c, &now);
 	core_net_allow(c, want, now.boot);
-	core_fronts_publish(c, &now);
+	if (c->publish)
+		core_fronts_publish(c, &now);
+	c->publish = false;
 	if (c->sync)
 		sync_settled(c->sync);
 	if (c->store_map) {
@@ -77,9 +79,15 @@ static void apply(void *arg)
 
 void core_changed(struct core *c)
 {
-	if (c->changed)
+	c->publish = true;
+	core_net_changed(c);
+}
+
+void core_net_changed(struct core *c)
+{
+	if (c->due)
 		return;
-	c->changed = true;
+	c->due = true;
 	loop_later(c->loop, apply, c);
 }
 

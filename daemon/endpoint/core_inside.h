@@ -98,7 +98,8 @@ struct core {
 	uint64_t            generation;
 	uint32_t            snapshot_conf;      /* configuration of the newest */
 
-	bool                changed;            /* core_apply() is due at the end of this round */
+	bool                due;                /* apply() comes at the end of this round */
+	bool                publish;            /* the fronts must know, too */
 	struct loop_timer  *tick;
 	struct loop_timer  *map_poll;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
@@ -110,7 +111,8 @@ struct core {
 };
 
 /* core.c */
-void core_changed(struct core *c);              /* something that fronts or net must know */
+void core_changed(struct core *c);              /* something that fronts and net must know */
+void core_net_changed(struct core *c);          /* something that net alone must know */
 void core_now(const struct core *c, struct world_now *ret_now);
 void core_map_changed(struct core *c);          /* c->map holds another state */
 

@@ -129,7 +129,7 @@ static void tell_again(void *arg)
 	drop_orders(c);
 	net_state_free(c->told);
 	c->told = NULL;
-	core_changed(c);
+	core_net_changed(c);
 }
 
 void core_net_up(struct core *c)
@@ -139,7 +139,7 @@ void core_net_up(struct core *c)
 	c->told = NULL;
 	if (!c->net_again)
 		c->net_again = loop_timer_new(c->loop, tell_again, c);
-	core_changed(c);
+	core_net_changed(c);
 }
 
 static void end_asked(struct core *c, const struct err *why)

@@ -214,6 +214,7 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	struct arena mem;
 	struct upstream_desc *up;
 	struct custom_header *headers;
+	uint32_t index;
 	bool ok;
 
 	arena_init(&mem, 4096);
@@ -266,7 +267,7 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	s.upgrade_idle_ns = sec_ns(c->upgrade_idle_sec);
 	s.per_identity_max = c->per_identity_max;
 	s.in_flight_max = c->in_flight_max;
-	ok = snapshot_add_service(b, &s, NULL, err);
+	ok = snapshot_add_service(b, &s, &index, err);
 	arena_done(&mem);
 	return ok;
 }

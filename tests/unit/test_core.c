@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/endpoint/core.h"
+
+#include "base/encode.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/wire.h"
+#include "daemon/control/enrol.h"
+#include "daemon/endpoint/channel.h"
+#include "daemon/mesh/overlay.h"
+#include "daemon/proxy/snapshot.h"
+#include "policy/tables.h"
+#include "tests/unit/main.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/*
+ * The core process, with this test as its parent, its net and its front: what
+ * it says for a configuration, an identities file and a map, and what it
+ * says when they change. Everything is in a temporary folder.
+ */
+
+enum { WAIT_MS = 10000 };
+
+struct rig {
+	char  dir[64];
+	pid_t pid;
+	int   parent, net, front;       /* our ends */
+	uint32_t generation;
+};
+
+static void put_file(const struct rig *r, const char *name, const char *text)
+{
+	char path[160];
+	struct err err = { 0 };
+
+	snprintf(path, sizeof(path), "%s/%s", r->dir, name);
+	ck_assert_msg(file_replace(path, span_str(text), 0600, &err), "%s", err.msg);
+}
+
+static void tell(int fd, const struct msg *m, int with)
+{
+	scoped_buf struct buf b = { 0 };
+	struct err err = { 0 };
+	union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	struct iovec iov;
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	buf_init(&b, WIRE_MAX);
+	ck_assert_msg(msg_write(m, &b, &err), "%s", err.msg);
+	iov = (struct iovec){ b.ptr, b.len };
+	if (with >= 0) {
+		struct cmsghdr *c;
+
+		mh.msg_control = control.room;
+		mh.msg_controllen = sizeof(control.room);
+		c = CMSG_FIRSTHDR(&mh);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &with, sizeof(int));
+	}
+	ck_assert_int_ge(sendmsg(fd, &mh, MSG_NOSIGNAL), 0);
+}
+
+static char heard[WIRE_MAX];
+
+/* The next message of one neighbour; false after WAIT_MS. Descriptors not wanted are closed. */
+static bool hear_within(int fd, struct msg *m, int fds[WIRE_FDS_MAX], int ms)
+{
+	union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int) * WIRE_FDS_MAX)]; } control;
+	struct iovec iov = { heard, sizeof(heard) };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
+		             .msg_controllen = sizeof(control.room) };
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct err err = { 0 };
+	ssize_t n;
+
+	for (int i = 0; i < WIRE_FDS_MAX; i++)
+		fds[i] = -1;
+	if (poll(&p, 1, ms) <= 0)
+		return false;
+	n = recvmsg(fd, &mh, MSG_CMSG_CLOEXEC);
+	if (n <= 0)
+		return false;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&mh); c; c = CMSG_NXTHDR(&mh, c))
+		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+	ck_assert_msg(msg_read(span_of(heard, (size_t)n), m, &err), "%s", err.msg);
+	return true;
+}
+
+static void close_all(int fds[WIRE_FDS_MAX])
+{
+	for (int i = 0; i < WIRE_FDS_MAX; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+static void hear(int fd, enum msg_type want, struct msg *m, int fds[WIRE_FDS_MAX])
+{
+	ck_assert_msg(hear_within(fd, m, fds, WAIT_MS), "waited for %s in vain", msg_name(want));
+	ck_assert_msg(m->type == want, "%s instead of %s", msg_name(m->type), msg_name(want));
+}
+
+static void neighbour(struct rig *r, enum process_kind kind, int *ret_ours)
+{
+	struct msg m = { .type = MSG_NEIGHBOUR, .neighbour = { (uint8_t)kind, 0 } };
+	int pair[2];
+	struct err err = { 0 };
+
+	ck_assert_msg(channel_pair(pair, &err), "%s", err.msg);
+	tell(r->parent, &m, pair[1]);
+	close(pair[1]);
+	*ret_ours = pair[0];
+}
+
+static void start(struct rig *r)
+{
+	int pair[2];
+
+	memset(r, 0, sizeof(*r));
+	r->net = r->front = -1;
+	snprintf(r->dir, sizeof(r->dir), "/tmp/reeve-core-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(r->dir));
+	ck_assert(channel_pair(pair, NULL));
+	r->pid = fork();
+	ck_assert_int_ge(r->pid, 0);
+	if (r->pid == 0) {
+		close(pair[0]);
+		log_open("core", getenv("CORE_LOG") ? LOG_DEBUG : LOG_ERROR);
+		_exit(core_main(pair[1], NULL));
+	}
+	close(pair[1]);
+	r->parent = pair[0];
+}
+
+static void end(struct rig *r)
+{
+	static const char *const names[] = {
+		"policy.hujson", "identities.hujson", "map.ndjson", "audit.json", "state/device.key", "state/class-epoch",
+		"state/addresses.json", "state",
+	};
+	struct msg m = { .type = MSG_END };
+	char path[128];
+	int status;
+
+	tell(r->parent, &m, -1);
+	waitpid(r->pid, &status, 0);
+	ck_assert_int_eq(status, 0);
+	close(r->parent);
+	close(r->net);
+	close(r->front);
+	snprintf(path, sizeof(path), "%s/api.sock", r->dir);
+	ck_assert_int_ne(access(path, F_OK), 0);
+	for (size_t i = 0; i < array_size(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", r->dir, names[i]);
+		remove(path);
+	}
+	ck_assert_int_eq(rmdir(r->dir), 0);
+}
+
+/* One question to the local API; returns the status. */
+static int ask(const struct rig *r, const char *what, char *ret_answer, size_t size)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), status = 0;
+	size_t n = 0;
+	ssize_t got;
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s/api.sock", r->dir);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_gt(dprintf(fd, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", what), 0);
+	while (n + 1 < size && (got = read(fd, ret_answer + n, size - 1 - n)) > 0)
+		n += (size_t)got;
+	ret_answer[n] = '\0';
+	close(fd);
+	ck_assert_int_eq(sscanf(ret_answer, "HTTP/1.1 %d", &status), 1);
+	return status;
+}
+
+/* Prepares a configuration; what core says of it is in ret_words. */
+static bool prepare(struct rig *r, const char *conf, char ret_words[1024])
+{
+	struct msg m = { .type = MSG_CONF }, done;
+	int fds[WIRE_FDS_MAX], fd;
+	struct err err = { 0 };
+
+	fd = msg_memfd("conf", span_str(conf), &err);
+	ck_assert_int_ge(fd, 0);
+	m.conf.generation = ++r->generation;
+	m.conf.dir = span_str(r->dir);
+	m.conf.file = SPAN("reeved.hujson");
+	tell(r->parent, &m, fd);
+	close(fd);
+	hear(r->parent, MSG_CONF_DONE, &done, fds);
+	ck_assert_uint_eq(done.conf_done.generation, r->generation);
+	snprintf(ret_words, 1024, "%.*s", (int)(done.conf_done.text.len > 1000 ? 1000 : done.conf_done.text.len),
+	         done.conf_done.text.ptr);
+	return done.conf_done.ok;
+}
+
+static void use(struct rig *r)
+{
+	struct msg m = { .type = MSG_CONF_USE };
+	int fds[WIRE_FDS_MAX];
+
+	m.conf.generation = r->generation;
+	tell(r->parent, &m, -1);
+	hear(r->parent, MSG_READY, &m, fds);
+}
+
+static struct snapshot *next_snapshot(struct rig *r)
+{
+	struct msg m, done = { .type = MSG_SNAPSHOT_DONE };
+	int fds[WIRE_FDS_MAX];
+	struct snapshot *s;
+	struct err err = { 0 };
+
+	do {
+		ck_assert_msg(hear_within(r->front, &m, fds, WAIT_MS), "no snapshot came");
+		if (m.type != MSG_SNAPSHOT)
+			close_all(fds);
+	} while (m.type != MSG_SNAPSHOT);
+	s = snapshot_open(fds[0], fds[1], &err);
+	ck_assert_msg(s != NULL, "%s", err.msg);
+	close_all(fds);
+	done.snapshot_done.generation = m.snapshot.generation;
+	done.snapshot_done.ok = true;
+	tell(r->front, &done, -1);
+	return s;
+}
+
+static uint32_t slot_of(const struct snapshot *s, const char *ip)
+{
+	struct ip a;
+
+	ck_assert(ip_parse(span_str(ip), &a));
+	return snapshot_find_addr(s, &a);
+}
+
+static bool allows(const struct snapshot *s, const char *ip, const char *path)
+{
+	uint32_t slot = slot_of(s, ip);
+	const struct snap_ident *id = snapshot_ident(s, slot);
+	const struct snap_service *svc = snapshot_service(s, snapshot_find_service(s, SPAN("wiki")));
+	struct tables_request req = { SPAN("GET"), SPAN("wiki"), span_str(path), IP_V4, 8080 };
+	struct tables_session ses;
+	struct reason why;
+
+	if (!id || !svc || !snapshot_valid(s, slot, clock_boot()))
+		return false;
+	ses.auth_time.sec = id->auth_time;
+	ses.expires.sec = id->expires ? id->expires : INT64_MAX;
+	return tables_http(snapshot_policy(s), id->class4, svc->policy, &req, &ses, clock_wall(), SILENT_NEVER, &why)
+	       == VERDICT_ALLOW;
+}
+
+static const char conf_alone[] =
+	"{ \"identities\": \"identities.hujson\", \"policy\": \"policy.hujson\", \"unprivileged\": true,\n"
+	"  \"state-dir\": \"state\", \"run-dir\": \".\", \"audit\": \"audit.json\",\n"
+	"  \"services\": { \"wiki\": { \"listen\": [\"127.0.0.1:8080\"], \"hosts\": [\"wiki\"],\n"
+	"    \"upstream\": [\"http://127.0.0.1:5232\"], \"profiles\": [\"remote-user\"] } } }";
+static const char policy_lab[] =
+	"{ \"grants\": [ { \"src\": [\"idp:lab\"], \"dst\": [\"svc:wiki\"] } ] }";
+static const char people[] =
+	"[ { \"from\": \"10.8.0.7\", \"login\": \"staff@example.edu\", \"groups\": [\"lab\"] },\n"
+	"  { \"from\": \"10.8.0.8\", \"login\": \"student@example.edu\" },\n"
+	"  { \"from\": \"10.8.0.9\", \"login\": \"admin@example.edu\", \"groups\": [\"lab\"], \"expires\": 1000 } ]";
+
+START_TEST(standalone)
+{
+	struct rig r;
+	struct snapshot *old, *new;
+	struct msg m;
+	int fds[WIRE_FDS_MAX];
+	char words[1024], answer[16384];
+	uint32_t slot;
+
+	start(&r);
+	put_file(&r, "policy.hujson", "{ \"grants\": [ { \"src\": [\"idp:lab\"],\n \"dts\": [] } ] }");
+	put_file(&r, "identities.hujson", people);
+
+	/* A fault is refused with its place, and nothing is used. */
+	ck_assert(!prepare(&r, conf_alone, words));
+	ck_assert_msg(strstr(words, "policy.hujson:2:"), "%s", words);
+	put_file(&r, "policy.hujson", policy_lab);
+	ck_assert_msg(prepare(&r, conf_alone, words), "%s", words);
+	use(&r);
+	neighbour(&r, PROCESS_FRONT, &r.front);
+	old = next_snapshot(&r);
+	ck_assert_uint_eq(slot_of(old, "10.8.0.6"), SLOT_NONE);
+	ck_assert(!allows(old, "10.8.0.8", "/"));
+	ck_assert(!allows(old, "10.8.0.9", "/"));               /* ran out long ago */
+	ck_assert(allows(old, "10.8.0.7", "/"));
+	ck_assert_int_eq(ask(&r, "GET /v1/whois?addr=10.8.0.6", answer, sizeof(answer)), 404);
+	ck_assert_int_eq(ask(&r, "GET /v1/whois?addr=wiki", answer, sizeof(answer)), 400);
+	ck_assert_int_eq(ask(&r, "GET /v1/what", answer, sizeof(answer)), 404);
+	ck_assert_int_eq(ask(&r, "POST /v1/up", answer, sizeof(answer)), 409);
+	ck_assert_int_eq(ask(&r, "GET /v1/whois?addr=10.8.0.9:4711", answer, sizeof(answer)), 200);
+	ck_assert_ptr_nonnull(strstr(answer, "\"why\":\"expired\""));
+	ck_assert_int_eq(ask(&r, "GET /v1/whois?addr=10.8.0.7", answer, sizeof(answer)), 200);
+	ck_assert_ptr_nonnull(strstr(answer, "\"login\":\"staff@example.edu\""));
+	ck_assert_ptr_nonnull(strstr(answer, "idp:lab"));
+	ck_assert_ptr_null(strstr(answer, "\"why\""));
+	ck_assert_int_eq(ask(&r, "GET /v1/status", answer, sizeof(answer)), 200);
+	ck_assert_ptr_nonnull(strstr(answer, "\"mode\":\"standalone\""));
+
+	/* Reload with a fault: the old one goes on. */
+	put_file(&r, "identities.hujson", "[ { \"from\": \"10.8.0.7\" } ]");
+	ck_assert(!prepare(&r, conf_alone, words));
+	ck_assert_msg(strstr(words, "identities.hujson:1:3:"), "%s", words);
+	ck_assert(!hear_within(r.front, &m, fds, 200));
+	ck_assert(allows(old, "10.8.0.7", "/"));
+
+	/* Taken out of the file: the old snapshot's word goes before the new one is there. */
+	put_file(&r, "identities.hujson", "[ { \"from\": \"10.8.0.8\", \"login\": \"student@example.edu\", \"groups\": [\"lab\"] } ]");
+	ck_assert_msg(prepare(&r, conf_alone, words), "%s", words);
+	use(&r);
+	hear(r.front, MSG_SWEEP, &m, fds);
+	slot = slot_of(old, "10.8.0.7");
+	ck_assert(snapshot_revoked(old, slot));
+	ck_assert(!allows(old, "10.8.0.7", "/"));
+	new = next_snapshot(&r);
+	ck_assert_uint_eq(slot_of(new, "10.8.0.7"), SLOT_NONE);
+	ck_assert(allows(new, "10.8.0.8", "/"));
+	snapshot_unref(old);
+	snapshot_unref(new);
+	end(&r);
+}
+END_TEST
+
+START_TEST(audit_takes_whole_lines_only)
+{
+	static const char lines[] =
+		"{\"verdict\":\"allow\"}\n"
+		"{\"forged\":\n"
+		"{\"bad\":\"\x1b[2J\"}\n"
+		"{\"verdict\":\"deny\"}\n";
+	struct msg m = { .type = MSG_AUDIT, .audit.lines = SPAN("") };
+	scoped_buf struct buf text = { 0 };
+	struct rig r;
+	char words[1024], path[128];
+
+	start(&r);
+	put_file(&r, "policy.hujson", policy_lab);
+	put_file(&r, "identities.hujson", people);
+	ck_assert_msg(prepare(&r, conf_alone, words), "%s", words);
+	use(&r);
+	neighbour(&r, PROCESS_FRONT, &r.front);
+	snapshot_unref(next_snapshot(&r));
+	m.audit.lines = span_str(lines);
+	tell(r.front, &m, -1);
+	m = (struct msg){ .type = MSG_AUDIT_LOST, .audit_lost.count = 3 };
+	tell(r.front, &m, -1);
+	snprintf(path, sizeof(path), "%s/audit.json", r.dir);
+	for (int i = 0; i < 200; i++) {
+		buf_done(&text);
+		buf_init(&text, 65536);
+		if (file_read(path, 65536, &text, NULL) && text.len && memmem(text.ptr, text.len, "lost", 4))
+			break;
+		poll(NULL, 0, 25);
+	}
+	ck_assert_ptr_nonnull(text.ptr);
+	ck_assert_ptr_null(strstr(text.ptr, "forged"));
+	ck_assert_ptr_null(strstr(text.ptr, "\x1b"));
+	ck_assert_ptr_nonnull(strstr(text.ptr, "{\"verdict\":\"allow\"}\n"));
+	ck_assert_ptr_nonnull(strstr(text.ptr, "{\"verdict\":\"deny\"}\n"));
+	ck_assert_ptr_nonnull(strstr(text.ptr, "\"event\":\"lost\",\"count\":"));
+	end(&r);
+}
+END_TEST
+
+/* ---- a map ---- */
+
+struct device { struct secret key; struct device_key public; char text[DEVICE_KEY_TEXT_MAX], v6[IP_TEXT_MAX]; };
+
+static void make_device(struct device *d)
+{
+	struct overlay o;
+	struct err err = { 0 };
+	struct ip ip;
+
+	ck_assert(prefix_parse(SPAN("fd12:3456:789a::/48"), &o.v6));
+	ck_assert(prefix_parse(SPAN("100.64.0.0/10"), &o.v4));
+	enrol_device_new(&d->key);
+	ck_assert(device_private_public(&d->key, &d->public, &err));
+	device_key_text(&d->public, d->text);
+	ip = overlay_v6(&o, &d->public);
+	ip_text(&ip, d->v6);
+}
+
+static const char conf_map[] =
+	"{ \"map\": \"map.ndjson\", \"state-dir\": \"state\", \"run-dir\": \".\", \"mesh\": { \"hosts-file\": \"\" },\n"
+	"  \"services\": { \"wiki\": { \"listen\": [\"8080\"], \"hosts\": [\"wiki\"],\n"
+	"    \"upstream\": [\"http://127.0.0.1:5232\"] } } }";
+
+static void write_map(const struct rig *r, const struct device *self, const struct device *laptop, uint64_t seq,
+                      bool session, const char *v6)
+{
+	scoped_buf struct buf b = { 0 };
+
+	buf_init(&b, 65536);
+	buf_addf(&b, "{\"op\":\"full\",\"v\":1,\"epoch\":\"00000000000000aa\",\"seq\":%llu,\"lease\":86400,\"now\":1790000000,"
+	         "\"mesh\":{\"ula\":\"fd12:3456:789a::/48\",\"v4\":\"100.64.0.0/10\",\"name\":\"test\"},\"self\":\"n1\"}\n",
+	         (unsigned long long)seq);
+	buf_addf(&b, "{\"op\":\"node\",\"seq\":%llu,\"node\":{\"id\":\"n1\",\"name\":\"wiki\",\"key\":\"%s\",\"v4\":\"100.64.0.1\","
+	         "\"v6\":\"%s\",\"tags\":[\"tag:server\"],\"services\":[{\"name\":\"wiki\",\"port\":8080}]}}\n",
+	         (unsigned long long)seq, self->text, self->v6);
+	buf_addf(&b, "{\"op\":\"node\",\"seq\":%llu,\"node\":{\"id\":\"n2\",\"name\":\"laptop\",\"key\":\"%s\",\"v4\":\"100.64.0.2\","
+	         "\"v6\":\"%s\",\"endpoints\":[\"192.0.2.7:51820\"],\"user\":{\"id\":\"u1\",\"issuer\":\"https://idp\",\"sub\":\"a\","
+	         "\"login\":\"staff@example.edu\",\"idp\":[\"lab\"]}",
+	         (unsigned long long)seq, laptop->text, v6 ? v6 : laptop->v6);
+	if (session)
+		buf_addf(&b, ",\"session\":{\"id\":\"s1\",\"auth_time\":%lld,\"expires\":%lld,\"amr\":[\"pwd\",\"otp\"]}",
+		         (long long)clock_wall().sec, (long long)clock_wall().sec + 3600);
+	buf_addf(&b, "}}\n{\"op\":\"policy\",\"seq\":%llu,\"text\":\"{\\\"grants\\\":[{\\\"src\\\":[\\\"idp:lab\\\"],"
+	         "\\\"dst\\\":[\\\"svc:wiki\\\"]}]}\"}\n{\"op\":\"end\",\"seq\":%llu}\n",
+	         (unsigned long long)seq, (unsigned long long)seq);
+	put_file(r, "map.ndjson", b.ptr);
+}
+
+/* What net was told up to NET_END, or up to the first silence. */
+struct told {
+	bool     device, peer, rows, klass4, klass6, gone, peer_gone;
+	uint32_t class4, class6, row_class[64];
+	size_t   row_count;
+	int64_t  timeout;
+};
+
+static void hear_net(struct rig *r, struct told *t)
+{
+	struct msg m, done = { .type = MSG_DONE };
+	int fds[WIRE_FDS_MAX], wait = WAIT_MS;
+
+	memset(t, 0, sizeof(*t));
+	while (hear_within(r->net, &m, fds, wait)) {
+		enum msg_type type = m.type;
+
+		wait = 300;
+		done.done.order = m.order;
+		switch (type) {
+		case MSG_DEVICE:
+			t->device = true;
+			break;
+		case MSG_PEER:
+			ck_assert_uint_eq(m.peer.keepalive, 0);
+			t->peer = true;
+			break;
+		case MSG_PEER_GONE:
+			t->peer_gone = true;
+			break;
+		case MSG_CLASS:
+			ck_assert_msg(!t->peer_gone, "rights before the peer went");
+			if (m.klass.ip.family == IP_V4)
+				t->class4 = m.klass.klass;
+			else
+				t->class6 = m.klass.klass;
+			t->timeout = m.klass.timeout;
+			break;
+		case MSG_CLASS_GONE:
+			t->gone = true;
+			break;
+		case MSG_ROWS: {
+			scoped_buf struct buf b = { 0 };
+			struct msg_row rows[64];
+			uint32_t n = m.table.count;
+
+			buf_init(&b, 65536);
+			ck_assert(msg_memfd_read(fds[0], 65536, &b, NULL));
+			ck_assert_uint_le(n, 64);
+			ck_assert(msg_rows_read(buf_span(&b), n, rows, NULL));
+			t->rows = true;
+			for (t->row_count = 0; t->row_count < n; t->row_count++)
+				t->row_class[t->row_count] = rows[t->row_count].klass;
+			break;
+		}
+		default:
+			break;
+		}
+		close_all(fds);
+		tell(r->net, &done, -1);
+		if (type == MSG_NET_END)
+			return;
+	}
+}
+
+static bool has_row(const struct told *t, uint32_t klass)
+{
+	for (size_t i = 0; i < t->row_count; i++)
+		if (t->row_class[i] == klass)
+			return true;
+	return false;
+}
+
+START_TEST(map_file)
+{
+	struct device self, laptop, other;
+	struct snapshot *s;
+	struct told t, first;
+	struct rig r;
+	struct msg m;
+	int fds[WIRE_FDS_MAX];
+	struct err err = { 0 };
+	char words[1024], path[128];
+
+	make_device(&self);
+	make_device(&laptop);
+	make_device(&other);
+	start(&r);
+	put_file(&r, "map.ndjson", "{\"op\":\"full\"}\n");
+	ck_assert(!prepare(&r, conf_map, words));
+	ck_assert_msg(strstr(words, "map.ndjson"), "%s", words);
+	write_map(&r, &self, &laptop, 1, true, NULL);
+	snprintf(path, sizeof(path), "%s/state", r.dir);
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), "%s/state/device.key", r.dir);
+	ck_assert_msg(enrol_device_store(path, &self.key, &err), "%s", err.msg);
+	ck_assert_msg(prepare(&r, conf_map, words), "%s", words);
+	use(&r);
+	neighbour(&r, PROCESS_NET, &r.net);
+	neighbour(&r, PROCESS_FRONT, &r.front);
+	hear_net(&r, &first);
+	ck_assert(first.device && first.peer && first.rows);
+	ck_assert_uint_ne(first.class4, 0);
+	ck_assert_uint_ne(first.class6, 0);
+	ck_assert_uint_ne(first.class4, first.class6);
+	ck_assert(has_row(&first, first.class4) && has_row(&first, first.class6));
+	ck_assert_int_le(first.timeout, 3600000);               /* never longer than the session */
+	s = next_snapshot(&r);
+	ck_assert(allows(s, "100.64.0.2", "/"));
+
+	/* A half-written file changes nothing. */
+	put_file(&r, "map.ndjson", "{\"op\":\"full\"}\n");
+	ck_assert(!hear_within(r.front, &m, fds, 900));
+	ck_assert(allows(s, "100.64.0.2", "/"));
+
+	/* The session is taken away: packets, then words. It may still be told to log in. */
+	write_map(&r, &self, &laptop, 2, false, NULL);
+	hear_net(&r, &t);
+	ck_assert(!t.device && !t.peer && !t.peer_gone);
+	ck_assert_uint_ne(t.class4, first.class4);
+	ck_assert(!allows(s, "100.64.0.2", "/"));
+	snapshot_unref(s);
+	s = next_snapshot(&r);
+	ck_assert(!allows(s, "100.64.0.2", "/"));
+	ck_assert_uint_eq(snapshot_ident(s, slot_of(s, "100.64.0.2"))->why, WHY_REVOKED);
+	snapshot_unref(s);
+
+	/* Back, and then with an IPv6 address that is not its own. */
+	write_map(&r, &self, &laptop, 3, true, NULL);
+	hear_net(&r, &t);
+	ck_assert_uint_eq(t.class4, first.class4);
+	s = next_snapshot(&r);
+	ck_assert(allows(s, "100.64.0.2", "/"));
+	snapshot_unref(s);
+	write_map(&r, &self, &laptop, 4, true, other.v6);
+	hear_net(&r, &t);
+	ck_assert(t.gone && t.peer);
+	s = next_snapshot(&r);
+	ck_assert_uint_eq(slot_of(s, laptop.v6), SLOT_NONE);
+	ck_assert_uint_eq(slot_of(s, other.v6), SLOT_NONE);
+	ck_assert(allows(s, "100.64.0.2", "/"));
+	snapshot_unref(s);
+
+	end(&r);
+	secret_done(&self.key);
+	secret_done(&laptop.key);
+	secret_done(&other.key);
+}
+END_TEST
+
+UNIT_MAIN("core", standalone, audit_takes_whole_lines_only, map_file)
