@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef DAEMON_PROXY_ENGINE_H
+#define DAEMON_PROXY_ENGINE_H
+
+/*
+ * What the engine's files share; nobody outside daemon/proxy includes it.
+ *
+ *   conn.c       a client's connection: read, answer, next request, end
+ *   request.c    the steps of a request: host, identity, cross-site, policy, head
+ *   upstream.c   pools and connections to applications, the response
+ *   relay.c      bodies both ways, upgrades
+ *   pages.c      what people see when they are refused
+ *   audit.c      one line a request
+ *
+ * Who reads into front.rx: only the top of an event (conn_run(), up_run()).
+ * What is left there is kept (io_keep()) before anybody else may read.
+ *
+ * Connections are freed at the end of the round in which they were closed
+ * (loop_defer_free()), so that a caller may look at `closed` afterwards.
+ */
+
+#include "daemon/proxy/chunked.h"
+#include "daemon/proxy/front.h"
+#include "daemon/proxy/headers.h"
+#include "daemon/proxy/http_target.h"
+#include "policy/tables.h"
+
+struct conn;
+struct upconn;
+struct exchange;
+struct service_run;
+struct upstream;
+struct tls_set;
+
+/* ---- timers: a wheel of FRONT_TICK_NS; moving a deadline away is a store ---- */
+
+struct wheel_node {
+	struct wheel_node *prev, *next;         /* NULL: not in the wheel */
+	int64_t            due, at;             /* at: the tick it is filed under */
+	void (*fire)(struct front *f, struct wheel_node *n);
+};
+
+enum { WHEEL_SLOTS = 512 };
+
+struct wheel {
+	struct wheel_node  slots[WHEEL_SLOTS];
+	int64_t            tick;                /* the last one that was looked at */
+	size_t             count;
+	struct loop_timer *timer;
+};
+
+void wheel_init(struct front *f);
+void wheel_done(struct front *f);
+void wheel_set(struct front *f, struct wheel_node *n, int64_t due);
+void wheel_remove(struct front *f, struct wheel_node *n);
+
+/* ---- bytes that wait ---- */
+
+struct queue {
+	char  *ptr;
+	size_t off, len, cap;                   /* ptr[off .. off + len) */
+};
+
+void queue_add(struct queue *q, const void *p, size_t n);
+char *queue_room(struct queue *q, size_t n);    /* n bytes behind the content, to be added by len += */
+void queue_drop(struct queue *q, size_t n);
+void queue_free(struct queue *q);
+static inline struct span queue_span(const struct queue *q)
+{
+	return (struct span){ q->ptr + q->off, q->len };
+}
+
+/* ---- one side of a connection ---- */
+
+struct io {
+	struct loop_watch watch;
+	struct ssl_st    *ssl;                  /* NULL: plain */
+	struct queue      in, out;
+	bool              can_read, can_write, eof, failed, hup, tls_ready;
+};
+
+enum io_result { IO_FAIL = -2, IO_AGAIN = -1, IO_EOF = 0, IO_DATA = 1 };
+
+bool io_start(struct front *f, struct io *io, int fd, loop_fd_fn *fn, void *arg);
+void io_events(struct io *io, uint32_t events);
+/* What is kept, or what was read now; *ret stays valid until the next read or io_keep(). */
+enum io_result io_fill(struct front *f, struct io *io, struct span *ret);
+/* Keeps the end of what io_fill() gave; the rest is done with. */
+void io_keep(struct io *io, struct span rest);
+struct iovec;
+/* Writes, and keeps what does not go: false if the connection has failed. */
+bool io_write(struct io *io, const struct iovec *v, int n);
+bool io_flush(struct io *io);
+static inline bool io_blocked(const struct io *io)
+{
+	return io->out.len > 0;
+}
+void io_close(struct front *f, struct io *io);
+
+/* ---- a body on its way ---- */
+
+struct body {
+	enum body_kind   kind;
+	bool             done, trailers;        /* trailers: the last chunk is behind us */
+	uint64_t         left, total;
+	struct chunked   chunked;
+	struct http_scan scan;
+};
+
+/* ---- one request and its response ---- */
+
+enum ex_state {
+	EX_NONE = 0,
+	EX_WAIT,                /* for an upstream connection */
+	EX_SENT,                /* head on its way, no response yet */
+	EX_RESPONSE,            /* the response's head is with the client */
+	EX_UPGRADED,
+};
+
+enum ex_end {                   /* why it ended, for the log */
+	END_OK = 0, END_REFUSED, END_CLIENT, END_UPSTREAM, END_TIMEOUT, END_REVOKED, END_EXPIRED, END_POLICY,
+	END_DRAIN,
+};
+
+struct exchange {
+	enum ex_state       state;
+	struct conn        *conn;
+	struct upconn      *up;
+	struct snapshot    *snap;               /* of the decision */
+	const struct snap_service *svc;
+	struct service_run *run;
+	struct exchange    *wait_prev, *wait_next;
+	struct upstream    *waiting;
+	char               *mem;                /* texts and head; a block of the front's, or malloc'd */
+	size_t              mem_cap;
+	struct span         method, host, path, alt, query, head, protocol, rid;
+	struct span         agent, referer;     /* for Common and Combined logs */
+	uint32_t            service;
+	enum verb           verb;
+	uint8_t             minor, tries;
+	bool                keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
+		            head_only, answered, html;
+	struct body         req, resp;
+	unsigned            status, interim;
+	struct reason       why;
+	const char         *refused;            /* stable word: "no-grant", "cross-site", "bad-request" */
+	const char         *detail;             /* more words, constant */
+	int64_t             started, connected, first_byte, due_total;
+	uint64_t            bytes_in, bytes_out;
+};
+
+/* ---- a client's connection ---- */
+
+enum conn_state { CONN_TLS = 0, CONN_READY, CONN_BUSY, CONN_UPGRADED, CONN_LINGER, CONN_CLOSED };
+
+struct listener {
+	struct front     *front;
+	struct loop_watch watch;
+	char             *key;
+	uint16_t          port;
+	unsigned          refs;                 /* connections, and the front's list */
+	bool              gone;
+	struct listener  *next;
+	const struct snap_listen *snap;         /* in front->snap; NULL: the snapshot does not know it */
+};
+
+struct conn {
+	struct io         io;
+	struct front     *front;
+	struct listener  *listener;
+	struct conn      *prev, *next;
+	struct wheel_node timer;
+	enum conn_state   state;
+	struct ip         peer;
+	uint16_t          peer_port;
+	uint32_t          slot, generation;     /* fixed at accept; the slot follows the snapshot */
+	int64_t           ident_due;            /* the session's or the lease's end */
+	uint32_t          requests;
+	uint32_t          surplus;              /* bytes read while lingering */
+	bool              in_head, closing, queued, tls;
+	struct http_scan  scan;
+	struct exchange   ex;
+};
+
+void conn_accept(struct listener *l, uint32_t events);
+void conn_run(struct conn *c);                  /* goes on with whatever it can */
+void conn_close(struct conn *c);
+void conn_due(struct conn *c, int64_t due);
+void conn_later(struct conn *c);                /* conn_run() at the end of this round */
+bool conn_check(struct conn *c, enum ex_end *ret_end);  /* its identity still counts */
+void conn_identify(struct conn *c);             /* address -> slot in the front's snapshot */
+void conn_linger(struct conn *c);
+void conn_log_only(struct conn *c, const struct fault *why); /* bytes that were no request */
+
+/* ---- request.c ---- */
+
+/* Judges front->msg; then c->ex waits for an upstream, or is answered. */
+void request_begin(struct conn *c);
+/* The same decision again, for what is open when the policy has changed. */
+bool request_still_allowed(struct exchange *ex);
+
+/* ---- exchange.c: life and end ---- */
+void exchange_init(struct conn *c);
+char *exchange_mem(struct exchange *ex, size_t n);      /* replaces ex->mem by at least n bytes */
+void exchange_end(struct exchange *ex, enum ex_end why);        /* logs, frees; the connection is the caller's */
+void exchange_fail(struct exchange *ex, unsigned status, const char *word, const char *detail, enum ex_end why);
+void exchange_done(struct exchange *ex);                /* both ways are through */
+/* Answers with a page of ours. The connection is closed after it if the request is not through. */
+void exchange_refuse(struct exchange *ex, unsigned status, const char *word, const char *detail);
+
+/* ---- upstream.c ---- */
+
+struct upstream {
+	struct service_run *run;
+	char          *name, *host;
+	uint32_t       index;                   /* in the service's list of front->snap */
+	uint32_t       flags;
+	bool           gone;
+	struct upconn *idle, *all;
+	unsigned       idle_count, count;       /* count: open or being opened */
+	unsigned       busy, fails;
+	int64_t        rest_until;
+	struct exchange *wait_first, *wait_last;
+	unsigned       waiting;
+	uint64_t       connects, errors;
+	struct upstream *next_gone;
+};
+
+enum up_state { UP_ASKED = 0, UP_CONNECTING, UP_TLS, UP_IDLE, UP_BUSY, UP_CLOSED };
+
+struct upconn {
+	struct io         io;
+	struct front     *front;
+	struct upstream  *upstream;
+	struct upconn    *prev, *next;          /* of upstream->all */
+	struct upconn    *idle_prev, *idle_next;
+	struct upconn    *ask_next;             /* in the front's table of what was asked */
+	struct wheel_node timer;
+	enum up_state     state;
+	uint64_t          cookie;
+	uint32_t          served;
+	struct exchange  *ex;
+	struct http_scan  scan;
+	bool              keep;
+};
+
+void upstream_acquire(struct exchange *ex);
+void upstream_leave(struct exchange *ex);       /* no longer waits */
+void up_run(struct upconn *u);
+void up_release(struct upconn *u, bool reuse);  /* its exchange is over */
+void up_close(struct upconn *u);
+void up_send_head(struct upconn *u, struct span body);
+void upstream_retire(struct upstream *s);       /* the configuration has dropped it */
+void upstream_kick(struct upstream *s);         /* a place is free: the next that waits */
+void up_connected(struct front *f, uint64_t cookie, int fd, int error);
+void up_failed(struct upconn *u, const char *detail);
+
+/* ---- relay.c ---- */
+
+/* Request body bytes from the client: data is what is here; returns what is left of it. */
+struct span relay_request(struct exchange *ex, struct span data);
+/* Response body bytes from the application. False: malformed, or the client is gone. */
+bool relay_response(struct exchange *ex, struct span *data, struct iovec *first);
+void relay_upgrade(struct conn *c);
+
+/* ---- pages.c, audit.c, metrics ---- */
+
+void page_write(struct exchange *ex, unsigned status, const char *word, const char *detail, bool close);
+void page_plain(struct conn *c, const struct fault *why);       /* not even a request */
+const char *status_reason(unsigned status);
+
+void audit_exchange(struct exchange *ex, enum ex_end why);
+void audit_bad(struct conn *c, const struct fault *why);
+void audit_flush(struct front *f);
+
+enum { LATENCY_BUCKETS = 14 };
+
+struct service_run {
+	struct front     *front;
+	char             *name;
+	uint32_t          index;                /* in front->snap, or SERVICE_UNKNOWN */
+	bool              gone;
+	struct upstream **ups;
+	size_t            up_count;
+	struct upstream  *retired;              /* of an older snapshot, with connections still open */
+	unsigned          turn;
+	uint32_t          in_flight;
+	uint64_t          by_class[6];          /* 1xx .. 5xx, and 0 for none */
+	uint64_t          refused, requests;
+	uint64_t          latency[LATENCY_BUCKETS + 1];
+	double            latency_sum;
+	struct service_run *next;
+};
+
+void service_latency(struct service_run *r, int64_t ns);
+
+/* ---- the front ---- */
+
+struct front {
+	struct loop            *loop;
+	const struct front_ops *ops;
+	void                   *arg;
+	char                   *name, *server, *page;
+	enum front_log          log;
+	unsigned                conn_max;
+	struct snapshot        *snap;
+	struct listener        *listeners;
+	struct conn            *conns;
+	struct service_run     *runs;
+	struct service_run    **by_index;       /* of front->snap's services */
+	uint32_t               *busy;           /* requests at once by slot of front->snap */
+	struct wheel            wheel;
+	struct front_stats      stats;
+	uint64_t                cookie;
+	struct upconn          *asked[256];
+	struct conn           **later;
+	size_t                  later_count, later_cap;
+	bool                    later_set, draining, drained, accept_paused;
+	int64_t                 drain_due;
+	struct loop_timer      *drain_timer, *log_timer, *accept_timer;
+	uint64_t                rid_high, rid_low;
+	struct buf              lines;
+	unsigned                line_count;
+	bool                    log_armed;
+	int64_t                 time_sec;       /* of time_text */
+	char                    time_text[WALL_TEXT_MAX];
+	size_t                  time_len;
+	struct tls_set         *tls;
+	char                   *blocks[64];     /* free ones of EX_BLOCK bytes */
+	unsigned                block_count;
+	struct message          msg;
+	struct target           target;
+	char                    rx[FRONT_RX];
+	char                    tx[FRONT_TX];
+};
+
+enum { EX_BLOCK = 8 << 10 };
+
+static inline int64_t front_now(const struct front *f)
+{
+	return loop_now(f->loop).ns;
+}
+
+struct service_run *front_run(struct front *f, uint32_t service);
+void front_later(struct front *f);
+void front_gone_check(struct front *f);         /* drained yet? */
+
+/* ---- tls.c ---- */
+bool tls_accept(struct conn *c);                /* begins; false: no certificates */
+bool tls_connect(struct upconn *u);
+/* 1: done, 0: more, -1: failed */
+int  tls_handshake(struct io *io);
+ssize_t tls_read(struct io *io, char *p, size_t n);
+ssize_t tls_write(struct io *io, const char *p, size_t n);
+void tls_free(struct io *io);
+void tls_set_free(struct tls_set *t);
+
+#endif

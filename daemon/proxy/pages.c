@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * What people and programs are told when a request goes no further: what
+ * happened, who the mesh thinks they are, what to do. HTML for browsers,
+ * problem details (RFC 9457) for everybody else.
+ */
+#include "daemon/proxy/engine.h"
+
+#include "base/encode.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+
+enum todo { TODO_NONE = 0, TODO_LOGIN, TODO_ASK, TODO_LATER, TODO_OWNER };
+
+struct page {
+	const char *word, *title, *what;
+	enum todo   todo;
+};
+
+static const struct page pages[] = {
+	{ "no-session", "Please log in", "Nobody is logged in on this device, so its owner is not known here.", TODO_LOGIN },
+	{ "session-expired", "Please log in again", "The login on this device has ended.", TODO_LOGIN },
+	{ "session-revoked", "Access was withdrawn", "The login on this device was revoked.", TODO_LOGIN },
+	{ "logged-out", "Please log in", "This device was logged out.", TODO_LOGIN },
+	{ "no-evidence", "Please log in again", "This host checks logins itself, and could not check the one on this device.", TODO_LOGIN },
+	{ "address-conflict", "This address is disputed", "Two devices claim the address that you call from, so neither is believed.", TODO_ASK },
+	{ "unknown-address", "This device is not known", "The address that you call from belongs to no device of the mesh.", TODO_ASK },
+	{ "lease-ended", "Out of touch for too long", "This host has not heard from its coordinator for so long that it may not decide any more.", TODO_LATER },
+	{ "stale", "Out of touch for too long", "This host has not heard from its coordinator for longer than the rule for this page allows.", TODO_LATER },
+	{ "auth-age", "Please log in again", "Your login is older than this page allows.", TODO_LOGIN },
+	{ "auth-strength", "Please log in with a second factor", "This page asks for a stronger login than yours.", TODO_LOGIN },
+	{ "cross-site", "A request from another site", "A page of another site made your browser send this request. It was not passed on.", TODO_OWNER },
+	{ "wrong-host", "Not here", "No service of this host answers to that name.", TODO_OWNER },
+	{ "no-grant", "No access", "No rule lets anybody reach this.", TODO_ASK },
+	{ "no-class", "No access", "No rule lets you reach this service.", TODO_ASK },
+	{ "proto", "No access", "No rule lets you reach this service this way.", TODO_ASK },
+	{ "port", "No access", "No rule lets you reach this port.", TODO_ASK },
+	{ "host", "No access", "A rule lets you reach this service, but not under this name.", TODO_ASK },
+	{ "path", "No access", "A rule lets you reach this service, but not this page.", TODO_ASK },
+	{ "method", "No access", "A rule lets you read this page, but not do this.", TODO_ASK },
+	{ "owner", "No access", "The mesh would let you in; the owner of this host does not.", TODO_ASK },
+	{ "bad-request", "The request was not understood", "The request breaks a rule of HTTP, or can be read in two ways. It was not passed on.", TODO_OWNER },
+	{ "body-too-large", "Too large", "What was sent is larger than this service takes.", TODO_OWNER },
+	{ "body-timeout", "Too slow", "The rest of the request did not come in time.", TODO_LATER },
+	{ "too-many-requests", "Too many at once", "You have too many requests open at this service.", TODO_LATER },
+	{ "service-busy", "Busy", "This service has too many requests open.", TODO_LATER },
+	{ "upstream-busy", "Busy", "Too many requests wait for the application.", TODO_LATER },
+	{ "upstream-connect", "The application does not answer", "You are allowed in, but the application behind this page cannot be reached.", TODO_LATER },
+	{ "upstream-silent", "The application does not answer", "You are allowed in, but the application behind this page did not answer in time.", TODO_LATER },
+	{ "upstream-failed", "The application failed", "You are allowed in, but the application behind this page gave no proper answer.", TODO_LATER },
+	{ "no-upstream", "The application is not there", "You are allowed in, but no application is configured behind this page.", TODO_OWNER },
+	{ "identity-unspeakable", "Your identity cannot be passed on", "You are allowed in, but the application cannot be told who you are.", TODO_ASK },
+	{ "not-ready", "Not ready yet", "This host has just started, and does not know anybody yet.", TODO_LATER },
+};
+static const struct page other = { "denied", "No access", "This was refused.", TODO_ASK };
+
+static const char *const todos[] = {
+	[TODO_NONE] = "",
+	[TODO_LOGIN] = "Log in, and come back to this page.",
+	[TODO_ASK] = "If you should have access, ask those who look after it.",
+	[TODO_LATER] = "Try again in a moment. If it stays like this, tell those who look after it.",
+	[TODO_OWNER] = "If you followed a link, tell those who made it.",
+};
+
+static const struct page *find(const char *word)
+{
+	for (size_t i = 0; i < array_size(pages); i++) {
+		if (strcmp(pages[i].word, word) == 0)
+			return &pages[i];
+	}
+	return &other;
+}
+
+const char *status_reason(unsigned status)
+{
+	switch (status) {
+	case 400: return "Bad Request";
+	case 401: return "Unauthorized";
+	case 403: return "Forbidden";
+	case 405: return "Method Not Allowed";
+	case 408: return "Request Timeout";
+	case 413: return "Content Too Large";
+	case 414: return "URI Too Long";
+	case 417: return "Expectation Failed";
+	case 421: return "Misdirected Request";
+	case 429: return "Too Many Requests";
+	case 431: return "Request Header Fields Too Large";
+	case 500: return "Internal Server Error";
+	case 501: return "Not Implemented";
+	case 502: return "Bad Gateway";
+	case 503: return "Service Unavailable";
+	case 504: return "Gateway Timeout";
+	case 505: return "HTTP Version Not Supported";
+	default:  return "Error";
+	}
+}
+
+static void add_html(struct buf *b, struct span s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		switch (s.ptr[i]) {
+		case '<': buf_add_str(b, "&lt;"); break;
+		case '>': buf_add_str(b, "&gt;"); break;
+		case '&': buf_add_str(b, "&amp;"); break;
+		case '"': buf_add_str(b, "&quot;"); break;
+		case '\'': buf_add_str(b, "&#39;"); break;
+		default: buf_add_char(b, s.ptr[i]); break;
+		}
+	}
+}
+
+/* Everything that a page may say. */
+struct facts {
+	const struct page    *page;
+	const char           *detail;
+	struct snapshot_words words;
+	struct span           service, login, name, node, rid;
+	struct buf            login_url, rule;
+	unsigned              status;
+};
+
+static void login_link(struct exchange *ex, struct facts *k)
+{
+	struct span url = ex->svc ? snapshot_text(ex->snap, ex->svc->login_url) : (struct span){ 0 };
+	uint16_t port = ex->conn->front->target.port;
+	struct buf back;
+
+	if (!url.len)
+		url = k->words.login_url;
+	if (k->page->todo != TODO_LOGIN || !url.len)
+		return;
+	buf_add_span(&k->login_url, url);
+	if (ex->verb != VERB_GET || !ex->path.len || ex->path.ptr[0] != '/')
+		return;
+	buf_init(&back, 4 * HTTP_TARGET_MAX);
+	buf_addf(&back, "%s://", ex->conn->tls ? "https" : "http");
+	if (span_find(ex->host, ':') < ex->host.len)
+		buf_addf(&back, "[%.*s]", SPAN_ARG(ex->host));
+	else
+		buf_add_span(&back, ex->host);
+	if (port && ex->state == EX_NONE)
+		buf_addf(&back, ":%u", port);
+	buf_add_span(&back, ex->path);
+	buf_add_span(&back, ex->query);
+	buf_add_str(&k->login_url, span_find(url, '?') < url.len ? "&return=" : "?return=");
+	percent_add(&k->login_url, buf_span(&back));
+	buf_done(&back);
+}
+
+static void gather_facts(struct exchange *ex, struct facts *k)
+{
+	const struct snapshot *s = ex->snap;
+	const struct snap_ident *d = s ? snapshot_ident(s, ex->conn->slot) : NULL;
+	struct tables_rule rule;
+
+	if (s)
+		snapshot_words(s, &k->words);
+	if (ex->svc)
+		k->service = snapshot_text(s, ex->svc->name);
+	if (d && !(ex->svc && (ex->svc->flags & SERVICE_PUBLIC))) {
+		k->login = snapshot_text(s, d->login);
+		k->name = snapshot_text(s, d->name);
+		k->node = snapshot_text(s, d->node_name);
+	}
+	if (s && snapshot_policy(s) && ex->why.rule && tables_rule(snapshot_policy(s), ex->why.rule, &rule))
+		buf_add_span(&k->rule, rule.text);
+	k->rid = ex->rid;
+	login_link(ex, k);
+}
+
+static void add_who(struct buf *b, const struct facts *k, struct conn *c)
+{
+	char ip[IP_TEXT_MAX];
+
+	if (k->login.len) {
+		buf_add_str(b, "You are ");
+		if (k->name.len) {
+			add_html(b, k->name);
+			buf_add_str(b, " (");
+			add_html(b, k->login);
+			buf_add_char(b, ')');
+		} else {
+			add_html(b, k->login);
+		}
+		buf_add_str(b, " to this host");
+	} else if (k->node.len) {
+		buf_add_str(b, "This host knows your device, but not who uses it");
+	} else {
+		buf_add_str(b, "This host does not know you");
+	}
+	if (k->node.len) {
+		buf_add_str(b, ", on device ");
+		add_html(b, k->node);
+	}
+	if (c->peer.family != IP_NONE)
+		buf_addf(b, ", at %s", ip_text(&c->peer, ip));
+	buf_add_char(b, '.');
+}
+
+static const char html_page[] =
+	"<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+	"<meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\n"
+	"<style>body{font:16px/1.5 system-ui,sans-serif;max-width:38em;margin:12vh auto;padding:0 1em;"
+	"color:#222;background:#fff}h1{font-size:1.5em}p.small{color:#666;font-size:.85em}"
+	"a.button{display:inline-block;background:#164;color:#fff;padding:.5em 1.2em;border-radius:4px;"
+	"text-decoration:none}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}"
+	"p.small{color:#999}}</style></head>\n<body><h1>{title}</h1>\n<p>{what}</p>\n<p>{who}</p>\n"
+	"<p>{todo}</p>\n{login}\n<p class=\"small\">{small}</p></body></html>\n";
+
+static void add_small(struct buf *b, const struct facts *k)
+{
+	buf_addf(b, "%u %s", k->status, k->page->word);
+	if (k->rule.len) {
+		buf_add_str(b, " &middot; rule ");
+		add_html(b, buf_span(&k->rule));
+	}
+	if (k->words.host.len) {
+		buf_add_str(b, " &middot; ");
+		add_html(b, k->words.host);
+	}
+	if (k->words.contact.len) {
+		buf_add_str(b, " &middot; ");
+		add_html(b, k->words.contact);
+	}
+	if (k->words.source_url.len) {
+		buf_add_str(b, " &middot; <a href=\"");
+		add_html(b, k->words.source_url);
+		buf_add_str(b, "\">source of this software</a>");
+	}
+}
+
+static void write_html(struct buf *b, const struct facts *k, struct conn *c)
+{
+	struct span rest = span_str(c->front->page ? c->front->page : html_page);
+
+	while (rest.len) {
+		size_t n = span_find(rest, '{'), close;
+		struct span name;
+
+		buf_add_span(b, span_head(rest, n));
+		rest = span_from(rest, n);
+		if (!rest.len)
+			break;
+		close = span_find(rest, '}');
+		name = span_head(rest, close == rest.len ? 0 : close + 1);
+		if (span_eq(name, SPAN("{title}"))) {
+			add_html(b, span_str(k->page->title));
+		} else if (span_eq(name, SPAN("{what}"))) {
+			add_html(b, span_str(k->page->what));
+			if (k->detail) {
+				buf_add_str(b, " (It was refused because of ");
+				add_html(b, span_str(k->detail));
+				buf_add_str(b, ".)");
+			}
+		} else if (span_eq(name, SPAN("{who}"))) {
+			add_who(b, k, c);
+		} else if (span_eq(name, SPAN("{todo}"))) {
+			add_html(b, span_str(todos[k->page->todo]));
+		} else if (span_eq(name, SPAN("{login}"))) {
+			if (k->login_url.len) {
+				buf_add_str(b, "<p><a class=\"button\" href=\"");
+				add_html(b, buf_span(&k->login_url));
+				buf_add_str(b, "\">Log in</a></p>");
+			}
+		} else if (span_eq(name, SPAN("{small}"))) {
+			add_small(b, k);
+		} else {
+			buf_add_char(b, '{');   /* a brace of the style sheet */
+			rest = span_from(rest, 1);
+			continue;
+		}
+		rest = span_from(rest, name.len);
+	}
+}
+
+static void write_problem(struct buf *b, const struct facts *k)
+{
+	buf_addf(b, "{\"type\":\"about:blank\",\"status\":%u,\"title\":", k->status);
+	buf_add_json(b, span_str(k->page->title));
+	buf_add_str(b, ",\"detail\":");
+	buf_add_json(b, span_str(k->detail ? k->detail : k->page->what));
+	buf_addf(b, ",\"reason\":\"%s\"", k->page == &other ? "denied" : k->page->word);
+	if (k->service.len) {
+		buf_add_str(b, ",\"service\":");
+		buf_add_json(b, k->service);
+	}
+	if (k->login.len) {
+		buf_add_str(b, ",\"login\":");
+		buf_add_json(b, k->login);
+	}
+	if (k->node.len) {
+		buf_add_str(b, ",\"node\":");
+		buf_add_json(b, k->node);
+	}
+	if (k->rule.len) {
+		buf_add_str(b, ",\"rule\":");
+		buf_add_json(b, buf_span(&k->rule));
+	}
+	if (k->login_url.len) {
+		buf_add_str(b, ",\"login_url\":");
+		buf_add_json(b, buf_span(&k->login_url));
+	}
+	buf_add_str(b, "}\n");
+}
+
+static void send_page(struct conn *c, unsigned status, const char *type, const struct buf *body,
+                      bool head_only, bool close, bool old)
+{
+	struct front *f = c->front;
+	struct head_out o = { .ptr = f->tx, .cap = sizeof(f->tx) };
+	struct iovec v[2];
+
+	head_add_lit(&o, "HTTP/1.1 ");
+	head_add_u64(&o, status);
+	head_add_lit(&o, " ");
+	head_add(&o, span_str(status_reason(status)));
+	head_add_lit(&o, "\r\nServer: ");
+	head_add(&o, span_str(f->server));
+	head_add_lit(&o, "\r\nContent-Type: ");
+	head_add(&o, span_str(type));
+	head_add_lit(&o, "\r\nContent-Length: ");
+	head_add_u64(&o, body->len);
+	head_add_lit(&o, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+	if (status == 401)
+		head_add_lit(&o, "WWW-Authenticate: Reeve realm=\"mesh\"\r\n");
+	if (status == 429 || status == 503)
+		head_add_lit(&o, "Retry-After: 5\r\n");
+	if (status == 405)
+		head_add_lit(&o, "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n");
+	if (type[0] == 't')
+		head_add_lit(&o, "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+		                 "frame-ancestors 'none'\r\n");
+	if (close)
+		head_add_lit(&o, "Connection: close\r\n");
+	else if (old)
+		head_add_lit(&o, "Connection: keep-alive\r\n");
+	head_add_lit(&o, "\r\n");
+	v[0] = (struct iovec){ o.ptr, o.len };
+	v[1] = (struct iovec){ body->ptr, body->len };
+	io_write(&c->io, v, head_only || !body->len ? 1 : 2);   /* a failure shows at the next step */
+}
+
+void page_write(struct exchange *ex, unsigned status, const char *word, const char *detail, bool close)
+{
+	struct facts k = { .page = find(word), .detail = detail, .status = status };
+	struct buf body;
+
+	buf_init(&body, 256 << 10);
+	buf_init(&k.login_url, 64 << 10);
+	buf_init(&k.rule, 4 << 10);
+	gather_facts(ex, &k);
+	if (ex->html)
+		write_html(&body, &k, ex->conn);
+	else
+		write_problem(&body, &k);
+	send_page(ex->conn, status, ex->html ? "text/html; charset=utf-8" : "application/problem+json",
+	          &body, ex->head_only, close, ex->minor == 0);
+	ex->bytes_out += body.len;
+	buf_done(&body);
+	buf_done(&k.login_url);
+	buf_done(&k.rule);
+}
+
+void page_plain(struct conn *c, const struct fault *why)
+{
+	struct facts k = { .page = find("bad-request"), .detail = why->why, .status = why->status };
+	struct buf body;
+
+	buf_init(&body, 4096);
+	write_problem(&body, &k);
+	send_page(c, why->status, "application/problem+json", &body, false, true, false);
+	buf_done(&body);
+}
