@@ -286,17 +286,26 @@ static void run_busy(struct conn *c)
 	struct exchange *ex = &c->ex;
 	struct front *f = c->front;
 	size_t moved = 0;
+	bool stuck = false;
 
 	/* gone for good, not just silent: nobody is left to answer */
 	if (c->io.failed) {
 		conn_close(c);
 		return;
 	}
+	if (ex->up && ex->state == EX_WAIT) {
+		struct span data = relay_request(ex, queue_span(&c->io.in));
+
+		if (c->state == CONN_CLOSED)
+			return;
+		io_keep(&c->io, data);
+	}
 	while (c->state == CONN_BUSY && ex->up && !ex->req.done && ex->state >= EX_SENT &&
 	       !io_blocked(&ex->up->io)) {
 		struct span data = queue_span(&c->io.in);
+		size_t before;
 
-		if (!data.len) {
+		if (!data.len || stuck) {
 			enum io_result r = io_fill(f, &c->io, &data);
 
 			if (r == IO_AGAIN)
@@ -307,10 +316,12 @@ static void run_busy(struct conn *c)
 			}
 		}
 		moved += data.len;
+		before = data.len;
 		data = relay_request(ex, data);
 		if (c->state == CONN_CLOSED)
 			return;
 		io_keep(&c->io, data);
+		stuck = data.len == before;     /* part of a trailer: only more helps */
 		if (moved > FRONT_ROUND_MAX) {
 			conn_later(c);
 			break;

@@ -318,7 +318,8 @@ static void services_set(struct front *f)
 
 /* ---- snapshots and revocation ---- */
 
-/* The same login on the same node: what a connection was accepted for. */
+/* The same person on the same node: what a connection was accepted for. A session
+ * that was renewed in between is no reason to end anything. */
 static bool same_identity(const struct snapshot *a, uint32_t slot_a, const struct snapshot *b, uint32_t slot_b)
 {
 	const struct snap_ident *x = snapshot_ident(a, slot_a), *y = snapshot_ident(b, slot_b);
@@ -328,7 +329,6 @@ static bool same_identity(const struct snapshot *a, uint32_t slot_a, const struc
 	return x->kind == y->kind && x->why == y->why && x->generation == y->generation &&
 	       span_eq(snapshot_text(a, x->node), snapshot_text(b, y->node)) &&
 	       span_eq(snapshot_text(a, x->user), snapshot_text(b, y->user)) &&
-	       span_eq(snapshot_text(a, x->session), snapshot_text(b, y->session)) &&
 	       span_eq(snapshot_text(a, x->subject), snapshot_text(b, y->subject)) &&
 	       span_eq(snapshot_text(a, x->login), snapshot_text(b, y->login));
 }

@@ -160,7 +160,8 @@ static enum verdict decide(struct exchange *ex, struct span path, struct reason 
 	if (!t || !d)
 		return VERDICT_DENY;
 	ses.auth_time = (struct wall){ d->auth_time };
-	ses.expires = (struct wall){ d->expires };
+	/* a login that does not end, or tags: said by the deadline, that was checked above */
+	ses.expires = (struct wall){ d->expires_boot == BOOT_NEVER.ns ? INT64_MAX : d->expires };
 	return tables_http(t, d->kind == IDENT_ENROLLED ? CLASS_LOGIN
 	                      : ex->conn->peer.family == IP_V4 ? d->class4 : d->class6,
 	                   ex->svc->policy, &req, &ses, loop_wall(f->loop),

@@ -107,19 +107,19 @@ static void give(struct upconn *u, struct exchange *ex)
 	u->served++;
 }
 
+static void on_timer(struct front *f, struct wheel_node *n);
+
 static void ask(struct upstream *s, struct exchange *ex)
 {
 	struct front *f = s->run->front;
 	struct upconn *u = mem_alloc(sizeof(*u));
 	struct front_connect q = { .cookie = ++f->cookie, .table = snapshot_table(f->snap),
 		                   .service = s->run->index, .upstream = s->index };
-	extern void up_on_timer(struct front *, struct wheel_node *);
-
 	u->front = f;
 	u->upstream = s;
 	u->cookie = q.cookie;
 	u->io.watch.fd = -1;
-	u->timer.fire = up_on_timer;
+	u->timer.fire = on_timer;
 	u->ask_next = f->asked[u->cookie % array_size(f->asked)];
 	f->asked[u->cookie % array_size(f->asked)] = u;
 	u->next = s->all;
@@ -274,9 +274,7 @@ static void fail_waiter(struct upstream *s, const char *detail)
 	exchange_fail(ex, 502, "upstream-connect", detail, END_UPSTREAM);
 }
 
-void up_on_timer(struct front *f, struct wheel_node *n);
-
-void up_on_timer(struct front *f, struct wheel_node *n)
+static void on_timer(struct front *f, struct wheel_node *n)
 {
 	struct upconn *u = (struct upconn *)(void *)((char *)n - offsetof(struct upconn, timer));
 
