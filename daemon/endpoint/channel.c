@@ -307,6 +307,14 @@ size_t channel_waiting(const struct channel *c)
 	return c->waiting;
 }
 
+int take_fd(int *fd)
+{
+	int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
 bool channel_pair(int ret_fds[2], struct err *err)
 {
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ret_fds) < 0)

@@ -38,6 +38,9 @@ bool channel_send(struct channel *c, const struct msg *m, const int *fds, size_t
 /* How many messages wait. */
 size_t channel_waiting(const struct channel *c);
 
+/* The descriptor, with -1 in its place: how a callee takes one. */
+int take_fd(int *fd);
+
 /* A pair for two neighbours, close-on-exec, non-blocking. */
 bool channel_pair(int ret_fds[2], struct err *err);
 

@@ -48,7 +48,7 @@ static const struct {
 	[MSG_SNAPSHOT_DONE] = { "snapshot-done", F,     C,     0 },
 	[MSG_AUDIT]         = { "audit",         F,     C,     0 },
 	[MSG_AUDIT_LOST]    = { "audit-lost",    F,     C,     0 },
-	[MSG_LISTEN]        = { "listen",        N,     F,     0 },
+	[MSG_LISTEN]        = { "listen",        N | P, F | P | N, 0 },
 	[MSG_CONNECTED]     = { "connected",     N,     F,     0 },
 	[MSG_CONNECT]       = { "connect",       F,     N,     0 },
 };

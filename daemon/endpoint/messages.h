@@ -12,6 +12,7 @@
  *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS
  *   core   <-> front   SNAPSHOT, SWEEP, TLS* / SNAPSHOT_DONE, AUDIT, AUDIT_LOST
  *   net    <-> front   LISTEN / CONNECT, CONNECTED
+ *   parent <-> net     LISTEN: copies that the parent keeps for net's next life / gives back
  *
  * Spans in a decoded message point into the bytes it was read from.
  */

@@ -4,40 +4,50 @@
 
 /*
  * What each process gives away, once and for good, before it reads the first
- * byte that a stranger wrote. Order matters and is in privilege.c. Without
- * root ("unprivileged": true) users and capabilities stay as they are; the
- * rest is done all the same.
+ * byte that a stranger wrote. In two steps: privilege_enter() at once after
+ * the start (user, capabilities, limits), and one of the others when the
+ * process has what it needs (files, system calls). Without root users and
+ * capabilities stay as they are; the second step is done all the same.
+ * Next: seccomp.c for the calls that are left, landlock.c for the files.
  */
 
 #include "base/err.h"
+#include "daemon/endpoint/messages.h"
 
 #include <sys/types.h>
 
 struct conf;
 
-/* Numbers of the configured users, looked up once by the parent: later there
- * may be no /etc/passwd to look into. */
+/* Numbers of the configured users, looked up once by the parent: the fronts
+ * have no /etc/passwd to look into. */
 struct privilege_users {
 	uid_t core, front, tunnel;
 	gid_t core_group, front_group, tunnel_group;
 };
+
+/* ERR_CONFIG if one does not exist, is root, or is two of them. Without root
+ * all are the caller. */
 bool privilege_users_find(const struct conf *conf, struct privilege_users *ret_u, struct err *err);
 
-/* In a child, at once after the fork: the user (not for net), no core dumps, no
- * ptrace by others, no new privileges, the end with the parent. */
-bool privilege_front_user(const struct privilege_users *u, bool unprivileged, struct err *err);
-bool privilege_core_user(const struct privilege_users *u, bool unprivileged, struct err *err);
+/*
+ * The process becomes uid and gid with no other groups (PROCESS_NET: stays
+ * root with a few capabilities), sees "root" as the whole file system if it
+ * is not NULL, cannot gain privileges, leaves no core dump, cannot be traced
+ * by its user's other processes, and dies with its parent.
+ */
+bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *root, struct err *err);
 
-/* When its descriptors are there: no file system, no process, no socket(2)
- * or connect(2). What is left stands in privilege.c. */
-bool privilege_front(const struct conf *conf, struct err *err);
+/* A front, with its descriptors: no file, no process, no socket(2), no connect(2). */
+bool privilege_front(struct err *err);
 
-/* Files in its own folders only (Landlock, where the kernel has it), and no
- * calls that a program of its kind has no use for (seccomp). */
+/* Writes in its own folders only; no program, no other process. */
 bool privilege_core(const struct conf *conf, struct err *err);
 
-/* Root without most of it: CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, and what
- * starting the userspace device as another user takes. */
+/* With mesh: NET_ADMIN, and what starting the userspace device as another user
+ * takes; without: NET_BIND_SERVICE alone. */
 bool privilege_net(const struct conf *conf, struct err *err);
+
+/* In net's child that becomes the userspace device: uid and gid with CAP_NET_ADMIN alone. */
+bool privilege_tunnel(uid_t uid, gid_t gid, struct err *err);
 
 #endif

@@ -373,7 +373,10 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 		u.host = text(b, d->host);
 		add(b, PART_UPSTREAMS, &u, 1);
 	}
-	*ret_index = add(b, PART_SERVICES, &v, 1);
+	uint32_t index = add(b, PART_SERVICES, &v, 1);
+
+	if (ret_index)
+		*ret_index = index;
 	for (size_t i = 0; i < s->listen_count; i++) {
 		if (!text_ok(s->listens[i], "a listener", err))
 			return false;
@@ -383,7 +386,7 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 		uint32_t listen = (uint32_t)(uintptr_t)dict_find(b->listens, s->listens[i]) - 1;
 
 		for (uint32_t k = 0; k <= v.hosts.count; k++) {
-			struct snap_host h = { .listen = listen, .service = *ret_index };
+			struct snap_host h = { .listen = listen, .service = index };
 
 			if (k < v.hosts.count)
 				h.host = ((struct snap_ref *)(void *)b->parts[PART_REFS].ptr)[v.hosts.first + k];
