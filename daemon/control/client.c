@@ -361,7 +361,7 @@ static bool target(struct client_request *r, const struct client_spec *s, struct
 
 static bool prepare(struct client_request *r, const struct client_spec *s, struct err *err)
 {
-	scoped_buf struct buf url, line;
+	scoped_buf struct buf url = { 0 }, line = { 0 };
 
 	buf_init(&url, 8192);
 	buf_init(&line, 8192);

@@ -40,7 +40,7 @@ bool enrol_pin_parse(struct span text, struct enrol_pin *ret_pin)
 
 void enrol_pin_text(const struct enrol_pin *pin, char ret_text[ENROL_PIN_TEXT_LEN + 1])
 {
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	buf_init(&b, 64);
 	base64url_add(&b, span_of(pin->sha256, sizeof(pin->sha256)));

@@ -433,7 +433,7 @@ struct map_node *map_node_decode(struct span json, struct err *err)
 
 json_t *map_node_to_json(const struct map_node *n)
 {
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	buf_init(&b, MAP_NODE_LINE_MAX);
 	map_node_encode(n, &b);

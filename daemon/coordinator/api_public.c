@@ -25,7 +25,7 @@ void api_enrol_start(void *ctx, struct request *r)
 	struct enrol_start     s;
 	struct enrol_challenge c = { 0 };
 	struct err             err;
-	scoped_buf struct buf  out;
+	scoped_buf struct buf  out = { 0 };
 
 	if (!attempts_may(co->attempts, &r->from, co->conf->attempts_per_minute, &err) ||
 	    !enrol_start_decode(buf_span(&r->body), &s, &err)) {
@@ -77,7 +77,7 @@ void api_enrol_start(void *ctx, struct request *r)
 void enrol_pending(struct coordinator *co, struct request *r, const struct attempt *a)
 {
 	struct enrol_reply    reply = { .expires = a->expires };
-	scoped_buf struct buf out, url;
+	scoped_buf struct buf out = { 0 }, url = { 0 };
 
 	buf_init(&url, sizeof(reply.url) - 1);
 	buf_addf(&url, "%s/login/%s", co->conf->url, a->id);
@@ -201,7 +201,7 @@ bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt
 		if (a->state == ATTEMPT_APPROVED)
 			return attempt_move(a, ATTEMPT_FINISHING);
 		struct err            err;
-		scoped_buf struct buf out;
+		scoped_buf struct buf out = { 0 };
 
 		err_set(&err, ERR_BUSY, "nobody has approved it yet");
 		buf_init(&out, 1024);

@@ -144,7 +144,7 @@ bool attempts_may(struct attempts *t, const struct ip *from, int64_t per_minute,
 static void random_text(char *out, size_t bytes)
 {
 	unsigned char         raw[32];
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	buf_init(&b, 64);
 	random_bytes(raw, bytes);

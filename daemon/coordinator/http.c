@@ -408,7 +408,7 @@ void request_json(struct request *r, unsigned status, struct buf *json)
 
 void request_error(struct request *r, const struct err *err)
 {
-	scoped_buf struct buf b;
+	scoped_buf struct buf b = { 0 };
 
 	buf_init(&b, 4096);
 	/* What the system said stays in the journal. */
