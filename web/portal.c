@@ -6,6 +6,7 @@
 #include "web/html.h"
 #include "web/pages.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,11 +85,25 @@ static void button(struct draft *d, const char *action, const char *id, const ch
 	          { "what", what });
 }
 
+/* "2026-01-02 03:04 UTC" */
+enum { WHEN_MAX = 32 };
+static const char *when(struct wall w, char out[WHEN_MAX])
+{
+	char text[WALL_TEXT_MAX];
+
+	wall_text(w, text);
+	if (strlen(text) == sizeof("2026-01-02T03:04:05Z") - 1)
+		snprintf(out, WHEN_MAX, "%.10s %.5s UTC", text, text + 11);
+	else
+		snprintf(out, WHEN_MAX, "far away");    /* a year of five digits */
+	return out;
+}
+
 static void add_device(void *arg, const struct portal_device *dev)
 {
 	struct draft *d = arg;
 	struct buf *b = &d->page->body;
-	char when[WALL_TEXT_MAX];
+	char seen[WHEN_MAX];
 
 	if (!d->rows++)
 		buf_add_str(b, "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Device</th>"
@@ -96,10 +111,10 @@ static void add_device(void *arg, const struct portal_device *dev)
 		               "<th scope=\"col\">Last seen</th><td></td></tr></thead>\n<tbody>\n");
 	HTML_FILL(b,
 	          "<tr><th scope=\"row\"><bdi>{name}</bdi>{here}</th><td><bdi>{os}</bdi></td>"
-	          "<td>{v4}<br>{v6}</td><td>{seen}</td><td>",
+	          "<td>{v4}<br><small>{v6}</small></td><td>{seen}</td><td>",
 	          { "name", dev->name }, { "os", dev->os }, { "v4", dev->v4 }, { "v6", dev->v6 },
 	          { "here", d->who->node && strcmp(d->who->node, dev->id) == 0 ? " (this one)" : NULL },
-	          { "seen", dev->online ? "now" : dev->seen.sec ? wall_text(dev->seen, when) : "never" });
+	          { "seen", dev->online ? "now" : dev->seen.sec ? when(dev->seen, seen) : "never" });
 	button(d, "/device/remove", dev->id, "Remove", dev->name);
 	buf_add_str(b, "</td></tr>\n");
 }
@@ -108,7 +123,7 @@ static void add_session(void *arg, const struct portal_session *s)
 {
 	struct draft *d = arg;
 	struct buf *b = &d->page->body;
-	char since[WALL_TEXT_MAX], until[WALL_TEXT_MAX], age[DURATION_TEXT_MAX];
+	char since[WHEN_MAX], until[WHEN_MAX], age[DURATION_TEXT_MAX];
 	int64_t sec = d->req->now.sec > s->auth_time.sec ? d->req->now.sec - s->auth_time.sec : 0;
 
 	if (!d->rows++)
@@ -121,10 +136,10 @@ static void add_session(void *arg, const struct portal_session *s)
 	          "<td>{mfa}</td><td>",
 	          { "device", s->device },
 	          { "here", d->who->session && strcmp(d->who->session, s->id) == 0 ? " (this one)" : NULL },
-	          { "since", s->auth_time.sec ? wall_text(s->auth_time, since) : "unknown" },
+	          { "since", s->auth_time.sec ? when(s->auth_time, since) : "unknown" },
 	          { "age", duration_text(sec - sec % 60, age) }, { "from", s->from },
 	          { "cross", s->cross_device ? ", approved on another device" : NULL },
-	          { "until", wall_text(s->expires, until) }, { "mfa", s->mfa ? "yes" : "no" });
+	          { "until", when(s->expires, until) }, { "mfa", s->mfa ? "yes" : "no" });
 	button(d, "/session/end", s->id, "End", s->device);
 	buf_add_str(b, "</td></tr>\n");
 }

@@ -5,11 +5,11 @@
 /* The pages' style, and the hash under which their policy admits it. A unit
  * test says what the hash must be when the text has changed. */
 
-#define STYLE_SHA256 "dzFO5vjeitlZaBtwgtDgQpoyexY6rQbQGZvEd7/a6b4="
+#define STYLE_SHA256 "xlUR/cq5a5lZglM5TVNtj4CPFIt9AuT2z1FreCNTFIU="
 
 #define STYLE_TEXT \
 	":root{color-scheme:light dark;--line:#8886;--soft:#8882;--go:#175c3c;--stop:#8a1c1c}" \
-	"body{font:1rem/1.5 system-ui,sans-serif;margin:0 auto;max-width:44rem;padding:2rem 1rem}" \
+	"body{font:1rem/1.5 system-ui,sans-serif;margin:0 auto;max-width:48rem;padding:2rem 1rem}" \
 	"h1{font-size:1.5rem;font-weight:600;margin:0 0 1rem}" \
 	"h2{font-size:1.1rem;font-weight:600;margin:2rem 0 .5rem}" \
 	"dl{border:1px solid var(--line);border-radius:.4rem;display:grid;gap:.3rem 1rem;grid-template-columns:max-content 1fr;padding:.8rem 1rem}" \
@@ -24,6 +24,8 @@
 	".wide{overflow-x:auto}" \
 	"table{border-collapse:collapse;width:100%}" \
 	"th,td{border-bottom:1px solid var(--line);padding:.4rem .8rem .4rem 0;text-align:left;vertical-align:top}" \
+	"td small{overflow-wrap:anywhere}" \
+	"td form{margin:0}" \
 	"small,footer{font-size:.85rem;opacity:.75}" \
 	"footer{border-top:1px solid var(--line);margin-top:3rem;padding-top:.8rem}"
 
