@@ -18,6 +18,7 @@ import time
 
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *args):
         pass
@@ -56,10 +57,22 @@ class App(http.server.BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
+    def pieces(self):
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            while n := int(self.rfile.readline().split(b";")[0], 16):
+                yield self.rfile.read(n)
+                self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            return
+        left = int(self.headers.get("Content-Length", 0))
+        while left and (piece := self.rfile.read(min(65536, left))):
+            left -= len(piece)
+            yield piece
+
     def body(self):
-        n, digest = int(self.headers.get("Content-Length", 0)), hashlib.sha256()
-        total = 0
-        while total < n and (piece := self.rfile.read(min(65536, n - total))):
+        digest, total = hashlib.sha256(), 0
+        for piece in self.pieces():
             digest.update(piece)
             total += len(piece)
         self.text(f"{total} {digest.hexdigest()}\n".encode())

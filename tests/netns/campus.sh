@@ -16,6 +16,7 @@ apps=$TOP/tests/apps
 hub_url=https://hub.example.edu
 idp_issuer=https://idp.example.edu
 instrument=10.9.0.50
+idp=$T/idp
 
 campus_build()
 {
@@ -57,7 +58,7 @@ campus_apps()
 
 campus_idp()
 {
-	idp=$T/idp
+
 	python3 "$TOP/tests/idp/idp.py" new "$idp" --listen 192.0.2.10:443 --name idp.example.edu \
 		--redirect "$hub_url/login/callback" >/dev/null || return 1
 	spawn idp idp python3 "$TOP/tests/idp/idp.py" serve "$idp"
@@ -78,4 +79,155 @@ as()
 	local h=$1 user=$2
 	shift 2
 	at "$h" setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
+}
+
+# reeved_start HOST: and wait until it serves.
+reeved_start()
+{
+	spawn "$1" "reeved-$1" reeved
+	wait_for 10 at "$1" reeve status
+}
+
+# What the hub needs: its reeved's configuration, the coordinator's, and the first policy.
+campus_hub_files()
+{
+	local etc=$T/host/hub/etc/reeve
+	cat >"$etc/reeved.hujson" <<-'END'
+	{
+		"public": {
+			// Enrolment and login, for whom nobody knows yet.
+			"login": { "listen": ["192.0.2.2:443", "[2001:db8::2]:443"], "tls": true,
+			           "hosts": ["hub.example.edu"],
+			           "upstream": ["unix:/run/reeve-coordinator/public.sock"] },
+		},
+		"services": {
+			// Map, login and administration, for every node of the mesh.
+			"coordinator": { "listen": ["80"], "hosts": ["hub"], "enrolled": true,
+			                 "upstream": ["unix:/run/reeve-coordinator/mesh.sock"] },
+		},
+	}
+	END
+	cat >"$etc/coordinator.hujson" <<-END
+	{
+		"url": "$hub_url", "mesh-name": "campus",
+		"admins": ["admin@example.edu"],
+		"hub-endpoints": ["192.0.2.2:51820", "[2001:db8::2]:51820"],
+		"attempts-per-minute": 100000,
+		"issuers": {
+			"campus": {
+				"issuer": "$idp_issuer", "title": "Example University", "client-id": "reeve",
+				"client-secret-file": "$idp/client-secret", "ca": "$idp/cert.pem",
+				"scopes": ["openid", "profile", "email", "groups"],
+				"domains": ["example.edu"], "mfa-amr": ["pwd+otp"], "require-mfa": true,
+			},
+		},
+	}
+	END
+	cat >"$etc/policy.hujson" <<-'END'
+	{
+		"groups":    { "group:lab": ["staff@example.edu"] },
+		"hosts":     { "lab": "10.9.0.0/24", "lab6": "fd00:9::/64" },
+		"tagOwners": { "tag:server": ["admin@example.edu"], "tag:gateway": ["admin@example.edu"] },
+		"autoApprovers": { "routes": { "10.9.0.0/24": ["tag:gateway"], "fd00:9::/64": ["tag:gateway"] } },
+		"grants": [
+			// The calendar and the CGI script: whoever is logged in, with a second factor.
+			{ "src": ["autogroup:member"], "dst": ["svc:wiki", "svc:who"], "auth": { "mfa": true } },
+			{ "src": ["group:lab"], "dst": ["svc:download"] },
+			// The laboratory: the named staff alone.
+			{ "src": ["group:lab"], "dst": ["lab", "lab6"], "ip": ["tcp:5025", "udp:5025"] },
+			{ "src": ["group:lab"], "dst": ["tag:server"], "ip": ["tcp:5025", "udp:5025"] },
+		],
+	}
+	END
+}
+
+campus_wiki_files()
+{
+	cat >"$T/host/wiki/etc/reeve/reeved.hujson" <<-'END'
+	{
+		"services": {
+			// Debian's radicale with http_x_remote_user.
+			"wiki": { "listen": ["80"], "upstream": ["http://127.0.0.1:5232"],
+			          "headers": [{ "name": "X-Remote-User", "value": "{login}", "encoding": "ascii" }] },
+			// A CGI script under Apache, that believes REMOTE_USER.
+			"who":  { "listen": ["80"], "upstream": ["http://127.0.0.1:8080"], "profiles": ["remote-user"] },
+			"download": { "listen": ["80"], "upstream": ["http://127.0.0.1:8000"], "profiles": ["remote-user"] },
+		},
+	}
+	END
+}
+
+campus_gateway_files()
+{
+	echo '{ "mesh": { "routes": ["10.9.0.0/24", "fd00:9::/64"] } }' >"$T/host/gateway/etc/reeve/reeved.hujson"
+}
+
+# A person's computer: that person and root may send into the mesh.
+campus_laptop_files()
+{
+	cat >"$T/host/$1/etc/reeve/reeved.hujson" <<-END
+	{ "mesh": { "users": ["$1"] }, "admins": ["$1"] }
+	END
+}
+
+control=/run/reeve-coordinator/mesh.sock
+coordinator_start()
+{
+	spawn hub coordinator reeve-coordinator
+	wait_for 10 at hub test -S "$control"
+}
+
+# up HOST ACCOUNT: `reeve up` on a laptop as its person, who logs in; the output is in $T/up-HOST.
+up_person()
+{
+	local h=$1
+	: >"$T/up-$h"
+	as "$h" "$h" reeve up "$hub_url" --pin "$pin" --no-browser >"$T/up-$h" 2>&1 </dev/null &
+	login_through "$h" "$2" $!
+}
+
+login_person()
+{
+	local h=$1
+	: >"$T/up-$h"
+	as "$h" "$h" reeve login --no-browser >"$T/up-$h" 2>&1 </dev/null &
+	login_through "$h" "$2" $!
+}
+
+# The page that the command names, opened in a browser on the same host.
+login_through()
+{
+	local h=$1 account=$2 pid=$3 url
+	wait_for 15 grep -qo "$hub_url/login/[^ ]*" "$T/up-$h" || { cat "$T/up-$h"; kill "$pid" 2>/dev/null; return 1; }
+	url=$(grep -om1 "$hub_url/login/[A-Za-z0-9_-]*" "$T/up-$h")
+	browser "$h" "$account" "$url" >"$T/browser-$h" 2>&1 || { cat "$T/browser-$h"; kill "$pid" 2>/dev/null; return 1; }
+	wait "$pid"
+}
+
+# The hub, whole: coordinator, its reeved, and the pin of its TLS key.
+campus_hub()
+{
+	campus_hub_files
+	on hub reeve-coordinator init --policy /etc/reeve/policy.hujson || return 1
+	coordinator_start || return 1
+	reeved_start hub || return 1
+	wait_for 10 hub_pin || return 1
+	pin=$(cat "$T/pin")
+}
+
+# What an administrator would compare: SHA-256 of the key that the hub's TLS shows.
+hub_pin()
+{
+	at hub sh -c 'openssl s_client -connect 192.0.2.2:443 -servername hub.example.edu </dev/null 2>/dev/null |
+		openssl x509 -noout -pubkey | openssl pkey -pubin -outform DER |
+		openssl dgst -sha256 -binary | openssl base64 | tr "+/" "-_" | tr -d "=\n"' >"$T/pin"
+	[ "$(wc -c <"$T/pin")" = 43 ]
+}
+
+# server_up HOST TAG: enrols it with a key that the administrator made.
+server_up()
+{
+	reeved_start "$1" || return 1
+	at hub reeve-coordinator key --tag "$2" >"$T/host/$1/etc/reeve/enrol.key" || return 1
+	on "$1" reeve up --key-file /etc/reeve/enrol.key
 }
