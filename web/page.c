@@ -105,15 +105,19 @@ bool page_redirect(struct page *p, const char *url)
 	return true;
 }
 
-void page_source(struct page *p, const char *url)
+void page_source(struct page *p, const char *version, const char *url)
 {
 	page_begin(p, 200, "Source");
 	buf_add_str(&p->body, "<p>Reeve is free software: you may use, study, share and change it under the "
 	                      "GNU Affero General Public License, version 3 or later.</p>\n");
+	HTML_FILL(&p->body, "<p>This is version {version}.", { "version", version });
 	if (strncmp(url, "https://", 8) == 0 || strncmp(url, "http://", 7) == 0)
-		HTML_FILL(&p->body, "<p>The source of what runs here: <a href=\"{url}\">{url}</a></p>\n",
+		HTML_FILL(&p->body, " The source of what runs here: <a href=\"{url}\">{url}</a></p>\n",
 		          { "url", url });
+	else if (*url)
+		HTML_FILL(&p->body, " The source of what runs here: {url}</p>\n", { "url", url });
 	else
-		HTML_FILL(&p->body, "<p>The source of what runs here: {url}</p>\n", { "url", url });
+		buf_add_str(&p->body, " It runs here as it was released; its source is the release of that "
+		                      "version, which whoever runs this server has and gives you.</p>\n");
 	page_end(p);
 }

@@ -45,7 +45,8 @@ bool page_redirect(struct page *p, const char *url);
 void page_begin(struct page *p, int status, const char *title);
 void page_end(struct page *p);
 
-/* What /source answers: a link to the source of what runs here, at url. */
-void page_source(struct page *p, const char *url);
+/* What /source answers: a link to the source of what runs here, at url; with "" it
+ * says that this is an unchanged release of that version. */
+void page_source(struct page *p, const char *version, const char *url);
 
 #endif

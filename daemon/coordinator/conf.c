@@ -49,6 +49,8 @@ static const struct conf_row rows[] = {
 	  .help = "Let a login be approved in a browser on another device. Such sessions never satisfy a grant's auth." },
 	{ "attempts-per-minute", CONF_INT, AT(attempts_per_minute), 1, 100000, "30",
 	  .help = "Enrolments and logins that one address (IPv6: one /64) may begin in a minute." },
+	{ "source", CONF_STR, AT(source), 0, 512, "",
+	  .help = "URL of the source of what runs here, shown under /source. Whoever runs a changed Reeve sets it (AGPL, section 13)." },
 	{ "audit", CONF_PATH, AT(audit), .def = "",
 	  .help = "File for the audit, one JSON object a line; else audit.json in the state directory." },
 	{ "log-level", CONF_ENUM, AT(log_level), .def = "info", .words = levels,

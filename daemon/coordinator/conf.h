@@ -25,6 +25,7 @@ struct conf {
 	struct conf_map  issuers;               /* struct provider */
 	int64_t          session, lease, login_time;
 	bool             cross_device;
+	char            *source;                /* "" or where the source of what runs here is */
 	int64_t          attempts_per_minute;
 	char            *audit;
 	int              log_level;

@@ -26,6 +26,7 @@ const struct route public_routes[] = {
 	{ "POST", "/v1/enrol/finish", api_enrol_finish, 1 << 10 },
 	{ "GET",  "/login/",          api_login_get,    0 },
 	{ "POST", "/login/",          api_login_post,   4 << 10 },
+	{ "GET",  "/source",          api_source,       0 },
 	{ NULL, NULL, NULL, 0 },
 };
 
@@ -40,6 +41,7 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/admin/",       api_admin_post,     ADMIN_BODY_MAX },
 	{ "PUT",    "/v1/admin/",       api_admin_put,      ADMIN_BODY_MAX },
 	{ "DELETE", "/v1/admin/",       api_admin_delete,   0 },
+	{ "GET",    "/source",          api_source,         0 },
 	{ "GET",    "/",                api_portal,         0 },
 	{ "POST",   "/session/end",     api_portal,         PORTAL_BODY_MAX },
 	{ "POST",   "/device/remove",   api_portal,         PORTAL_BODY_MAX },

@@ -73,6 +73,7 @@ bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt
 /* login_flow.c */
 void api_login_get(void *ctx, struct request *r);       /* /login/ATTEMPT, /login/callback */
 void api_login_post(void *ctx, struct request *r);      /* /login/ATTEMPT/continue, approve, refuse */
+void api_source(void *ctx, struct request *r);          /* what the pages' footer links to */
 
 /* api_mesh.c */
 void api_map(void *ctx, struct request *r);

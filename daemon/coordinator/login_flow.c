@@ -5,6 +5,8 @@
  * loopback that carries the ticket. One browser has it all: its cookie is
  * set by the first page and wanted by every later one.
  */
+#include "config.h"
+
 #include "daemon/coordinator/coordinator.h"
 
 #include "base/encode.h"
@@ -365,4 +367,14 @@ void api_login_post(void *ctx, struct request *r)
 	} else {
 		gone(co, r);
 	}
+}
+
+void api_source(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct page         p;
+
+	page_init(&p);
+	page_source(&p, PACKAGE_VERSION, co->conf->source);
+	show(r, &p);
 }

@@ -33,7 +33,7 @@ static size_t show(const char *name)
 	n += tags(&p);
 	page_error(&p, 403, name, name, name, name);
 	n += tags(&p);
-	page_source(&p, name);
+	page_source(&p, name, name);
 	n += tags(&p);
 	page_done(&p);
 	return n;

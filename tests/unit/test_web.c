@@ -101,7 +101,7 @@ START_TEST(every_page_escapes)
 		case 2: page_message(&p, 200, EVIL, EVIL); break;
 		case 3: page_done_device(&p, &d, &who); break;
 		case 4: page_error(&p, 403, EVIL, EVIL, EVIL, EVIL); break;
-		case 5: page_source(&p, EVIL); break;
+		case 5: page_source(&p, EVIL, EVIL); break;
 		}
 		ck_assert_msg(!has(&p, "<b>") && !has(&p, EVIL), "page %d lets text out", i);
 		ck_assert_msg(has(&p, TAME), "page %d does not show it", i);
