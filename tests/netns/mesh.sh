@@ -391,9 +391,9 @@ for f in $flush; do
 	watching tcp_push tcp $svc4 80; watching udp_push udp $svc4 5000; sending tcp_send $svc4 80
 	watching tcp6 tcp $svc6 81; watching udp6 udp $svc6 5001
 	[ $f = no ] || flusher svc
-	set -- $(m svc unclass $lap4); cut=$2
-	m svc unclass $lap6 >/dev/null
+	set -- $(m svc unclass $lap4) $(m svc unclass $lap6); cut4=$2 cut6=$4
 	for w in tcp_push udp_push tcp_send tcp6 udp6; do
+		case $w in *6) cut=$cut6 ;; *) cut=$cut4 ;; esac
 		ok "revoked at the host (conntrack -F: $f): $w stops" ended $w 1000
 	done
 	[ $f = no ] || kill $flusher
@@ -404,9 +404,9 @@ for f in $flush; do
 	watching gw_tcp tcp 10.9.0.5 23; watching gw_udp udp 10.9.0.5 5000; sending gw_send 10.9.0.5 23
 	watching gw_tcp6 tcp fd99::5 23; watching gw_udp6 udp fd99::5 5000
 	[ $f = no ] || flusher gw
-	set -- $(m gw unclass $lap4); cut=$2
-	m gw unclass $lap6 >/dev/null
+	set -- $(m gw unclass $lap4) $(m gw unclass $lap6); cut4=$2 cut6=$4
 	for w in gw_tcp gw_udp gw_send gw_tcp6 gw_udp6; do
+		case $w in *6) cut=$cut6 ;; *) cut=$cut4 ;; esac
 		ok "revoked at the gateway (conntrack -F: $f): $w stops" ended $w 1000
 	done
 	[ $f = no ] || kill $flusher

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef DAEMON_MESH_MESH_H
+#define DAEMON_MESH_MESH_H
+
+/*
+ * Device, links, packet filter and hosts block as one thing that is told what
+ * shall be, piece by piece, and keeps it so: what somebody else took away (a
+ * tunnel process that died, `nft flush ruleset`) is put back from what was
+ * told. It decides nothing and reads nothing from the network.
+ *
+ * The order of things is its own: the table stands, letting nothing through,
+ * before the interface is up, and goes only after the interface has gone.
+ */
+
+#include "base/clock.h"
+#include "daemon/mesh/device.h"
+#include "daemon/mesh/filter.h"
+#include "daemon/mesh/hosts.h"
+#include "daemon/mesh/link.h"
+
+struct mesh_conf {
+	const char         *interface;
+	uint16_t            port;
+	enum device_backend backend;
+	const char         *hosts_file;         /* NULL or "": none */
+	const uint32_t     *users, *fronts;     /* as in struct filter_base */
+	size_t              users_n, fronts_n;
+	bool                users_any;
+};
+
+struct mesh;
+
+/* Copies conf. Touches nothing yet. */
+struct mesh *mesh_new(const struct mesh_conf *conf, struct err *err);
+
+/* Lets go; what is there stays. Accepts NULL. */
+void mesh_free(struct mesh *m);
+
+/* Takes interface, table and hosts block away, in this order. For a clean stop. */
+bool mesh_remove(struct mesh *m, struct err *err);
+
+/*
+ * The table, then device, key, port, addresses, routes of the ranges, up. An
+ * earlier process's are adopted. ERR_BUSY: the tunnel process does not answer yet, the table
+ * stands already; try again soon. May be called again with other addresses.
+ */
+bool mesh_start(struct mesh *m, const struct secret *key, const struct prefix *addresses, size_t n,
+		const struct overlay *ranges, struct err *err);
+bool mesh_started(const struct mesh *m);
+
+/* Between the two everything is told anew: nothing is taken away until
+ * mesh_end(), which takes away what was not told again. */
+void mesh_reset(struct mesh *m);
+bool mesh_end(struct mesh *m, struct boot now, struct err *err);
+
+/* All of these need mesh_start(): ERR_NOTNOW. */
+bool mesh_peer(struct mesh *m, const struct device_peer *p, struct err *err);
+bool mesh_peer_gone(struct mesh *m, const struct device_key *key, struct err *err);
+
+/* Of a prefix into the mesh, beside the ranges. One that this host has an
+ * address in (other than on the mesh's interface) is left out until it has not. */
+bool mesh_route(struct mesh *m, const struct prefix *p, struct err *err);
+bool mesh_route_gone(struct mesh *m, const struct prefix *p, struct err *err);
+
+/* An overlay address: its class. Another prefix: a far route (filter_via), whose class does not
+ * matter. The timeout counts from now. */
+bool mesh_class(struct mesh *m, const struct prefix *p, uint32_t class, int64_t timeout_ms,
+		struct boot now, struct err *err);
+bool mesh_class_gone(struct mesh *m, const struct prefix *p, struct boot now, struct err *err);
+
+/* Replaces all rows; where some forward, forwarding is switched on. */
+bool mesh_rows(struct mesh *m, const struct filter_rows *rows, struct boot now, struct err *err);
+
+/* Lines of a hosts file: address, white space, names. ERR_SYNTAX for others. */
+bool mesh_hosts(struct mesh *m, struct span lines, struct err *err);
+
+/* Becomes readable when something in nftables changed: call mesh_check() then, and every few
+ * seconds. -1 before mesh_start(). */
+int mesh_fd(const struct mesh *m);
+
+/* Puts back what is no longer there. *ret_what (may be NULL) says what, for the log, or is NULL. */
+bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct err *err);
+
+/* ERR_NOTNOW before mesh_start(). */
+bool mesh_info(struct mesh *m, struct device_info *ret_info, enum device_backend *ret_backend,
+	       struct err *err);
+bool mesh_peers(struct mesh *m, device_peer_fn *fn, void *arg, struct err *err);
+bool mesh_counters(struct mesh *m, struct filter_counters *ret_c, struct err *err);
+
+#endif
