@@ -14,6 +14,10 @@ static int usage(FILE *to)
 {
 	fputs("usage: reeve policy check FILE [--topology FILE] [--json]\n"
 	      "       reeve policy matrix --policy FILE --topology FILE [--owner FILE] [--src NODE] [--dst NODE] [--json]\n"
+	      "       reeve policy explain --policy FILE --topology FILE --src S --dst D[:PORT] [--owner FILE] [--proto P]\n"
+	      "                    [--method M] [--path P] [--host H] [--at TIME] [--silent DURATION] [--json]\n"
+	      "       reeve policy diff OLD NEW --topology FILE [--owner FILE] [--json]\n"
+	      "       reeve policy fmt FILE [--write]\n"
 	      "(reeve-policy(5) tells the language, doc/policy by example)\n",
 	      to);
 	return to == stderr ? 2 : 0;
@@ -151,6 +155,9 @@ int cli_policy(int argc, char **argv)
 	static const struct { const char *name; int (*main)(const struct policy_args *); } subs[] = {
 		{ "check", policy_check_main },
 		{ "matrix", policy_matrix_main },
+		{ "explain", policy_explain_main },
+		{ "diff", policy_diff_main },
+		{ "fmt", policy_fmt_main },
 	};
 	struct policy_args a;
 

@@ -3,8 +3,8 @@
 #define CLI_POLICY_H
 
 /*
- * `reeve policy ...`: check, matrix, explain, diff, fmt, serve; all of them
- * work on files alone. Nothing here decides: policy/ does.
+ * `reeve policy ...`: check, matrix, explain, diff, fmt; all of them work on
+ * files alone. Nothing here decides: policy/ does.
  */
 
 #include "policy/compile.h"
@@ -36,5 +36,11 @@ bool args_now(const struct policy_args *a, struct wall *ret_now);
 
 int policy_check_main(const struct policy_args *a);
 int policy_matrix_main(const struct policy_args *a);
+int policy_explain_main(const struct policy_args *a);
+int policy_diff_main(const struct policy_args *a);
+int policy_fmt_main(const struct policy_args *a);
+
+/* The canonical layout; false for what is no HuJSON. The caller ends ret_text. */
+bool policy_format(struct span text, struct buf *ret_text);
 
 #endif
