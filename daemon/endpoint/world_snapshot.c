@@ -181,6 +181,12 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 		/* What a row of the file stands for has one class, whatever its family. */
 		if (p->row)
 			id.class6 = peer.class4;
+		/* Another login might bring another group; but this person is logged in, and is
+		 * to be told "not you" rather than "log in". */
+		if (id.kind == IDENT_PERSON && id.class4 == CLASS_LOGIN)
+			id.class4 = CLASS_NONE;
+		if (id.kind == IDENT_PERSON && id.class6 == CLASS_LOGIN)
+			id.class6 = CLASS_NONE;
 	}
 	ok = snapshot_add_ident(b, &id, &index, err);
 	if (ok && p->row)
