@@ -215,7 +215,9 @@ void core_net_done(struct core *c, const struct msg_done *d)
 	if (d->code != ERR_NONE) {
 		char text[LOG_TEXT_MAX];
 
-		log_error("net: order %u: %s", d->order, log_text(d->text, text));
+		/* One cause fails many orders: it is said once. */
+		if (strncmp(c->net_error, d->text.ptr ? d->text.ptr : "", d->text.len) != 0 || !*c->net_error)
+			log_error("net: order %u: %s", d->order, log_text(d->text, text));
 		snprintf(c->net_error, sizeof(c->net_error), "%.*s", (int)(d->text.len > 400 ? 400 : d->text.len),
 		         d->text.ptr);
 		loop_timer_after(c->net_again, AGAIN_SEC * SEC_NS);
