@@ -178,6 +178,9 @@ static void put_people(struct topology *t, const json_t *ids)
 			                   .source_count = 1, .user = i + 10 };
 
 		u.groups = (struct spans){ groups, texts(row, "groups", groups, 64) };
+		/* a node without a session: its person is in another row */
+		if (json_object_get(row, "why"))
+			continue;
 		n.tags = (struct spans){ tags, texts(row, "tags", tags, 16) };
 		if (n.tags.count) {
 			n.user = 0;
