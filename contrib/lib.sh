@@ -51,11 +51,31 @@ packages_install()
 	missing=$(packages_missing "$@")
 	[ -n "$missing" ] || return 0
 	say "packages: installing $(echo $missing)"
+	services_hold
 	apt-get -o DPkg::Lock::Timeout=300 -qq update </dev/null >"$T/log/apt" 2>&1 &&
 		apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends $missing \
-			</dev/null >>"$T/log/apt" 2>&1 && return 0
-	tail -20 "$T/log/apt"
-	return 1
+			</dev/null >>"$T/log/apt" 2>&1
+	local rc=$?
+	services_release
+	[ $rc = 0 ] || tail -20 "$T/log/apt"
+	return $rc
+}
+
+# Servers that the tests run by hand must not start by themselves because they
+# were installed: policy-rc.d is how Debian lets an administrator say so.
+policy_rc_d=
+services_hold()
+{
+	[ -e /usr/sbin/policy-rc.d ] && return
+	policy_rc_d=/usr/sbin/policy-rc.d
+	printf '#!/bin/sh\nexit 101\n' >$policy_rc_d
+	chmod 755 $policy_rc_d
+}
+
+services_release()
+{
+	[ -z "$policy_rc_d" ] || rm -f "$policy_rc_d"
+	policy_rc_d=
 }
 
 # source_copy TO: the tree as it stands, without what was built in it; builds

@@ -14,6 +14,7 @@ static const char *const encodings[] = {
 	"drop", "ascii", "utf8", "rfc2047", "percent", "base64url", NULL,
 };
 static const char *const balances[] = { "least", "person", NULL };
+static const char *const proxy_protocols[] = { "none", "v1", "v2", NULL };
 static const char *const backends[] = { "auto", "kernel", "userspace", NULL };
 static const char *const verifies[] = { "coordinator", "idp", NULL };
 static const char *const access_logs[] = { "json", "combined", "common", "none", NULL };
@@ -37,13 +38,21 @@ static const struct conf_row service_rows[] = {
 	  .help = "Names and addresses by which a request may call it; others are answered 421. "
 	          "Without any, its own name." },
 	{ "upstream", CONF_STRS, AT(upstream), 1, 64, NULL,
-	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, h2c://ADDRESS:PORT "
-	          "or unix:PATH." },
+	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, h2c://ADDRESS:PORT, "
+	          "tcp://ADDRESS:PORT or unix:PATH." },
 	{ "upstream-name", CONF_STR, AT(upstream_name), 0, 253, "",
 	  .help = "The name that an https upstream's certificate must have." },
 	{ "upstream-lax", CONF_BOOL, AT(upstream_lax), .def = "false",
 	  .help = "Take any certificate from an https upstream." },
 	{ "tls", CONF_BOOL, AT(tls), .def = "false", .help = "Its listeners speak TLS." },
+	{ "tcp", CONF_BOOL, AT(tcp), .def = "false",
+	  .help = "It is no HTTP: connections are judged when they come, and bytes go both ways." },
+	{ "proxy-protocol", CONF_ENUM, AT(proxy_protocol), .def = "none", .words = proxy_protocols,
+	  .help = "The PROXY header by which a tcp service is told who calls; v2 carries the "
+	          "identity. nginx before 1.23 takes v1 only." },
+	{ "proxy-login-cn", CONF_BOOL, AT(proxy_login_cn), .def = "false",
+	  .help = "With v2, also say the login as the common name of a TLS client certificate, which "
+	          "Dovecot and others take as the user." },
 	{ "enrolled", CONF_BOOL, AT(enrolled), .def = "false",
 	  .help = "Every node of the mesh may call it, logged in or not, and it is told which one in "
 	          "Reeve-* headers: for the coordinator on the hub." },
@@ -226,11 +235,14 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 		at = span_from(text, 8);
 		port = 443;
 		u.tls = true;
+	} else if (span_starts(text, SPAN("tcp://"))) {
+		at = span_from(text, 6);
+		u.tcp = true;
 	} else if (span_starts(text, SPAN("h2c://"))) {
 		at = span_from(text, 6);
 		u.h2c = true;
 	} else {
-		return err_set(err, ERR_SYNTAX, "want http://, https://, h2c:// or unix:");
+		return err_set(err, ERR_SYNTAX, "want http://, https://, h2c://, tcp:// or unix:");
 	}
 	if (span_ends(at, SPAN("/")))
 		at.len--;
@@ -255,7 +267,7 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 
 /* What has listened so far: one key must not mean two things. */
 struct seen {
-	struct { struct span key; bool tls, public; } *list;
+	struct { struct span key; bool tls, tcp, public; } *list;
 	size_t n, cap;
 };
 
@@ -280,6 +292,9 @@ static bool check_listen(const struct conf *c, struct seen *seen, const struct c
 		if (seen->list[k].public != public)
 			return diag_error(diags, at, "\"listen\": \"%s\" serves both identities and strangers",
 			                  log_text(key, shown));
+		if (seen->list[k].tcp || s->tcp)
+			return diag_error(diags, at, "\"listen\": \"%s\": a tcp service shares its place with "
+			                  "nobody: nothing in its bytes says whom they are for", log_text(key, shown));
 		if (seen->list[k].tls != s->tls)
 			return diag_error(diags, at, "\"listen\": \"%s\" speaks TLS for one service and not "
 			                  "for another", log_text(key, shown));
@@ -291,6 +306,7 @@ static bool check_listen(const struct conf *c, struct seen *seen, const struct c
 	}
 	seen->list[seen->n].key = key;
 	seen->list[seen->n].tls = s->tls;
+	seen->list[seen->n].tcp = s->tcp;
 	seen->list[seen->n++].public = public;
 	return true;
 }
@@ -314,11 +330,21 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 			if (!conf_upstream_parse(text, &u, &err))
 				ok = diag_error(diags, s->upstream.at[k], "\"upstream\": \"%s\": %s",
 				                log_text(text, shown), err.msg);
+			else if (!u.is_unix && u.tcp != s->tcp)
+				ok = diag_error(diags, s->upstream.at[k],
+				                s->tcp ? "\"upstream\": \"%s\": a tcp service wants tcp:// or unix:"
+				                       : "\"upstream\": \"%s\": tcp:// is for services with \"tcp\": true",
+				                log_text(text, shown));
 			else if (u.tls && !s->upstream_lax && !*c->upstream_roots)
 				ok = diag_error(diags, s->upstream.at[k],
 				                "\"upstream\": \"%s\" cannot be verified without \"upstream-roots\"",
 				                log_text(text, shown));
 		}
+		if (s->tcp && (s->profiles.count || s->headers.count))
+			ok = diag_error(diags, map->at[i], "a tcp service has no headers: \"proxy-protocol\" tells it "
+			                "who calls");
+		if (!s->tcp && s->proxy_protocol != CONF_PROXY_NONE)
+			ok = diag_error(diags, map->at[i], "\"proxy-protocol\" is for services with \"tcp\": true");
 		if (public && (s->profiles.count || s->headers.count))
 			ok = diag_error(diags, map->at[i], "\"public\": no identity is known there, so there "
 			                "are no \"profiles\" or \"headers\" to write");

@@ -25,6 +25,7 @@ enum conf_mode {
 enum conf_backend { CONF_BACKEND_AUTO, CONF_BACKEND_KERNEL, CONF_BACKEND_USERSPACE };
 enum conf_verify { CONF_VERIFY_COORDINATOR, CONF_VERIFY_IDP };
 enum conf_access_log { CONF_LOG_JSON, CONF_LOG_COMBINED, CONF_LOG_COMMON, CONF_LOG_NONE };
+enum conf_proxy_protocol { CONF_PROXY_NONE, CONF_PROXY_V1, CONF_PROXY_V2 };
 enum conf_balance { CONF_BALANCE_LEAST, CONF_BALANCE_PERSON };
 
 struct conf_header {                    /* a header of the owner's own */
@@ -40,6 +41,9 @@ struct conf_service {
 	char            *upstream_name; /* the name in an https upstream's certificate; "": its address */
 	bool             upstream_lax;
 	bool             tls;           /* its listeners speak TLS */
+	bool             tcp;           /* no HTTP */
+	int              proxy_protocol; /* enum conf_proxy_protocol */
+	bool             proxy_login_cn;
 	bool             enrolled;      /* SERVICE_ENROLLED: the coordinator's mesh listener, on the hub */
 	struct conf_strs profiles;
 	struct conf_map  headers;       /* of struct conf_header */
@@ -109,13 +113,14 @@ struct conf_listen {
 bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *err);
 
 struct conf_upstream {
-	bool          tls, h2c, is_unix;
+	bool          tls, h2c, is_unix, tcp;
 	struct ipport at;               /* numeric: names are not looked up */
 	struct span   path;             /* is_unix; absolute, at most 107 bytes; borrowed from the text */
 	struct span   host;             /* the address as written; borrowed */
 };
 
-/* "http://127.0.0.1:5232", "https://[::1]:8443", "h2c://10.0.0.1:50051", "unix:/run/app.sock".
+/* "http://127.0.0.1:5232", "https://[::1]:8443", "h2c://10.0.0.1:50051", "tcp://127.0.0.1:143",
+ * "unix:/run/app.sock".
  * The port may be left out of http (80) and https (443). */
 bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct err *err);
 

@@ -137,7 +137,8 @@ static void json_line(struct exchange *ex, enum ex_end why, struct buf *b)
 
 	buf_add_str(b, "{\"time\":\"");
 	buf_add_span(b, now_text(f));
-	buf_add_str(b, "\",\"event\":\"request\",\"verdict\":");
+	buf_add_str(b, ex->tcp ? "\",\"event\":\"connection\",\"verdict\":"
+	                       : "\",\"event\":\"request\",\"verdict\":");
 	buf_add_str(b, ex->counted ? "\"allow\"" : "\"deny\"");
 	if (ex->refused) {
 		buf_add_str(b, ",\"reason\":\"");
@@ -231,7 +232,7 @@ void audit_exchange(struct exchange *ex, enum ex_end why)
 	size_t before = f->lines.len;
 
 	/* What was refused, or cut off, is always told in full. */
-	if (f->log == FRONT_LOG_JSON || !ex->counted || why == END_REVOKED || why == END_EXPIRED ||
+	if (f->log == FRONT_LOG_JSON || !ex->counted || ex->tcp || why == END_REVOKED || why == END_EXPIRED ||
 	    why == END_POLICY)
 		json_line(ex, why, &f->lines);
 	else if (f->log == FRONT_LOG_NONE)

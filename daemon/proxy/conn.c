@@ -224,6 +224,14 @@ static void run_ready(struct conn *c)
 {
 	struct front *f = c->front;
 	struct fault why;
+	uint32_t service;
+
+	if (!c->requests && tcp_service(c, &service)) {
+		tcp_begin(c);
+		if (c->state == CONN_BUSY && c->ex.up)
+			tcp_start(c);
+		return;
+	}
 
 	while (c->state == CONN_READY && !io_blocked(&c->io)) {
 		struct span data = queue_span(&c->io.in);
@@ -291,6 +299,11 @@ static void run_busy(struct conn *c)
 	/* gone for good, not just silent: nobody is left to answer */
 	if (c->io.failed) {
 		conn_close(c);
+		return;
+	}
+	if (ex->tcp) {
+		if (ex->up)
+			tcp_start(c);
 		return;
 	}
 	if (ex->up && ex->state == EX_WAIT) {

@@ -9,6 +9,7 @@
  *   request.c    the steps of a request: host, identity, cross-site, policy, head
  *   upstream.c   pools and connections to applications, the response
  *   relay.c      bodies both ways, upgrades
+ *   tcp.c        services that are no HTTP
  *   pages.c      what people see when they are refused
  *   audit.c      one line a request
  *
@@ -138,7 +139,7 @@ struct exchange {
 	uint32_t            service;
 	enum verb           verb;
 	uint8_t             minor, tries;
-	bool                keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
+	bool                tcp, keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
 		            head_only, answered, html;
 	struct body         req, resp;
 	unsigned            status, interim;
@@ -198,6 +199,19 @@ void conn_log_only(struct conn *c, const struct fault *why); /* bytes that were 
 void request_begin(struct conn *c);
 /* The same decision again, for what is open when the policy has changed. */
 bool request_still_allowed(struct exchange *ex);
+
+/* Steps that tcp.c shares. False: refused, and the exchange is over. */
+bool request_identity(struct exchange *ex);
+bool request_policy(struct exchange *ex);
+enum { REQUEST_ID_LEN = 32 };
+void request_id_make(struct front *f, char out[REQUEST_ID_LEN]);
+
+/* ---- tcp.c ---- */
+
+/* The plain TCP service of this connection's listener, or NULL. */
+const struct snap_service *tcp_service(const struct conn *c, uint32_t *ret_index);
+void tcp_begin(struct conn *c);
+void tcp_start(struct conn *c);                 /* its upstream connection is there */
 
 /* ---- exchange.c: life and end ---- */
 void exchange_init(struct conn *c);

@@ -92,6 +92,11 @@ static void refuse(struct exchange *ex, unsigned status, const char *word, const
 		if (ex->run)
 			ex->run->refused++;
 	}
+	if (ex->tcp) {
+		exchange_end(ex, why);
+		conn_close(c);
+		return;
+	}
 	page_write(ex, status, word, detail, close);
 	exchange_end(ex, why);
 	if (c->state == CONN_CLOSED)

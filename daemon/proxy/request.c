@@ -49,7 +49,7 @@ static const char *const why_words[WHY_COUNT] = {
 	[WHY_CONFLICT] = "address-conflict",
 };
 
-static bool check_identity(struct exchange *ex)
+bool request_identity(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct front *f = c->front;
@@ -186,11 +186,11 @@ static bool needs_policy(const struct exchange *ex)
 	return !(ex->svc->flags & (SERVICE_PUBLIC | SERVICE_ENROLLED));
 }
 
-static bool check_policy(struct exchange *ex)
+bool request_policy(struct exchange *ex)
 {
 	struct reason *why = &ex->why;
 
-	if (decide_all(ex) == VERDICT_ALLOW)
+	if (!needs_policy(ex) || decide_all(ex) == VERDICT_ALLOW)
 		return true;
 	switch (why->code) {
 	case REASON_NO_SESSION:
@@ -331,19 +331,24 @@ static void hex16(char out[16], uint64_t v)
 		out[i] = digits[v & 15];
 }
 
+void request_id_make(struct front *f, char out[REQUEST_ID_LEN])
+{
+	hex16(out, f->rid_high);
+	hex16(out + 16, f->rid_low++);
+}
+
 static void write_request_id(struct exchange *ex, const struct message *m, struct head_out *o)
 {
 	struct front *f = ex->conn->front;
 	const struct field *theirs = ex->svc->flags & SERVICE_KEEP_REQUEST_ID
 	                                 ? message_find(m, HEAD_X_REQUEST_ID) : NULL;
-	char made[32];
+	char made[REQUEST_ID_LEN];
 	size_t at;
 
-	hex16(made, f->rid_high);
-	hex16(made + 16, f->rid_low++);
+	request_id_make(f, made);
 	head_add_lit(o, "X-Request-Id: ");
 	at = o->len;
-	head_add(o, theirs && id_ok(theirs->value) ? theirs->value : span_of(made, 32));
+	head_add(o, theirs && id_ok(theirs->value) ? theirs->value : span_of(made, sizeof(made)));
 	ex->rid = span_of(o->ptr + at, o->over ? 0 : o->len - at);
 	head_add_lit(o, "\r\n");
 }
@@ -534,13 +539,13 @@ void request_begin(struct conn *c)
 	ex->query = f->target.query;
 
 	if (!(ex->svc->flags & SERVICE_PUBLIC)) {
-		if (!check_identity(ex))
+		if (!request_identity(ex))
 			return;
 		if (is_cross_site(ex, m)) {
 			exchange_refuse(ex, 403, "cross-site", NULL);
 			return;
 		}
-		if (needs_policy(ex) && !check_policy(ex))
+		if (!request_policy(ex))
 			return;
 	}
 	if (!check_bounds(ex, m))

@@ -109,6 +109,10 @@ enum service_flags {
 	SERVICE_KEEP_REQUEST_ID = 1 << 2, /* a well-formed X-Request-Id of the client is kept */
 	SERVICE_NO_XFF        = 1 << 3, /* no X-Forwarded-For/-Proto/-Host to the application */
 	SERVICE_HASH_PERSON   = 1 << 4, /* upstream by person rather than least connections */
+	SERVICE_TCP           = 1 << 6, /* no HTTP: bytes both ways, behind one of these headers */
+	SERVICE_PROXY_V1      = 1 << 7,
+	SERVICE_PROXY_V2      = 1 << 8,
+	SERVICE_PROXY_CN      = 1 << 9, /* version 2 also says the login as a client certificate's name */
 	SERVICE_ENROLLED      = 1 << 5, /* the coordinator: every slot that is not empty may call, IDENT_ENROLLED too, and no
 	                                 * policy is asked. The request carries Reeve-Node ("n7"), Reeve-User ("u2", if there is
 	                                 * one) and Reeve-Session ("s9", if valid), which are stripped from every client everywhere. */
