@@ -308,7 +308,7 @@ static void put_diags(const char *file, const json_t *list_)
 
 	json_array_foreach(list_, i, d) {
 		fprintf(stderr, "%s:%lld:%lld: ", file, (long long)json_integer_value(json_object_get(d, "line")),
-		        (long long)json_integer_value(json_object_get(d, "col")));
+		        (long long)json_integer_value(json_object_get(d, "column")));
 		cli_put(stderr, *cli_str(d, "level") ? cli_str(d, "level") : "error");
 		fputs(": ", stderr);
 		cli_put(stderr, *cli_str(d, "message") ? cli_str(d, "message") : cli_str(d, "msg"));

@@ -282,14 +282,9 @@ void api_status_peers(json_t *status, const struct core *c, const struct msg_sta
 	json_object_set_new(status, "backend", text(part->backend));
 	for (size_t i = 0; i < part->peers_n; i++) {
 		const struct msg_peer_status *st = &part->peers[i];
-		const struct party *const *parties;
-		size_t n = world_parties(c->world, &parties);
-		const struct party *p = NULL;
+		const struct party *p = world_find_key(c->world, st->key);
 		char id[MAP_ID_MAX];
 
-		for (size_t j = 0; j < n && !p; j++)
-			if (parties[j]->node && memcmp(parties[j]->node->key, st->key, MSG_KEY_LEN) == 0)
-				p = parties[j];
 		if (!p)
 			continue;
 		map_id_text('n', p->id, id);

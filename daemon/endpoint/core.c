@@ -214,6 +214,8 @@ static bool start(struct core *c)
 
 	core_state_load(c);
 	c->world = world_new(core_state_epoch(c));
+	c->paths = loop_timer_new(c->loop, core_paths_look, c);
+	loop_timer_after(c->paths, SEC_NS);
 	c->client = client_new(c->loop, &err);
 	if (!c->client) {
 		log_error("%s", err.msg);
@@ -445,6 +447,7 @@ static void end(struct core *c)
 	loop_timer_free(c->net_again);
 	loop_timer_free(c->tick);
 	loop_timer_free(c->map_poll);
+	loop_timer_free(c->paths);
 	loop_free(c->loop);
 }
 

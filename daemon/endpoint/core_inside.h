@@ -11,6 +11,7 @@
  *   core_state.c    files of our own: key, last map, lease, addresses
  *   core_net.c      orders to net
  *   core_fronts.c   snapshots, revocation words, certificates
+ *   core_paths.c    which of a peer's addresses is tried
  */
 
 #include "base/hash.h"
@@ -101,7 +102,7 @@ struct core {
 	bool                due;                /* apply() comes at the end of this round */
 	bool                publish;            /* the fronts must know, too */
 	struct loop_timer  *tick;
-	struct loop_timer  *map_poll;
+	struct loop_timer  *map_poll, *paths;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
 
 	struct client      *client;
@@ -144,6 +145,9 @@ void core_net_status(struct core *c, const struct msg_status *s);
 typedef void core_status_fn(void *arg, const struct msg_status *part, const struct err *err);
 void core_net_ask(struct core *c, core_status_fn *fn, void *arg);
 void core_net_forget(struct core *c, void *arg);        /* whoever asked has gone */
+
+/* core_paths.c */
+void core_paths_look(void *core);               /* the timer's; sets it again */
 
 /* core_fronts.c */
 void core_fronts_revoke(struct core *c, const struct world_now *now);

@@ -229,6 +229,7 @@ static bool take_enrolment(struct join *j, const struct enrol_reply *reply, stru
 	log_note("enrolled as node %s", reply->node->name.ptr);
 	core_state_heard(c);
 	core_map_changed(c);
+	c->store_map = true;            /* again, with whose addresses are whose */
 	sync_start(c->sync);
 	return true;
 }

@@ -26,6 +26,7 @@ struct world *world_new(uint32_t epoch)
 	w->topo = topology_new();
 	w->by_id = dict_new();
 	w->by_ip = dict_new();
+	w->by_key = dict_new();
 	return w;
 }
 
@@ -47,8 +48,10 @@ static void forget(struct world *w)
 	w->count = 0;
 	dict_free(w->by_id);
 	dict_free(w->by_ip);
+	dict_free(w->by_key);
 	w->by_id = dict_new();
 	w->by_ip = dict_new();
+	w->by_key = dict_new();
 	topology_free(w->topo);
 	w->topo = topology_new();
 	w->self = 0;
@@ -63,6 +66,7 @@ void world_free(struct world *w)
 	identities_done(&w->ids);
 	dict_free(w->by_id);
 	dict_free(w->by_ip);
+	dict_free(w->by_key);
 	topology_free(w->topo);
 	policy_unref(w->pol);
 	policy_unref(w->owner);
@@ -381,12 +385,15 @@ static void index_parties(struct world *w)
 	w->list = mem_calloc(dict_count(w->by_id) + 1, sizeof(struct party *));
 	w->count = 0;
 	dict_free(w->by_ip);
+	dict_free(w->by_key);
 	w->by_ip = dict_new();
+	w->by_key = dict_new();
 	while (dict_next(w->by_id, &pos, &key, &value)) {
 		struct party *p = value;
 		struct ip ip;
 
 		w->list[w->count++] = p;
+		dict_put(w->by_key, span_of(p->node->key, MAP_KEY_LEN), p);
 		if (world_v4(w, p, &ip))
 			dict_put(w->by_ip, span_of(ip.b, ip_len(&ip)), p);
 		if (world_v6(w, p, &ip))
@@ -500,6 +507,11 @@ const struct party *world_find_ip(const struct world *w, const struct ip *ip)
 const struct party *world_find(const struct world *w, uint64_t id)
 {
 	return dict_find(w->by_id, id_key(&id));
+}
+
+struct party *world_find_key(const struct world *w, const uint8_t key[MAP_KEY_LEN])
+{
+	return dict_find(w->by_key, span_of(key, MAP_KEY_LEN));
 }
 
 size_t world_parties(const struct world *w, const struct party *const **ret_list)

@@ -33,7 +33,9 @@ struct party {
 	const struct identity_row *row;         /* NULL in the mesh */
 	enum claim_verdict         v4, v6;
 	enum ident_why             why;         /* no session: why */
-	bool                       mark;        /* world_map()'s */
+	bool                       mark;        /* world_set_map()'s */
+	unsigned                   way;         /* which of its endpoints is tried; see core_paths.c */
+	uint64_t                   rx, tx;      /* of the device, when last looked at */
 };
 
 struct world;
@@ -83,6 +85,7 @@ uint32_t world_generation(const struct world *w, uint64_t party, const struct wo
 /* Borrowed until the next set. */
 const struct party *world_find_ip(const struct world *w, const struct ip *ip);
 const struct party *world_find(const struct world *w, uint64_t id);
+struct party *world_find_key(const struct world *w, const uint8_t key[MAP_KEY_LEN]);
 size_t world_parties(const struct world *w, const struct party *const **ret_list);
 bool world_party_peer(const struct world *w, uint64_t id, struct compile_peer *ret_peer);
 bool world_party_valid(const struct party *p, struct wall now);         /* somebody acts for it now */

@@ -20,7 +20,7 @@ struct world {
 	char              *mesh_name;
 	char               map_epoch[MAP_EPOCH_LEN + 1];
 	uint64_t           map_seq;
-	struct dict       *by_id, *by_ip;       /* -> struct party */
+	struct dict       *by_id, *by_ip, *by_key;      /* -> struct party */
 	struct party     **list;                /* ascending by id */
 	size_t             count;
 };

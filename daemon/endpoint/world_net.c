@@ -206,7 +206,7 @@ static void add_peer(const struct world *w, struct net_state *s, const struct pa
 	memset(o, 0, sizeof(*o));
 	memcpy(o->key, n->key, MSG_KEY_LEN);
 	if (n->endpoint_count)
-		o->endpoint = n->endpoints[0];
+		o->endpoint = n->endpoints[p->way % n->endpoint_count];
 	o->keepalive = n->hub && !world_is_hub(w) ? WORLD_KEEPALIVE : 0;
 	o->prefixes = list;
 	o->prefix_count = count;
