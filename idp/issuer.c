@@ -58,6 +58,21 @@ static bool keys_from_file(struct issuer *is, struct err *err)
 	return true;
 }
 
+/* curl would say so at the first login; the owner wants to know now. */
+static bool ca_is_there(const struct provider *p, const char *name, struct err *err)
+{
+	static const char mark[] = "-----BEGIN CERTIFICATE-----";
+	scoped_buf struct buf text = { 0 };
+
+	if (!*p->ca)
+		return true;
+	if (!file_read(p->ca, CA_MAX, &text, err))
+		return err_prefix(err, "%s: ca: ", name);
+	if (!text.len || !memmem(text.ptr, text.len, mark, sizeof(mark) - 1))
+		return err_set(err, ERR_CONFIG, "%s: %s holds no certificate (PEM)", name, p->ca);
+	return true;
+}
+
 struct issuer *issuer_new(struct loop *l, struct fetcher *f, const struct provider *p,
                           const char *name, struct err *err)
 {
@@ -67,7 +82,7 @@ struct issuer *issuer_new(struct loop *l, struct fetcher *f, const struct provid
 	is->fetcher = f;
 	is->conf = p;
 	is->name = mem_strdup(name);
-	if (*p->jwks_file && !keys_from_file(is, err)) {
+	if (!ca_is_there(p, name, err) || (*p->jwks_file && !keys_from_file(is, err))) {
 		issuer_free(is);
 		return NULL;
 	}

@@ -14,6 +14,7 @@
 #include "idp/provider.h"
 
 enum {
+	CA_MAX = 1 << 20,               /* a file of certificates; the system's has 220 KiB */
 	DISCOVERY_MAX_AGE = 24 * 3600,  /* seconds; an older one is used while a new one cannot be had */
 };
 

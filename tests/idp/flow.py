@@ -233,6 +233,8 @@ def test_rows(w):
     check("an absent groups claim is not an empty one", "identity" in r and
           "groups" not in r["identity"], r)
     rp.close()
+    rp = w.rp(ca=os.path.join(w.dir, "idp.json"))
+    check("a ca file without certificates is refused at start", rp.p.wait(10) == 1)
     rp = w.rp(ca=None)
     r = w.login(rp)
     check("a certificate of nobody's CA is refused", "discovery" in r.get("refused", ""), r)

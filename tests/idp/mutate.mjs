@@ -169,7 +169,7 @@ const bearers = new Map();
 function idToken(want, access) {
   const header = { alg: 'RS256', kid: 'rsa', typ: 'JWT' };
   const claims = {
-    iss: issuer, sub: '0001', aud: want.client_id, exp: now() + 300, iat: now(), auth_time: now(),
+    iss: want.issuer, sub: '0001', aud: want.client_id, exp: now() + 300, iat: now(), auth_time: now(),
     nonce: want.nonce, acr: 'urn:example:acr:mfa', amr: ['pwd', 'otp'],
     at_hash: createHash('sha256').update(access).digest().subarray(0, 16).toString('base64url'),
     email: 'staff@example.edu', email_verified: true, name: 'Staff Example', groups: ['lab'],
@@ -178,6 +178,65 @@ function idToken(want, access) {
   if (lie.raw !== undefined) return { lie, id_token: lie.raw };
   const h = { ...header, ...lie.header }, c = { ...claims, ...lie.claims };
   return { lie, id_token: token(JSON.stringify(h), JSON.stringify(c), h.alg, lie.key ?? rsa) };
+}
+
+// Descriptions and keys that lie: issuer ISSUER/d/NAME, each its own provider.
+const descriptions = {
+  honest: {},
+  other_issuer: { issuer: `${issuer}/d/honest` },
+  issuer_slash: { issuer: `${issuer}/d/issuer_slash/` },
+  issuer_missing: { issuer: undefined },
+  http_keys: { jwks_uri: 'http://127.0.0.1/jwks' },
+  file_keys: { jwks_uri: 'file:///etc/passwd' },
+  http_token: { token_endpoint: 'http://127.0.0.1/token' },
+  script_auth: { authorization_endpoint: 'javascript:alert(1)' },
+  no_token: { token_endpoint: undefined },
+  redirect: 'redirect', status: 'status', html: 'html', huge: 'huge', drip: 'drip', cut: 'cut',
+  headers: 'headers', twice: 'twice', deep: 'deep', empty: 'empty',
+  keys_redirect: { jwks_uri: `${issuer}/k/redirect` },
+  keys_huge: { jwks_uri: `${issuer}/k/huge` },
+  keys_drip: { jwks_uri: `${issuer}/k/drip` },
+  keys_empty: { jwks_uri: `${issuer}/k/none` },
+  keys_secret: { jwks_uri: `${issuer}/k/secret` },
+  keys_garbage: { jwks_uri: `${issuer}/k/html` },
+};
+
+function misbehave(res, how, honest) {
+  const text = JSON.stringify(honest);
+  const send = (t, headers = {}) => {
+    res.writeHead(200, { 'content-type': 'application/json', ...headers });
+    res.end(t);
+  };
+  switch (how) {
+    case 'redirect': res.writeHead(302, { location: `${issuer}/jwks` }); return res.end();
+    case 'status': res.writeHead(503); return res.end(text);
+    case 'html': return send('<!DOCTYPE html><h1>It works</h1>');
+    case 'huge': return send(text.replace(/}$/, `,"x":"${'y'.repeat(1 << 20)}"}`));
+    case 'cut': res.writeHead(200, { 'content-length': 100000 }); res.write(text); return res.destroy();
+    case 'headers': return send(text, Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`x-${i}`, 'y'.repeat(1000)])));
+    case 'twice': return send(text.replace(/^{/, `{"issuer":"${issuer}",`));
+    case 'deep': return send(`{"x":${'['.repeat(5000)}${']'.repeat(5000)}}`);
+    case 'empty': return send('');
+    case 'none': return send('{"keys":[]}');
+    case 'secret': return send(JSON.stringify({ keys: [{ kty: 'oct', k: 'c2VjcmV0', kid: 'rsa' }] }));
+    case 'drip': {
+      res.writeHead(200, { 'content-type': 'application/json' });
+      let at = 0;
+      const t = setInterval(() => { res.write(text[at] ?? ' '); at += 1; }, 200);
+      res.on('close', () => clearInterval(t));
+      return undefined;
+    }
+    default: return send(text);
+  }
+}
+
+function described(res, name) {
+  const me = `${issuer}/d/${name}`, lie = descriptions[name];
+  const honest = {
+    issuer: me, authorization_endpoint: `${issuer}/auth`, token_endpoint: `${issuer}/token`,
+    jwks_uri: `${issuer}/jwks`, authorization_response_iss_parameter_supported: true,
+  };
+  return typeof lie === 'string' ? misbehave(res, lie, honest) : misbehave(res, '', { ...honest, ...lie });
 }
 
 function answer(req, res, url, body) {
@@ -192,6 +251,10 @@ function answer(req, res, url, body) {
       authorization_response_iss_parameter_supported: true,
     });
   }
+  const d = /^\/d\/([a-z_]+)\/\.well-known\/openid-configuration$/.exec(url.pathname);
+  if (d && descriptions[d[1]]) return described(res, d[1]);
+  const k = /^\/k\/([a-z]+)$/.exec(url.pathname);
+  if (k) return misbehave(res, k[1], jwks());
   if (url.pathname === '/jwks') {
     fetches += 1;
     published = fetches > 1;
@@ -203,7 +266,9 @@ function answer(req, res, url, body) {
     want.lie = want.login_hint ?? 'honest';
     if (!lies[want.lie]) return json({ error: 'no such lie' }, 400);
     codes.set(code, want);
-    const back = { code, state: want.state, iss: issuer, ...(lies[want.lie]({}, {}, '').callback ?? {}) };
+    // an issuer of its own below ours: the attempt's client id names it
+    want.issuer = want.client_id === 'reeve' ? issuer : `${issuer}/d/${want.client_id}`;
+    const back = { code, state: want.state, iss: want.issuer, ...(lies[want.lie]({}, {}, '').callback ?? {}) };
     const to = new URL(want.redirect_uri);
     for (const [k, v] of Object.entries(back)) if (v !== undefined) to.searchParams.set(k, v);
     res.writeHead(303, { location: to.href });

@@ -52,6 +52,21 @@ WANT = {
 }
 
 
+# a description's lie -> what the refusal says
+DESCRIPTIONS = {
+    "other_issuer": "it describes issuer", "issuer_slash": "it describes issuer",
+    "issuer_missing": "it describes issuer", "http_keys": '"jwks_uri" is no https',
+    "file_keys": '"jwks_uri" is no https', "http_token": '"token_endpoint" is no https',
+    "script_auth": '"authorization_endpoint" is no https', "no_token": "it has no",
+    "redirect": "discovery: HTTP 302", "status": "discovery: HTTP 503", "html": "discovery: JSON",
+    "huge": "longer than", "drip": "no answer in time", "cut": "discovery:", "headers": "longer than",
+    "twice": "discovery: JSON", "deep": "nested", "empty": "discovery: JSON",
+    "keys_redirect": "keys: HTTP 302", "keys_huge": "longer than", "keys_drip": "no answer in time",
+    "keys_empty": "none of 0", "keys_secret": "none of 1", "keys_garbage": "keys: JSON",
+    "honest": "",
+}
+
+
 class Liar(flow.World):
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="reeve-mutate-")
@@ -64,6 +79,20 @@ class Liar(flow.World):
             "ca": os.path.join(self.dir, "cert.pem"), "timeout": "2s", "leeway": "10s",
             "algorithms": ["RS256", "PS256", "ES256"], "max-age": "1h",
         }
+
+    def described(self):
+        """One relying party that knows every one of them."""
+        return flow.Rp(self.dir, {"issuers": {name: dict(
+            self.row, **{"issuer": "%s/d/%s" % (self.issuer, name), "client-id": name,
+                         "timeout": "1s"}) for name in DESCRIPTIONS}})
+
+    def login_at(self, rp, name):
+        r = rp.ask(do="start", provider=name, redirect=flow.REDIRECT)
+        if "url" not in r:
+            return r
+        b = idp.Browser([os.path.join(self.dir, "cert.pem")])
+        end, _, _ = b.go("GET", r["url"], stop=(flow.REDIRECT,))
+        return rp.ask(do="finish", id=r["id"], query=urllib.parse.urlsplit(end).query)
 
     def lie(self, rp, name):
         options = {"acr_values": "urn:example:acr:mfa"} if name.startswith("acr") else {}
@@ -107,6 +136,17 @@ def main():
         n = urllib.request.urlopen(w.issuer + "/fetches", context=tls).read()
         flow.check("two relying parties fetched keys twice in all", b'"fetches":2' in n, n)
         rp.close()
+        rp = w.described()
+        for name, want in DESCRIPTIONS.items():
+            r = w.login_at(rp, name)
+            flow.check("description %s: %s" % (name, want or "ok"), want in r["refused"] if want and "refused" in r
+                       else not want and "identity" in r, r)
+        a = rp.ask(do="start", provider="honest", redirect=flow.REDIRECT)
+        b = idp.Browser([os.path.join(w.dir, "cert.pem")])
+        end, _, _ = b.go("GET", a["url"].replace("client_id=honest", "client_id=reeve"), stop=(flow.REDIRECT,))
+        r = rp.ask(do="finish", id=a["id"], query=urllib.parse.urlsplit(end).query)
+        flow.check("a mix-up: another issuer answers the attempt", "issuer" in r.get("refused", ""), r)
+        flow.check("the relying party of twenty-five issuers ends cleanly", rp.close() == 0)
     finally:
         w.close()
     flow.summary()
