@@ -31,6 +31,7 @@ struct filter {
 	struct nl         *nl;
 	struct prefix     *own;         /* what the rows loaded last forward to */
 	size_t             own_n;
+	char               mark[RULESET_MARK_MAX];
 	struct dict       *known;       /* addresses with an element, as far as we remember */
 };
 
@@ -137,7 +138,7 @@ static bool table_mark(struct filter *f, char ret_mark[RULESET_MARK_MAX], struct
 struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, struct err *err)
 {
 	struct filter *f;
-	char want[RULESET_MARK_MAX], have_mark[RULESET_MARK_MAX];
+	char there[RULESET_MARK_MAX];
 	scoped_buf struct buf text = { 0 };
 
 	/* Before the lists are copied: what is beyond the limit is not read. */
@@ -153,7 +154,7 @@ struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, st
 			base->fronts_n * sizeof(*f->fronts));
 	f->known = dict_new();
 	buf_init(&text, RULESET_TEXT_MAX);
-	if (!ruleset_base(&f->base, &text, want, err))
+	if (!ruleset_base(&f->base, &text, f->mark, err))
 		goto fail;
 
 	f->nft = nft_ctx_new(NFT_CTX_DEFAULT);
@@ -162,15 +163,25 @@ struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, st
 		goto fail;
 	}
 	f->nl = nl_open(NETLINK_NETFILTER, err);
-	if (!f->nl || !table_mark(f, have_mark, err))
+	if (!f->nl || !table_mark(f, there, err))
 		goto fail;
-	*ret_adopted = strcmp(want, have_mark) == 0;
+	*ret_adopted = strcmp(f->mark, there) == 0;
 	if (!*ret_adopted && !run(f, &text, err))
 		goto fail;
 	return f;
 fail:
 	filter_close(f, false, NULL);
 	return NULL;
+}
+
+bool filter_there(struct filter *f, bool *ret_there, struct err *err)
+{
+	char there[RULESET_MARK_MAX];
+
+	if (!table_mark(f, there, err))
+		return false;
+	*ret_there = strcmp(f->mark, there) == 0;
+	return true;
 }
 
 bool filter_close(struct filter *f, bool remove_table, struct err *err)

@@ -26,6 +26,7 @@ struct link *link_open(struct err *err)
 
 	if (!nl)
 		return NULL;
+	nl_strict(nl);
 	l = mem_alloc(sizeof(*l));
 	l->nl = nl;
 	return l;
@@ -448,7 +449,12 @@ static bool list_routes(struct link *l, int family, struct routes *out, struct e
 	struct nlmsghdr *nlh = nl_request(l->nl, RTM_GETROUTE, NLM_F_DUMP);
 	struct rtmsg *msg = mnl_nlmsg_put_extra_header(nlh, sizeof(*msg));
 
+	/* Where the kernel looks at these (since 4.20), it sends no others: a host may have a
+	 * million routes. */
 	msg->rtm_family = (unsigned char)family;
+	msg->rtm_protocol = LINK_ROUTE_PROTOCOL;
+	msg->rtm_table = RT_TABLE_MAIN;
+	mnl_attr_put_u32(nlh, RTA_OIF, out->index);
 	return nl_ask(l->nl, nlh, on_route, routes_reset, out, NULL, err) ||
 	       err_prefix(err, "listing routes: ");
 }
@@ -462,7 +468,7 @@ static const struct ip *source_of(uint8_t family, const struct ip *src4, const s
 }
 
 bool link_routes(struct link *l, const char *name, const struct prefix *routes, size_t n,
-		 const struct ip *src4, const struct ip *src6, struct err *err)
+		 const struct ip *src4, const struct ip *src6, bool keep_others, struct err *err)
 {
 	scoped_free struct prefix *want = NULL;
 	struct routes now = { 0 }, now6 = { 0 };
@@ -504,6 +510,10 @@ bool link_routes(struct link *l, const char *name, const struct prefix *routes, 
 		    ip_eq(&now.list[i].src, source_of(want[k].ip.family, src4, src6))) {
 			i++;
 			k++;
+			continue;
+		}
+		if (order < 0 && keep_others) {
+			i++;
 			continue;
 		}
 		if (order <= 0) {

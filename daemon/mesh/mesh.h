@@ -53,7 +53,8 @@ bool mesh_started(const struct mesh *m);
 void mesh_reset(struct mesh *m);
 bool mesh_end(struct mesh *m, struct boot now, struct err *err);
 
-/* All of these need mesh_start(): ERR_NOTNOW. */
+/* All of these need mesh_start(): ERR_NOTNOW. A tunnel process that is away just then is no
+ * failure: mesh_check() tells it when it is back. */
 bool mesh_peer(struct mesh *m, const struct device_peer *p, struct err *err);
 bool mesh_peer_gone(struct mesh *m, const struct device_key *key, struct err *err);
 

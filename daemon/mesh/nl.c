@@ -51,6 +51,28 @@ void nl_close(struct nl *nl)
 	free(nl);
 }
 
+void nl_strict(struct nl *nl)
+{
+	int one = 1;
+
+	mnl_socket_setsockopt(nl->sock, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
+}
+
+bool nl_join(struct nl *nl, unsigned group, struct err *err)
+{
+	return mnl_socket_setsockopt(nl->sock, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) >= 0 ||
+	       err_sys(err, "listening to group %u", group);
+}
+
+void nl_drain(struct nl *nl)
+{
+	/* ENOBUFS says that something was lost, which is nothing to us: go on. */
+	for (int i = 0; i < 1000; i++)
+		if (recv(nl_fd(nl), nl->in, sizeof(nl->in), MSG_DONTWAIT) < 0 && errno != ENOBUFS &&
+		    errno != EINTR)
+			break;
+}
+
 void nl_wipe(struct nl *nl)
 {
 	mem_wipe(nl->out, sizeof(nl->out));

@@ -21,6 +21,12 @@ struct nl;
 struct nl *nl_open(int bus, struct err *err);
 void nl_close(struct nl *nl);           /* accepts NULL */
 int  nl_fd(const struct nl *nl);
+/* Dumps are filtered by what the request says, where the kernel can. */
+void nl_strict(struct nl *nl);
+/* For a socket that is only listened to: becomes readable when its group is told something;
+ * nl_drain() throws that away. */
+bool nl_join(struct nl *nl, unsigned group, struct err *err);
+void nl_drain(struct nl *nl);
 void nl_wipe(struct nl *nl);            /* both buffers, after a secret passed through */
 
 /* A fresh request in the socket's own buffer, at its start. */
