@@ -196,7 +196,7 @@ static void do_local(const char *except)
 	struct link_address list[64];
 	struct link *l = link_open(&err);
 	char text[IP_TEXT_MAX];
-	size_t n;
+	size_t n = 0;
 
 	check(l && link_local(l, except, list, 64, &n, &err), "local");
 	for (size_t i = 0; i < n; i++)
