@@ -52,8 +52,23 @@ static struct span copy(struct map_node *n, const char *s)
 	return arena_copy(&n->mem, span_str(s));
 }
 
-static void fill_user(const struct registry *r, const struct reg_node *from, const struct reg_user *u,
-                      const struct session_row *s, const struct want *want, struct map_node *n)
+struct grouping {
+	const struct want *want;
+	struct map_node   *node;
+};
+
+static void add_group(void *arg, struct span group)
+{
+	struct grouping     *g = arg;
+	const struct prune  *p = g->want->prune;
+
+	if (g->node->user->groups.count < MAP_LIST_MAX &&
+	    (!p || g->want->groups || named(p->groups, p->group_count, group)))
+		add(g->node, &g->node->user->groups, MAP_LIST_MAX, group);
+}
+
+static void fill_user(const struct registry *r, const struct reg_user *u, const struct session_row *s,
+                      const struct want *want, struct map_node *n)
 {
 	struct span rest, item;
 	size_t      room;
@@ -68,6 +83,8 @@ static void fill_user(const struct registry *r, const struct reg_node *from, con
 	if (registry_user_is_admin(r, u->row) &&
 	    (!want->prune || named(want->prune->roles, want->prune->role_count, SPAN("admin"))))
 		add(n, &n->user->roles, 1, SPAN("admin"));
+	struct grouping g = { want, n };
+	policy_user_groups(r->policy, r->topology, u->id, add_group, &g);
 	if (!s)
 		return;
 	rest = span_str(s->groups);
@@ -82,7 +99,6 @@ static void fill_user(const struct registry *r, const struct reg_node *from, con
 	n->session->acr = copy(n, s->acr);
 	add_all(n, &n->session->amr, s->amr);
 	n->session->cross_device = s->cross_device;
-	(void)from;
 }
 
 static void copy_list(struct map_node *n, struct map_list *to, const struct map_list *from)
@@ -135,7 +151,7 @@ static struct map_node *fill(const struct registry *r, const struct reg_node *fr
 	}
 	add_all(n, &n->tags, from->row->tags);
 	if (u)
-		fill_user(r, from, u, u->row->blocked ? NULL : registry_session(from, now), want, n);
+		fill_user(r, u, u->row->blocked ? NULL : registry_session(from, now), want, n);
 	return n;
 }
 

@@ -118,6 +118,21 @@ static bool own_certificate(struct core *c, struct err *err)
 	return ok;
 }
 
+size_t core_certificates_pins(const struct core *c, struct enrol_pin ret_pins[ENROL_PINS_MAX])
+{
+	struct wire_reader r = wire_read(buf_span(&c->files->certificates));
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->files->certificate_count && n < ENROL_PINS_MAX; i++) {
+		struct span chain = wire_get_span(&r, MSG_TLS_MAX);
+
+		wire_get_span(&r, MSG_TLS_MAX);
+		if (!r.bad && enrol_pin_of_pem(chain, &ret_pins[n], NULL))
+			n++;
+	}
+	return n;
+}
+
 void core_front_certificates(struct core *c, struct core_front *f)
 {
 	const struct conf *conf = c->files->conf;

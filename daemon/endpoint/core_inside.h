@@ -157,5 +157,7 @@ void core_front_certificates(struct core *c, struct core_front *f);
 void core_front_done(struct core *c, struct core_front *f, const struct msg_snapshot_done *d);
 void core_fronts_free(struct core *c);
 bool core_certificates_read(struct core_files *f, struct diags *diags);
+/* Of the certificates in use, how many; one of our own counts once a front was given it. */
+size_t core_certificates_pins(const struct core *c, struct enrol_pin ret_pins[ENROL_PINS_MAX]);
 
 #endif

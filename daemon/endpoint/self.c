@@ -122,7 +122,20 @@ static void add_services(struct map_report *r, const struct conf *conf)
 	}
 }
 
-void self_report(const struct conf *conf, uint16_t port, struct buf *out)
+static void add_hub(struct map_report *r, const struct self_hub *hub)
+{
+	r->seen = hub->seen;
+	r->seen_count = hub->seen_count;
+	r->pins.list = arena_calloc(&r->mem, ENROL_PINS_MAX, sizeof(struct span));
+	for (size_t i = 0; i < hub->pin_count; i++) {
+		char text[ENROL_PIN_TEXT_LEN + 1];
+
+		enrol_pin_text(&hub->pins[i], text);
+		r->pins.list[r->pins.count++] = arena_copy(&r->mem, span_str(text));
+	}
+}
+
+void self_report(const struct conf *conf, uint16_t port, const struct self_hub *hub, struct buf *out)
 {
 	struct map_report r;
 	struct ip ips[SELF_ADDRESSES_MAX];
@@ -141,6 +154,8 @@ void self_report(const struct conf *conf, uint16_t port, struct buf *out)
 	self_os(os);
 	r.os = span_str(os);
 	r.version = SPAN(PACKAGE_VERSION);
+	if (hub)
+		add_hub(&r, hub);
 	map_report_encode(&r, out);
 	map_report_done(&r);
 }

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/ip.h"
+#include "daemon/control/enrol.h"
 #include "daemon/endpoint/conf.h"
 
 enum { SELF_TEXT_MAX = 128, SELF_ADDRESSES_MAX = 16 };
@@ -19,7 +20,16 @@ void self_name(char ret_name[64]);
 /* Addresses under the mesh by which others may reach it, without those of interface `except`. */
 size_t self_addresses(const char *except, struct ip ret_list[SELF_ADDRESSES_MAX]);
 
-/* The body of POST /v1/node; port: the device's, 0 where there is none. */
-void self_report(const struct conf *conf, uint16_t port, struct buf *out);
+/* What the hub's node says besides: from where it hears its peers, and the pins of
+ * the certificates that its fronts serve. */
+struct self_hub {
+	struct map_seen *seen;
+	size_t           seen_count;
+	struct enrol_pin pins[ENROL_PINS_MAX];
+	size_t           pin_count;
+};
+
+/* The body of POST /v1/node; port: the device's, 0 where there is none; hub: NULL elsewhere. */
+void self_report(const struct conf *conf, uint16_t port, const struct self_hub *hub, struct buf *out);
 
 #endif

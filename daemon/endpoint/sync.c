@@ -31,6 +31,8 @@ struct sync {
 	uint64_t               reported;        /* hash of the last report that arrived; 0: none */
 	uint64_t               reporting;
 	struct hash_key        hash;
+	struct map_seen       *seen;            /* on the hub: from where its peers' packets come */
+	size_t                 seen_count, seen_room;
 };
 
 static void connect_now(void *arg);
@@ -92,6 +94,7 @@ void sync_free(struct sync *s)
 	drop(s);
 	loop_timer_free(s->retry);
 	loop_timer_free(s->look);
+	free(s->seen);
 	free(s);
 }
 
@@ -275,20 +278,41 @@ static void on_reported(void *arg, const struct client_reply *r)
 	log_warn("telling the coordinator about this node: %s", err.msg);
 }
 
+static void hear(struct sync *s, const struct msg_status *part)
+{
+	for (size_t i = 0; i < part->peers_n && s->seen_count < MAP_SEEN_MAX; i++) {
+		const struct msg_peer_status *p = &part->peers[i];
+
+		if (!p->endpoint.ip.family || !p->endpoint.port || !p->handshake)
+			continue;
+		if (s->seen_count == s->seen_room) {
+			s->seen_room = s->seen_room ? s->seen_room * 2 : 64;
+			s->seen = mem_realloc(s->seen, s->seen_room, sizeof(*s->seen));
+		}
+		memcpy(s->seen[s->seen_count].key, p->key, sizeof(p->key));
+		s->seen[s->seen_count++].at = p->endpoint;
+	}
+}
+
 static void say(void *arg, const struct msg_status *part, const struct err *why)
 {
 	struct sync *s = arg;
 	scoped_buf struct buf b = { 0 };
 	struct err err = { 0 };
 
-	if (part)
+	if (part) {
 		s->core->port = part->port;
+		if (s->core->enrolment.is_unix)
+			hear(s, part);
+	}
 	/* The answer has more parts to come, or is one of an earlier question. */
 	if (part || s->report || !s->connected)
 		return;
 	(void)why;
 	buf_init(&b, MAP_REPORT_MAX);
-	self_report(s->core->files->conf, s->core->port, &b);
+	struct self_hub hub = { .seen = s->seen, .seen_count = s->seen_count };
+	hub.pin_count = core_certificates_pins(s->core, hub.pins);
+	self_report(s->core->files->conf, s->core->port, s->core->enrolment.is_unix ? &hub : NULL, &b);
 	s->reporting = hash_bytes(&s->hash, b.ptr, b.len) | 1;
 	if (s->reporting == s->reported)
 		return;
@@ -307,8 +331,10 @@ static void look(void *arg)
 	struct sync *s = arg;
 
 	loop_timer_after(s->look, REPORT_MS * (SEC_NS / 1000));
-	if (s->connected && !s->report)
+	if (s->connected && !s->report) {
+		s->seen_count = 0;
 		core_net_ask(s->core, say, s);
+	}
 }
 
 void sync_state(const struct sync *s, struct sync_state *ret_st)

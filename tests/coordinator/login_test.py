@@ -79,12 +79,14 @@ issuer = idp.new(where, "127.0.0.1:%d" % iport, "127.0.0.1", [url + "/login/call
 provider = idp.start(where)
 accounts = json.load(open(where + "/accounts.json"))
 POLICY = """{
-	"groups": { "group:ops": ["staff@example.edu"] },
+	"groups": { "group:ops": ["staff@example.edu"], "group:all": ["staff@example.edu", "student@example.edu"] },
 	"grants": [
 		{ "src": ["idp:lab"], "dst": ["tag:web"], "ip": ["tcp:80"] },
 		{ "src": ["autogroup:member"], "dst": ["tag:db"], "ip": ["tcp:22"] },
+		{ "src": ["group:ops"], "dst": ["tag:db"], "ip": ["tcp:23"] },
+		{ "src": ["autogroup:member"], "dst": ["tag:app"], "ip": ["tcp:80"] },
 	],
-	"tagOwners": { "tag:web": [], "tag:db": [] },
+	"tagOwners": { "tag:app": [], "tag:web": [], "tag:db": [] },
 	"nodeAttrs": [{ "target": ["group:ops"], "attr": ["reeve:admin"] }],
 }
 """
@@ -218,8 +220,19 @@ try:
     t.ok(n in sw.nodes and db.node["id"] not in sw.nodes, "who may pass the wiki, or could after a login, is known there", sw.nodes)
     t.ok("idp" not in sw.nodes[student["id"]]["user"], "of the student no group that no rule there names", sw.nodes)
     t.is_(sw.nodes[n]["user"]["idp"], ["lab"], "of the groups the one that a rule there names")
-    t.ok("idp" not in sd.nodes[n]["user"] and "groups" not in sd.nodes[n]["user"],
-         "and none where no rule does", sd.nodes[n])
+    t.ok("idp" not in sd.nodes[n]["user"] and "groups" not in sw.nodes[n]["user"],
+         "and none where no rule does", (sd.nodes[n], sw.nodes[n]))
+    t.is_((sd.nodes[n]["user"].get("groups"), sd.nodes[student["id"]]["user"].get("groups")), (["group:ops"], None),
+          "of the policy's groups those that a rule there asks for")
+    app = Device(hub, "app")
+    app.enrol(hub.key("tag:app"))
+    hub.mesh("POST", "/v1/node", {"services": [{"name": "app", "port": 80, "http": True, "profiles": ["remote-user"]}]},
+             node=app.node["id"])
+    sa = Stream(hub, app.node["id"])
+    streams.append(sa)
+    sa.batch()
+    t.is_((sa.nodes[n]["user"]["groups"], sorted(sa.nodes[n]["user"]["idp"])), (["group:all", "group:ops"], ["lab", "staff"]),
+          "where a header profile writes groups: all")
     t.ok(student["id"] in sd.nodes, "members are known at the database")
     sw.ack(), sd.ack()
 
