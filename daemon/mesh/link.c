@@ -467,8 +467,9 @@ static const struct ip *source_of(uint8_t family, const struct ip *src4, const s
 	return src ? src : &none;
 }
 
-bool link_routes(struct link *l, const char *name, const struct prefix *routes, size_t n,
-		 const struct ip *src4, const struct ip *src6, bool keep_others, struct err *err)
+static bool set_routes(struct link *l, const char *name, const struct prefix *routes, size_t n,
+		       const struct ip *src4, const struct ip *src6, bool keep_others,
+		       struct err *err)
 {
 	scoped_free struct prefix *want = NULL;
 	struct routes now = { 0 }, now6 = { 0 };
@@ -533,6 +534,18 @@ bool link_routes(struct link *l, const char *name, const struct prefix *routes, 
 	free(now.list);
 	free(now6.list);
 	return ok;
+}
+
+bool link_routes(struct link *l, const char *name, const struct prefix *routes, size_t n,
+		 const struct ip *src4, const struct ip *src6, struct err *err)
+{
+	return set_routes(l, name, routes, n, src4, src6, false, err);
+}
+
+bool link_routes_add(struct link *l, const char *name, const struct prefix *routes, size_t n,
+		     const struct ip *src4, const struct ip *src6, struct err *err)
+{
+	return set_routes(l, name, routes, n, src4, src6, true, err);
 }
 
 /* ---- forwarding ---- */

@@ -293,7 +293,8 @@ static bool set_routes(struct mesh *m, bool force, struct err *err)
 		hash ^= hash_bytes(&fixed, &list[i], sizeof(list[i]));
 	if (!force && hash == m->routes_hash)
 		return true;
-	if (!link_routes(m->link, m->interface, list, n, src4, src6, m->resetting, err))
+	if (!(m->resetting ? link_routes_add : link_routes)(m->link, m->interface, list, n, src4,
+							    src6, err))
 		return false;
 	m->routes_hash = hash;
 	return true;

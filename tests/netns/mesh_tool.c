@@ -186,7 +186,7 @@ static void do_link(int argc, char **argv)
 	check(link_addresses(l, argv[0], list[0], n[0], &err), "addresses");
 	check(link_up(l, argv[0], mtu, &err), "up");
 	check(link_routes(l, argv[0], list[1], n[1], src4.family ? &src4 : NULL,
-			  src6.family ? &src6 : NULL, false, &err),
+			  src6.family ? &src6 : NULL, &err),
 	      "routes");
 	link_close(l);
 }

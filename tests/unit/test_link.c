@@ -116,25 +116,25 @@ START_TEST(routes)
 
 	ck_assert(link_addresses(l, NAME, own, 2, &err) && link_up(l, NAME, 1420, &err));
 	for (int i = 0; i < 2; i++)
-		ck_assert_msg(link_routes(l, NAME, all, 4, &own[0].ip, &own[1].ip, false, &err), "%s",
+		ck_assert_msg(link_routes(l, NAME, all, 4, &own[0].ip, &own[1].ip, &err), "%s",
 			      err.msg);
 	ck_assert_uint_eq(lines("route", NAME, lab_in_proc()), 1);
 	ck_assert_uint_eq(lines("ipv6_route", NAME, "fd990000000000000000000000000000 40"), 1);
 
 	/* Fewer, but keep the others; then fewer. */
-	ck_assert(link_routes(l, NAME, all, 1, &own[0].ip, &own[1].ip, true, &err));
+	ck_assert(link_routes_add(l, NAME, all, 1, &own[0].ip, &own[1].ip, &err));
 	ck_assert_uint_eq(lines("route", NAME, lab_in_proc()), 1);
-	ck_assert(link_routes(l, NAME, all, 1, &own[0].ip, &own[1].ip, false, &err));
+	ck_assert(link_routes(l, NAME, all, 1, &own[0].ip, &own[1].ip, &err));
 	ck_assert_uint_eq(lines("route", NAME, lab_in_proc()), 0);
 	ck_assert_uint_eq(lines("ipv6_route", NAME, "fd990000000000000000000000000000 40"), 0);
 	ck_assert_uint_eq(lines("route", NAME, NAME), 1);
 
 	/* Another source is another route. */
-	ck_assert_msg(link_routes(l, NAME, all, 1, NULL, NULL, false, &err), "%s", err.msg);
+	ck_assert_msg(link_routes(l, NAME, all, 1, NULL, NULL, &err), "%s", err.msg);
 	ck_assert_uint_eq(lines("route", NAME, NAME), 1);
-	ck_assert(link_routes(l, NAME, NULL, 0, NULL, NULL, false, &err));
+	ck_assert(link_routes(l, NAME, NULL, 0, NULL, NULL, &err));
 	ck_assert_uint_eq(lines("route", NAME, NAME), 0);
-	ck_assert(!link_routes(l, NAME, all, LINK_ROUTES_MAX + 1, NULL, NULL, false, &err));
+	ck_assert(!link_routes(l, NAME, all, LINK_ROUTES_MAX + 1, NULL, NULL, &err));
 	ck_assert_int_eq(err.code, ERR_LIMIT);
 	ck_assert(link_delete(l, NAME, &err));
 	ck_assert_uint_eq(if_nametoindex(NAME), 0);
