@@ -103,7 +103,7 @@ static void put_own_services(struct world *w)
 
 		t.name = span_str(w->conf->services.names[i]);
 		t.node = w->self;
-		t.http = true;
+		t.http = !c->tcp;
 		for (size_t k = 0; k < c->listen.count && t.port_count < array_size(ports); k++) {
 			struct conf_listen l;
 
