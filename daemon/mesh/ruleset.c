@@ -409,7 +409,12 @@ static void add_ranges(struct buf *out, const char *set, const struct timed_rang
 			continue;
 		element(&e);
 		add_range(out, &ranges[i].at);
-		if (ranges[i].timeout_ms < FILTER_TIMEOUT_MAX_MS)
+		if (ranges[i].timeout_ms >= FILTER_TIMEOUT_MAX_MS)
+			continue;
+		/* nft takes at most eight digits of milliseconds; a longer time loses less than a second. */
+		if (ranges[i].timeout_ms > 99999999)
+			buf_addf(out, " timeout %llds", (long long)ranges[i].timeout_ms / 1000);
+		else
 			buf_addf(out, " timeout %lldms", (long long)ranges[i].timeout_ms);
 	}
 	elements_end(&e);
