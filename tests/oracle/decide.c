@@ -2,18 +2,19 @@
 /*
  * Worlds in, verdicts out: one JSON object a line on stdin,
  *   {"policy": TEXT, "owner": TEXT or null, "idp_only": BOOL,
- *    "steps": [{"now": N, "topology": TEXT, "changed": [NODE..], "queries": [[..]..]}..]}
+ *    "steps": [{"now": N, "topology": TEXT, "changed": [NODE..], "policy": TEXT?, "queries": [[..]..]}..]}
  * and for each one line {"verdicts": ["ADA..", ..], "reasons": [..]} on stdout. Queries:
  *   ["p", src, self, from, to, proto, port, silent]              a packet between addresses
  *   ["h", src, self, service, family, port, method, host, path, silent]
  * Every query is asked of three compiles: one that has lived through the steps, a
- * fresh one, and one of what policy_prune() tells that endpoint. They must agree.
+ * fresh one, and one of what policy_prune() tells that endpoint. They must agree; and the first two must have come to the same tables.
  */
 #include "daemon/cli/policy.h"
 
 #include "base/arena.h"
 #include "base/hujson.h"
 #include "base/mem.h"
+#include "policy/explain.h"
 #include "policy/prune.h"
 #include "policy/tables.h"
 
@@ -87,6 +88,82 @@ static void flatten(const struct compile *c, struct buf *out)
 	compile_tables(c, out);
 	if (!out->len || !tables_check(out->ptr, out->len, &err))
 		die("tables do not hold what they promise");
+}
+
+/* What a node may do, whatever its classes are called. */
+static void add_row(void *arg, const struct compile_row *r)
+{
+	buf_addf(arg, "%u %u %u-%u %lld;", r->dest, r->proto, r->lo, r->hi, (long long)r->stale);
+}
+
+static void add_request(void *arg, struct span line)
+{
+	buf_addf(arg, "%.*s;", SPAN_ARG(line));
+}
+
+static void add_dest(void *arg, uint32_t dest, const struct prefix *prefix, bool local)
+{
+	char text[IP_TEXT_MAX];
+
+	buf_addf(arg, "%u=%s%s;", dest, prefix_text(prefix, text), local ? "!" : "");
+}
+
+struct sources { struct buf *b; const struct compile *c; uint64_t node; };
+
+static void add_source(void *arg, uint64_t via, const struct prefix *p, uint32_t class)
+{
+	struct sources *s = arg;
+	char text[IP_TEXT_MAX];
+
+	if (via != s->node)
+		return;
+	buf_addf(s->b, "from %s:", prefix_text(p, text));
+	compile_rows(s->c, class, add_row, s->b);
+}
+
+static void canon(const struct compile *c, const struct topology *topo, const struct tables *t, struct buf *out)
+{
+	const struct topology_service *v;
+	const struct topology_node *n;
+	size_t pos = 0;
+
+	buf_clear(out);
+	compile_dests(c, add_dest, out);
+	while ((n = topology_node_next(topo, &pos))) {
+		struct compile_peer p = { 0 };
+		struct sources s = { out, c, n->id };
+
+		if (!compile_peer(c, n->id, &p))
+			continue;
+		buf_addf(out, "\n%llu %d%d%d%d %lld ", (unsigned long long)n->id, p.visible, p.calls_us, p.we_call, p.after_login,
+		         (long long)p.until.sec);
+		for (unsigned f = 0; f < 2; f++) {
+			uint32_t class = f ? p.class6 : p.class4;
+			size_t q = 0;
+
+			buf_addf(out, "%s", class == CLASS_NONE ? "none " : class == CLASS_LOGIN ? "login " : "");
+			compile_rows(c, class, add_row, out);
+			while ((v = topology_service_next(topo, &q)))
+				explain_requests(c, class, v->name, add_request, out);
+			buf_add_span(out, tables_caps(t, class));
+			buf_addf(out, " stale %lld", (long long)compile_class_stale(c, class));
+		}
+		compile_sources(c, add_source, &s);
+	}
+}
+
+static void same_compiles(const struct endpoint *e, const struct topology *topo)
+{
+	scoped_buf struct buf a = { 0 }, b = { 0 };
+
+	buf_init(&a, 64 << 20);
+	buf_init(&b, 64 << 20);
+	canon(e->lived, topo, tables_map(e->flat[0].ptr), &a);
+	canon(e->fresh, topo, tables_map(e->flat[1].ptr), &b);
+	if (!span_eq(buf_span(&a), buf_span(&b))) {
+		fprintf(stderr, "lived: %s\n\nfresh: %s\n", a.ptr, b.ptr);
+		die("edits and a fresh compile came to different tables");
+	}
 }
 
 static void settle(struct endpoint *e)
@@ -236,6 +313,12 @@ static void answer(json_t *world)
 		unsigned char *reasons;
 
 		load(topo, json_object_get(step, "topology"));
+		if (json_is_string(json_object_get(step, "policy"))) {
+			policy_unref(pol);
+			pol = parse(json_object_get(step, "policy"), POLICY_FILE);
+			for (size_t k = 0; k < count; k++)
+				compile_policy(ends[k].lived, pol, owner, now);
+		}
 		if (!ends) {
 			count = topology_node_count(topo);
 			ends = mem_calloc(count + 1, sizeof(*ends));
@@ -280,6 +363,7 @@ static void answer(json_t *world)
 			ends[k].told = compile_new(ends[k].pruned, owner, told[k], ends[k].node, &opt, now);
 			prune_done(&pr);
 			settle(&ends[k]);
+			same_compiles(&ends[k], topo);
 		}
 		out = mem_alloc(json_array_size(queries) + 1);
 		reasons = mem_alloc(json_array_size(queries) + 1);

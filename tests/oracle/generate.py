@@ -257,13 +257,19 @@ def world(seed, count):
     r = random.Random(seed)
     topo = topology(r)
     names = Names(r, topo, topo["services"])
-    pol = policy(r, names)
+    pol = first = policy(r, names)
     own = policy(r, names, True) if r.random() < .35 else None
     steps, now, changed = [], BASE + r.choice([-1, 0, 1]), []
     for i in range(3):
-        steps.append({"now": now, "topology": json.dumps(topo), "changed": changed,
+        # The policy may change, too: a rule less, a rule more.
+        if i and r.random() < .3:
+            pol = dict(pol, grants=r.sample(pol["grants"], len(pol["grants"]) - 1) + [rule(r, names, False, False)])
+            more = {"policy": json.dumps(pol)}
+        else:
+            more = {}
+        steps.append({**more, "now": now, "topology": json.dumps(topo), "changed": changed,
                       "queries": questions(r, topo, count // 3)})
         now += r.choice([0, 1, 59, 60, 1799, 1800, 3600])
         topo, changed = edit(r, topo)
-    return {"name": f"seed {seed}", "policy": json.dumps(pol), "owner": json.dumps(own) if own else None,
+    return {"name": f"seed {seed}", "policy": json.dumps(first), "owner": json.dumps(own) if own else None,
             "idp_only": r.random() < .1, "steps": steps}

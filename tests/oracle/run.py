@@ -25,8 +25,10 @@ WHY = {"k": "session", "m": "weak", "l": "old", "i": "stale"}  # 'a' + enum reas
 def expect(world):
     """What the oracle says: per step a string of verdicts and a list of whys (None: not asked)."""
     out = []
+    policy = world["policy"]
     for step in world["steps"]:
-        w = oracle.World(world["policy"], world["owner"], oracle.plain(step["topology"]), world["idp_only"])
+        policy = step.get("policy", policy)
+        w = oracle.World(policy, world["owner"], oracle.plain(step["topology"]), world["idp_only"])
         verdicts, whys, seen = [], [], {}
         for q in step["queries"]:
             key = json.dumps(q)
@@ -86,6 +88,7 @@ def metamorphic(decider, world, seed):
     import random
     r = random.Random(seed)
     bad = []
+    world = dict(world, steps=[{k: v for k, v in s.items() if k != "policy"} for s in world["steps"]])
     pol = json.loads(world["policy"])
     base = allowed_set(decider.ask(dict(world, owner=None)))
     names = generate.Names(r, json.loads(world["steps"][0]["topology"]), json.loads(world["steps"][0]["topology"])["services"])
