@@ -78,6 +78,15 @@ services_release()
 	policy_rc_d=
 }
 
+# package_unpack NAME TO: a package's files without installing it: nothing is
+# started, enabled or configured.
+package_unpack()
+{
+	mkdir -p "$2.deb" &&
+		(cd "$2.deb" && apt-get -qq download "$1" </dev/null >>"$T/log/apt" 2>&1) &&
+		dpkg -x "$2.deb/$1"_*.deb "$2"
+}
+
 # source_copy TO: the tree as it stands, without what was built in it; builds
 # and npm never write into the tree itself.
 source_copy()

@@ -22,7 +22,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import flow  # noqa: E402
 import idp  # noqa: E402
 
-SQL = "/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3"
+# Where the package is unpacked, or nothing: installed. Installing it starts a service
+# with a known password, so contrib/check unpacks it.
+ROOT = os.environ.get("REEVE_GLEWLWYD", "")
+PROGRAM = os.path.join(ROOT or "/", "usr/bin/glewlwyd")
+SQL = ROOT + "/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3"
 CONF = """
 port=%(port)d
 bind_address="127.0.0.1"
@@ -37,10 +41,10 @@ session_key="S"
 session_expiration=86400
 admin_scope="g_admin"
 profile_scope="g_profile"
-user_module_path="/usr/lib/glewlwyd/user"
-client_module_path="/usr/lib/glewlwyd/client"
-user_auth_scheme_module_path="/usr/lib/glewlwyd/scheme"
-plugin_module_path="/usr/lib/glewlwyd/plugin"
+user_module_path="%(root)s/usr/lib/glewlwyd/user"
+client_module_path="%(root)s/usr/lib/glewlwyd/client"
+user_auth_scheme_module_path="%(root)s/usr/lib/glewlwyd/scheme"
+plugin_module_path="%(root)s/usr/lib/glewlwyd/plugin"
 use_secure_connection=true
 secure_connection_key_file="%(dir)s/key.pem"
 secure_connection_pem_file="%(dir)s/cert.pem"
@@ -88,12 +92,12 @@ class Glewlwyd(flow.World):
         os.mkdir(os.path.join(self.dir, "www"))
         idp.certificate(self.dir, ["127.0.0.1"])
         with open(os.path.join(self.dir, "glewlwyd.conf"), "w") as f:
-            f.write(CONF % {"port": self.port, "base": base, "dir": self.dir})
+            f.write(CONF % {"port": self.port, "base": base, "dir": self.dir, "root": ROOT})
         db = sqlite3.connect(os.path.join(self.dir, "db.sqlite"))
         db.executescript(open(SQL).read())
         db.close()
         self.log = open(os.path.join(self.dir, "idp.log"), "w")
-        self.idp = subprocess.Popen(["glewlwyd", "-c", os.path.join(self.dir, "glewlwyd.conf")],
+        self.idp = subprocess.Popen([PROGRAM, "-c", os.path.join(self.dir, "glewlwyd.conf")],
                                     stdout=self.log, stderr=subprocess.STDOUT)
         self.password = secrets.token_urlsafe(12)
         self.totp = base64.b32encode(secrets.token_bytes(20)).decode()
@@ -186,8 +190,8 @@ class Glewlwyd(flow.World):
 
 
 def main():
-    if not shutil.which("glewlwyd") or not os.path.exists(SQL) or not shutil.which("openssl"):
-        print("1..0 # SKIP glewlwyd or openssl is not installed")
+    if not os.path.exists(PROGRAM) or not os.path.exists(SQL) or not shutil.which("openssl"):
+        print("1..0 # SKIP glewlwyd or openssl is not installed, or REEVE_GLEWLWYD names another folder")
         sys.exit(77)
     w = Glewlwyd()
     try:
