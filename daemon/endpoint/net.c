@@ -6,11 +6,13 @@
 #include "daemon/endpoint/channel.h"
 #include "daemon/endpoint/conf_stage.h"
 #include "daemon/endpoint/listeners.h"
+#include "daemon/endpoint/net_mesh.h"
 #include "daemon/endpoint/privilege.h"
 #include "daemon/endpoint/targets.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct net;
@@ -34,6 +36,7 @@ struct net {
 	struct listeners  listeners;
 	struct ip         overlay[MSG_ADDRESSES_MAX];   /* where bare ports listen */
 	size_t            overlay_n;
+	struct net_mesh  *mesh;                         /* NULL in standalone mode */
 	bool              confined, draining;
 	int               status;
 };
@@ -158,8 +161,10 @@ static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	struct net *n = arg;
 	struct msg answer = { .type = MSG_DONE };
 
-	(void)fds;
-	(void)fd_count;
+	if (n->mesh) {
+		net_mesh_order(n->mesh, m, fds, fd_count);
+		return;
+	}
 	/* The order number stands first in each of them. */
 	answer.done.order = m->order;
 	answer.done.code = ERR_NOTNOW;
@@ -167,7 +172,48 @@ static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	tell(n->core, &answer);
 }
 
+static void on_answer(void *arg, const struct msg *m)
+{
+	struct net *n = arg;
+
+	tell(n->core, m);
+}
+
+/* Bare ports listen at other addresses from now on. */
+static void on_addresses(void *arg, const struct ip *list, size_t count)
+{
+	struct net *n = arg;
+	struct err err = { 0 };
+
+	if (count == n->overlay_n && (count == 0 || memcmp(n->overlay, list, count * sizeof(*list)) == 0))
+		return;
+	if (count)
+		memcpy(n->overlay, list, count * sizeof(*list));
+	n->overlay_n = count;
+	if (!n->stage.now || n->draining)
+		return;
+	if (!listeners_prepare(&n->listeners, n->stage.now, n->overlay, n->overlay_n, &err)) {
+		log_error("%s", err.msg);
+		return;
+	}
+	listeners_use(&n->listeners);
+	send_listeners_to_all(n);
+}
+
 /* ---- parent ---- */
+
+static bool make_mesh(struct net *n, struct err *err)
+{
+	static const struct net_mesh_ops ops = { on_answer, on_addresses };
+	struct privilege_users users;
+
+	if (n->mesh || n->stage.next->mode == CONF_STANDALONE)
+		return true;
+	if (!privilege_users_find(n->stage.next, &users, err))
+		return false;
+	n->mesh = net_mesh_new(n->loop, n->stage.next, &users, &ops, n, err);
+	return n->mesh != NULL;
+}
 
 static bool prepare(struct net *n, const struct msg_conf *m, int fd, struct err *err)
 {
@@ -179,7 +225,7 @@ static bool prepare(struct net *n, const struct msg_conf *m, int fd, struct err 
 		conf_stage_drop(&n->stage);
 		return false;
 	}
-	if (!n->confined && !privilege_net(n->stage.next, err)) {
+	if (!n->confined && (!make_mesh(n, err) || !privilege_net(n->stage.next, err))) {
 		listeners_drop(&n->listeners);
 		conf_stage_drop(&n->stage);
 		return false;
@@ -229,6 +275,8 @@ static void on_neighbour(struct net *n, const struct msg_neighbour *m, int *fd)
 
 	if (m->kind == PROCESS_CORE) {
 		channel_free(n->core);
+		if (n->mesh)
+			net_mesh_forget(n->mesh);
 		n->core = channel_new(n->loop, take_fd(fd), PROCESS_NET, PROCESS_CORE, on_core, on_core_gone, n);
 		return;
 	}
@@ -284,6 +332,9 @@ static void on_parent(void *arg, const struct msg *m, int *fds, size_t fd_count)
 		listeners_done(&n->listeners);
 		break;
 	case MSG_END:
+		n->draining = true;
+		if (n->mesh)
+			net_mesh_remove(n->mesh);
 		stop(n, EXIT_SUCCESS);
 		break;
 	default:
@@ -318,6 +369,7 @@ int net_main(int parent)
 	status = n->status;
 	for (size_t i = 0; i < n->front_count; i++)
 		channel_free(n->fronts[i].channel);
+	net_mesh_free(n->mesh);
 	channel_free(n->core);
 	channel_free(n->parent);
 	listeners_done(&n->listeners);

@@ -112,6 +112,16 @@ bool processes_folders(const struct conf *conf, const struct privilege_users *us
 	return true;
 }
 
+static bool same_strs(const struct conf_strs *a, const struct conf_strs *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->list[i], b->list[i]) != 0)
+			return false;
+	return true;
+}
+
 const char *processes_fixed(const struct conf *now, const struct conf *next)
 {
 	const struct { const char *name, *a, *b; } texts[] = {
@@ -122,6 +132,7 @@ const char *processes_fixed(const struct conf *now, const struct conf *next)
 		{ "state-dir", now->state_dir, next->state_dir },
 		{ "audit", now->audit, next->audit },
 		{ "interface", now->mesh.interface, next->mesh.interface },
+		{ "hosts-file", now->mesh.hosts_file, next->mesh.hosts_file },
 	};
 	const struct { const char *name; int64_t a, b; } numbers[] = {
 		{ "identities", now->mode == CONF_STANDALONE, next->mode == CONF_STANDALONE },
@@ -137,6 +148,10 @@ const char *processes_fixed(const struct conf *now, const struct conf *next)
 		{ "backend", now->mesh.backend, next->mesh.backend },
 	};
 
+	if (!same_strs(&now->mesh.users, &next->mesh.users))
+		return "users";
+	if (!same_strs(&now->mesh.routes, &next->mesh.routes))
+		return "routes";
 	for (size_t i = 0; i < array_size(texts); i++)
 		if (strcmp(texts[i].a, texts[i].b) != 0)
 			return texts[i].name;

@@ -148,7 +148,8 @@ static int make_socket(const char *name, uid_t uid, struct err *err)
 	bool ok = bind(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0;
 
 	umask(old);
-	if (!ok || chown(sun.sun_path, uid, 0) != 0 || chmod(sun.sun_path, 0660) != 0 ||
+	/* The mode while it is ours: changing another user's takes CAP_FOWNER, which net has not. */
+	if (!ok || chmod(sun.sun_path, 0660) != 0 || chown(sun.sun_path, uid, 0) != 0 ||
 	    listen(fd, LISTEN_BACKLOG) != 0) {
 		err_sys(err, "%s", sun.sun_path);
 		close(fd);

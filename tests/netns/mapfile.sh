@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: AGPL-3.0-or-later
+# Three reeveds whose map comes from a file: no coordinator anywhere. From WireGuard and
+# packet filter up to the identity that the application is told, and back down.
+#
+#   lap 192.0.2.1  staff@example.edu  --\
+#   stu 192.0.2.3  student@example.edu --+-- [net] -- svc 192.0.2.2: wiki on port 80 of its
+#                                                     overlay addresses, a TCP echo on 7000
+. "$(dirname "$0")/lib.sh"
+command -v wireguard-go >/dev/null || modprobe -n wireguard 2>/dev/null || skip_all "no WireGuard of any kind"
+[ -c /dev/net/tun ] || skip_all "no /dev/net/tun"
+PATH=$B/tests/netns:$PATH
+apps=$TOP/tests/apps
+ula=fd5e:ed00:1::/48
+
+switch net
+n=1
+for h in lap svc stu; do
+	host $h
+	plug $h net eth0 192.0.2.$n/24
+	mkdir -p "$T/host/$h/lib/reeve" "$T/$h"
+	mesh_tool genkey >"$T/$h/key"
+	install -m 600 -o 60100 -g 60100 "$T/$h/key" "$T/host/$h/lib/reeve/device.key"
+	chown 60100:60100 "$T/host/$h/lib/reeve" && chmod 700 "$T/host/$h/lib/reeve"
+	mesh_tool pubkey "$(cat "$T/$h/key")" >"$T/$h/pub"
+	mesh_tool address $ula "$(cat "$T/$h/pub")" >"$T/$h/v6"
+	n=$((n + 1))
+done
+
+node()	# HOST ID IPV4 UNDERLAY MORE
+{
+	printf '{"op":"node","seq":1,"node":{"id":"%s","name":"%s","key":"%s","v4":"%s","v6":"%s","endpoints":["%s:51820"]%s}}\n' \
+		"$2" "$1" "$(cat "$T/$1/pub")" "$3" "$(cat "$T/$1/v6")" "$4" "$5"
+}
+person()	# USER-ID LOGIN GROUP SESSION-ID EXPIRES
+{
+	printf ',"user":{"id":"%s","issuer":"https://idp.example.edu","sub":"%s","login":"%s","name":"%s","email":"%s","groups":["group:%s"]},"session":{"id":"%s","auth_time":%d,"expires":%d,"acr":"mfa","amr":["pwd","otp"]}' \
+		"$1" "$2" "$2" "$2" "$2" "$3" "$4" "$(date +%s)" "$5"
+}
+policy='{\"groups\":{\"group:lab\":[\"staff@example.edu\"]},\"tagOwners\":{\"tag:server\":[\"group:lab\"]},\"grants\":[{\"src\":[\"group:lab\"],\"dst\":[\"svc:wiki\",\"tag:server\"],\"ip\":[\"tcp:80\",\"tcp:7000\"]}]}'
+
+map()	# SELF: with the sessions of $sessions
+{
+	local later=$(($(date +%s) + 3600)) staff= student=
+	case " $sessions " in *" staff "*) staff=$(person u1 staff@example.edu lab s1 $later) ;; esac
+	case " $sessions " in *" student "*) student=$(person u2 student@example.edu campus s2 $later) ;; esac
+	printf '{"op":"full","v":1,"epoch":"0123456789abcdef","seq":1,"lease":86400,"now":%d,"mesh":{"ula":"%s","v4":"100.64.0.0/10","name":"example"},"self":"%s"}\n' \
+		"$(date +%s)" $ula "$1"
+	node lap n1 100.64.0.1 192.0.2.1 "$staff"
+	node svc n2 100.64.0.2 192.0.2.2 ',"tags":["tag:server"],"services":[{"name":"wiki","port":80,"http":true,"hosts":["wiki"],"profiles":["remote-user"]}]'
+	node stu n3 100.64.0.3 192.0.2.3 "$student"
+	printf '{"op":"policy","seq":1,"text":"%s"}\n{"op":"end","seq":1}\n' "$policy"
+}
+maps()
+{
+	local h id
+	for h in lap:n1 svc:n2 stu:n3; do
+		id=${h#*:} h=${h%:*}
+		map $id >"$T/host/$h/etc/reeve/map.new"
+		chmod 644 "$T/host/$h/etc/reeve/map.new"
+		mv "$T/host/$h/etc/reeve/map.new" "$T/host/$h/etc/reeve/map.ndjson"
+	done
+}
+
+for h in lap stu svc; do
+	cat >"$T/host/$h/etc/reeve/reeved.hujson" <<-END
+	{
+		"map": "map.ndjson", "run-dir": "/run/reeve", "state-dir": "/var/lib/reeve",
+		"log-level": "debug",
+		$([ $h != svc ] || echo '"services": { "wiki": { "listen": ["80"], "hosts": ["wiki"],
+			"upstream": "http://127.0.0.1:8000", "profiles": ["remote-user"] } },
+			"audit": "/var/log/reeve/audit.json",')
+	}
+	END
+done
+sessions="staff student"
+maps
+ok "reeved -n finds nothing wrong" at svc reeved -n -c /etc/reeve/reeved.hujson
+
+spawn svc app python3 "$apps/download.py" 127.0.0.1 8000
+spawn svc echo python3 "$apps/instrument.py" 7000
+for h in lap svc stu; do
+	spawn $h reeved-$h reeved -c /etc/reeve/reeved.hujson
+done
+has_device() { at "$1" ip link show reeve0 | grep -q UP; }
+for h in lap svc stu; do
+	ok "$h has a mesh device" wait_for 10 has_device $h
+done
+get() { at "$1" curl -sS --max-time 5 "${@:2}"; }
+serves() { [ "$(get lap -o /dev/null -w '%{http_code}' http://wiki/headers)" = 200 ]; }
+ok "staff reaches the wiki by its name" wait_for 10 serves
+ok "and the application is told who it is" sh -c "nsenter -t $(cat "$T/pid/host-lap") -n -m curl -sS http://wiki/headers | grep -qi '^remote-user: staff@example.edu'"
+ok "whatever the client claims" sh -c "! nsenter -t $(cat "$T/pid/host-lap") -n -m curl -sS -H 'Remote_User: mallory' http://wiki/headers | grep -qi mallory"
+ok "over IPv6 as well" get lap -f -o /dev/null -H 'Host: wiki' "http://[$(cat "$T/svc/v6")]/headers"
+ok "the TCP service too" at lap timeout 5 bash -c 'exec 3<>/dev/tcp/100.64.0.2/7000 && echo "*IDN?" >&3 && read -r line <&3'
+fails "the student has no grant for it" at stu timeout 5 bash -c 'exec 3<>/dev/tcp/100.64.0.2/7000'
+fails "nor for the wiki" get stu -f -o /dev/null http://wiki/headers
+fails "nor does anybody without the mesh" get lap -f -o /dev/null --interface eth0 http://192.0.2.2:80/
+
+# What dies comes back, and opens nothing meanwhile.
+pids_of() { ps -eo pid,args | awk -v want="$1" '$2 == "reeved[" want "]" { print $1 }'; }
+svc_child() { local p; for p in $(pids_of "$1"); do [ "$(readlink "/proc/$p/ns/net")" = "$(readlink "/proc/$(cat "$T/pid/host-svc")/ns/net")" ] && echo "$p"; done; }
+for p in front0 front1 core net; do
+	kill -9 "$(svc_child $p)"
+	fails "killed $p: the student still gets nothing" get stu -f -o /dev/null http://wiki/headers
+	# With net its userspace device dies, and the far side notices after WireGuard's 15 s.
+	ok "killed $p: staff is served" wait_for $([ $p = net ] && echo 25 || echo 10) serves
+	again() { [ -n "$(svc_child $p)" ]; }
+	ok "killed $p: it is there again" wait_for 5 again
+done
+kill -9 "$(ps -eo pid,args | awk '/wireguard-go/ && !/awk/ { print $1 }' | while read -r p; do
+	[ "$(readlink "/proc/$p/ns/net")" = "$(readlink "/proc/$(cat "$T/pid/host-svc")/ns/net")" ] && echo "$p"; done | head -1)" 2>/dev/null &&
+	ok "killed the tunnel: staff is served" wait_for 25 serves
+
+# A revocation: the map is read again, and what is open ends.
+spawn lap watch python3 "$apps/watch.py" "$T/watched" tcp=100.64.0.2:7000
+streams() { [ "$(awk '$3 > 200 && $5 == "open"' "$T/watched" | wc -l)" = 1 ]; }
+ok "a stream of staff's is open" wait_for 10 streams
+sessions="student"
+maps
+stopped() { ! serves && [ "$(awk -v now="$(date +%s.%N)" '$1 == "tcp" && now - $4 > 1' "$T/watched" | wc -l)" = 1 ]; }
+ok "without a session nothing more comes, on the open stream either" wait_for 10 stopped
+fails "and nothing new opens" at lap timeout 3 bash -c 'exec 3<>/dev/tcp/100.64.0.2/7000 && echo "*IDN?" >&3 && read -r line <&3'
+sessions="staff student"
+maps
+ok "with one again, it is served again" wait_for 10 serves
+end watch
+
+# The end.
+end reeved-svc
+fails "the device is gone" at svc ip link show reeve0
+fails "and the packet filter" at svc nft list table inet reeve
+fails "and the hosts block" grep -q wiki "$T/host/svc/etc/hosts"
+end reeved-lap KILL
+ok "a crash leaves the packet filter" at lap nft list table inet reeve
+finish
