@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tests/unit/signer.h"
 
+#include "base/file.h"
 #include "base/hujson.h"
 #include "idp/jws.h"
 #include "idp/token.h"
@@ -407,9 +408,24 @@ END_TEST
 
 START_TEST(every_reason_has_a_name)
 {
+	const char *top = getenv("top_srcdir");
+	scoped_buf struct buf path = { 0 }, doc = { 0 };
+	struct err err = { 0 };
+
 	for (int i = 0; i < TOKEN_REASONS; i++)
 		ck_assert_ptr_nonnull(token_reason_name((enum token_reason)i));
 	ck_assert_str_eq(token_reason_name((enum token_reason)TOKEN_REASONS), "unchecked");
+
+	/* and a line in section 4 of doc/identity */
+	buf_init(&path, 4096);
+	buf_addf(&path, "%s/doc/identity", top ? top : ".");
+	ck_assert_msg(file_read(path.ptr, 1 << 20, &doc, &err), "%s", err.msg);
+	for (int i = TOKEN_OK + 1; i < TOKEN_REASONS; i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "\n  %s ", token_reason_name((enum token_reason)i));
+		ck_assert_msg(strstr(doc.ptr, line), "doc/identity lacks \"%s\"", token_reason_name((enum token_reason)i));
+	}
 }
 END_TEST
 
