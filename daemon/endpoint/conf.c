@@ -39,7 +39,13 @@ static const struct conf_row service_rows[] = {
 	          "Without any, its own name." },
 	{ "upstream", CONF_STRS, AT(upstream), 1, 64, NULL,
 	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, h2c://ADDRESS:PORT, "
-	          "tcp://ADDRESS:PORT or unix:PATH." },
+	          "tcp://ADDRESS:PORT or unix:PATH; fastcgi, scgi or uwsgi as in fastcgi://ADDRESS:PORT and "
+	          "fastcgi+unix:PATH." },
+	{ "root", CONF_STR, AT(root), 0, 1024, "",
+	  .help = "With fastcgi: the folder, on the application's side, in which paths with a script's "
+	          "ending are looked up." },
+	{ "script", CONF_STR, AT(script), 0, 1024, "",
+	  .help = "With fastcgi or scgi: the file, on the application's side, that serves what names no script." },
 	{ "upstream-name", CONF_STR, AT(upstream_name), 0, 253, "",
 	  .help = "The name that an https upstream's certificate must have." },
 	{ "upstream-lax", CONF_BOOL, AT(upstream_lax), .def = "false",
@@ -209,12 +215,40 @@ bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *
 	return true;
 }
 
+static int gateway_of(const struct conf_upstream *u)
+{
+	return u->fastcgi ? 1 : u->scgi ? 2 : u->uwsgi ? 3 : 0;
+}
+
+/* "fastcgi://" and "fastcgi+" go; what is left is an address, or "unix:" and a path.
+ * Nothing is left of what has neither behind it. */
+static bool gateway_prefix(struct conf_upstream *u, struct span *text)
+{
+	static const char *const names[] = { "fastcgi", "scgi", "uwsgi" };
+
+	for (int i = 0; i < 3; i++) {
+		struct span rest = span_from(*text, strlen(names[i]));
+
+		if (!span_starts(*text, span_str(names[i])))
+			continue;
+		u->fastcgi = i == 0;
+		u->scgi = i == 1;
+		u->uwsgi = i == 2;
+		*text = span_starts(rest, SPAN("://")) ? span_from(rest, 3)
+		      : span_starts(rest, SPAN("+unix:")) ? span_from(rest, 1) : (struct span){ 0 };
+		return true;
+	}
+	return false;
+}
+
 bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct err *err)
 {
 	struct conf_upstream u = { 0 };
 	uint16_t port = 0;
 	struct span at;
 
+	if (gateway_prefix(&u, &text) && text.len == 0)
+		return err_set(err, ERR_SYNTAX, "want \"://\" or \"+unix:\" after the protocol");
 	if (span_starts(text, SPAN("unix:"))) {
 		struct sockaddr_un sun;
 
@@ -228,7 +262,9 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 		*ret_u = u;
 		return true;
 	}
-	if (span_starts(text, SPAN("http://"))) {
+	if (gateway_of(&u)) {
+		at = text;
+	} else if (span_starts(text, SPAN("http://"))) {
 		at = span_from(text, 7);
 		port = 80;
 	} else if (span_starts(text, SPAN("https://"))) {
@@ -242,7 +278,7 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 		at = span_from(text, 6);
 		u.h2c = true;
 	} else {
-		return err_set(err, ERR_SYNTAX, "want http://, https://, h2c://, tcp:// or unix:");
+		return err_set(err, ERR_SYNTAX, "want http://, https://, h2c://, tcp://, fastcgi://, scgi://, uwsgi:// or unix:");
 	}
 	if (span_ends(at, SPAN("/")))
 		at.len--;
@@ -321,15 +357,25 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 
 		for (size_t k = 0; k < s->listen.count; k++)
 			ok &= check_listen(c, seen, s, k, public, diags);
+		int gateway = 0;
+
 		for (size_t k = 0; k < s->upstream.count; k++) {
 			struct span text = span_str(s->upstream.list[k]);
-			struct conf_upstream u;
+			struct conf_upstream u = { 0 };
 			struct err err;
 			char shown[LOG_TEXT_MAX];
 
 			if (!conf_upstream_parse(text, &u, &err))
 				ok = diag_error(diags, s->upstream.at[k], "\"upstream\": \"%s\": %s",
 				                log_text(text, shown), err.msg);
+			else if (k > 0 && gateway_of(&u) != gateway)
+				ok = diag_error(diags, s->upstream.at[k],
+				                "\"upstream\": \"%s\": all of one service speak the same protocol",
+				                log_text(text, shown));
+			else if (gateway_of(&u) && (s->tcp || s->encoded_slashes))
+				ok = diag_error(diags, s->upstream.at[k],
+				                "\"upstream\": \"%s\" goes with neither \"tcp\" nor \"encoded-slashes\": "
+				                "the application is told decoded paths", log_text(text, shown));
 			else if (!u.is_unix && u.tcp != s->tcp)
 				ok = diag_error(diags, s->upstream.at[k],
 				                s->tcp ? "\"upstream\": \"%s\": a tcp service wants tcp:// or unix:"
@@ -339,7 +385,12 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 				ok = diag_error(diags, s->upstream.at[k],
 				                "\"upstream\": \"%s\" cannot be verified without \"upstream-roots\"",
 				                log_text(text, shown));
+			gateway = gateway_of(&u);
 		}
+		if ((*s->root || *s->script) && (!gateway || (*s->root && *s->root != '/') ||
+		                                 (*s->script && *s->script != '/')))
+			ok = diag_error(diags, map->at[i], "\"root\" and \"script\" are absolute paths, for "
+			                "fastcgi, scgi and uwsgi upstreams");
 		if (s->tcp && (s->profiles.count || s->headers.count))
 			ok = diag_error(diags, map->at[i], "a tcp service has no headers: \"proxy-protocol\" tells it "
 			                "who calls");

@@ -249,6 +249,9 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 		up[i].tls = u.tls;
 		up[i].tls_lax = c->upstream_lax;
 		up[i].h2c = u.h2c;
+		up[i].fastcgi = u.fastcgi;
+		up[i].scgi = u.scgi;
+		up[i].uwsgi = u.uwsgi;
 		up[i].name = span_str(c->upstream.list[i]);
 		up[i].host = *c->upstream_name ? span_str(c->upstream_name) : u.host;
 	}
@@ -268,6 +271,8 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	s.upgrades = spans_of(&mem, &c->upgrades);
 	s.upgrade_count = c->upgrades.count;
 	s.login_url = span_str(c->login_url);
+	s.root = span_str(c->root);
+	s.script = span_str(c->script);
 	s.body_max = c->body ? c->body_max : -1;
 	s.connect_ns = sec_ns(c->connect_sec);
 	s.first_byte_ns = sec_ns(c->first_byte_sec);

@@ -242,6 +242,23 @@ void audit_exchange(struct exchange *ex, enum ex_end why)
 	line_done(f, before);
 }
 
+void audit_application(struct upconn *u, struct span text)
+{
+	struct front *f = u->front;
+	struct buf *b = &f->lines;
+	size_t before = b->len;
+
+	buf_add_str(b, "{\"time\":\"");
+	buf_add_span(b, now_text(f));
+	buf_add_str(b, "\",\"event\":\"application\"");
+	add_member(b, ",\"service\":", span_str(u->upstream->run->name));
+	add_member(b, ",\"text\":", span_head(text, GATEWAY_ERROR_MAX));
+	if (u->ex)
+		add_member(b, ",\"id\":", u->ex->rid);
+	buf_add_str(b, "}\n");
+	line_done(f, before);
+}
+
 void audit_bad(struct conn *c, const struct fault *why)
 {
 	struct front *f = c->front;

@@ -10,6 +10,7 @@
  *   upstream.c   pools and connections to applications, the response
  *   relay.c      bodies both ways, upgrades
  *   tcp.c        services that are no HTTP
+ *   gateway_request.c  applications that are asked in variables
  *   pages.c      what people see when they are refused
  *   audit.c      one line a request
  *
@@ -22,6 +23,7 @@
 
 #include "daemon/proxy/chunked.h"
 #include "daemon/proxy/front.h"
+#include "daemon/proxy/gateway.h"
 #include "daemon/proxy/headers.h"
 #include "daemon/proxy/http_target.h"
 #include "policy/tables.h"
@@ -78,6 +80,7 @@ struct io {
 	struct ssl_st    *ssl;                  /* NULL: plain */
 	struct queue      in, out;
 	bool              can_read, can_write, eof, failed, hup, tls_ready;
+	struct gateway_records *records;        /* FastCGI: of an upconn, what arrives is taken apart */
 };
 
 enum io_result { IO_FAIL = -2, IO_AGAIN = -1, IO_EOF = 0, IO_DATA = 1 };
@@ -139,6 +142,7 @@ struct exchange {
 	uint32_t            service;
 	enum verb           verb;
 	uint8_t             minor, tries;
+	enum gateway        gateway;
 	bool                tcp, keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
 		            head_only, answered, html;
 	struct body         req, resp;
@@ -206,6 +210,12 @@ bool request_policy(struct exchange *ex);
 enum { REQUEST_ID_LEN = 32 };
 void request_id_make(struct front *f, char out[REQUEST_ID_LEN]);
 
+/* ---- gateway_request.c ---- */
+
+enum gateway gateway_of(const struct exchange *ex);     /* of its service */
+bool gateway_request(struct exchange *ex, const struct message *m, struct span extra, struct head_out *o,
+                     const char **ret_why);
+
 /* ---- tcp.c ---- */
 
 /* The plain TCP service of this connection's listener, or NULL. */
@@ -255,6 +265,7 @@ struct upconn {
 	uint32_t          served;
 	struct exchange  *ex;
 	struct http_scan  scan;
+	struct gateway_records records;
 	bool              keep;
 };
 
@@ -285,6 +296,7 @@ const char *status_reason(unsigned status);
 
 void audit_exchange(struct exchange *ex, enum ex_end why);
 void audit_bad(struct conn *c, const struct fault *why);
+void audit_application(struct upconn *u, struct span text);     /* its error text */
 void audit_flush(struct front *f);
 
 enum { LATENCY_BUCKETS = 14 };
@@ -315,6 +327,7 @@ struct front {
 	const struct front_ops *ops;
 	void                   *arg;
 	char                   *name, *server, *page;
+	char                   *gate;           /* a gateway's head as an HTTP one */
 	enum front_log          log;
 	unsigned                conn_max;
 	struct snapshot        *snap;

@@ -112,6 +112,7 @@ void front_free(struct front *f)
 	while (f->block_count)
 		free(f->blocks[--f->block_count]);
 	buf_done(&f->lines);
+	free(f->gate);
 	free(f->later);
 	free(f->by_index);
 	free(f->busy);

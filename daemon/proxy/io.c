@@ -74,7 +74,23 @@ void io_events(struct io *io, uint32_t events)
 		io->failed = true;
 }
 
-static enum io_result read_into(struct io *io, char *p, size_t n, size_t *ret_n)
+static void on_error_text(void *arg, struct span text)
+{
+	audit_application(container_of((struct io *)arg, struct upconn, io), text);
+}
+
+/* FastCGI: what was received, less its frames. An end without FCGI_END_REQUEST is none. */
+static enum io_result unwrap(struct io *io, char *p, size_t *n)
+{
+	if (!gateway_unwrap(io->records, p, *n, n, on_error_text, io) || io->records->failed) {
+		io->failed = true;
+		return IO_FAIL;
+	}
+	io->eof = io->records->ended;
+	return *n ? IO_DATA : io->eof ? IO_EOF : IO_AGAIN;
+}
+
+static enum io_result read_some(struct io *io, char *p, size_t n, size_t *ret_n)
 {
 	ssize_t r;
 
@@ -91,6 +107,10 @@ static enum io_result read_into(struct io *io, char *p, size_t n, size_t *ret_n)
 		*ret_n = (size_t)r;
 		return IO_DATA;
 	}
+	if (r == 0 && io->records) {
+		io->failed = true;
+		return IO_FAIL;
+	}
 	if (r == 0) {
 		io->eof = true;
 		return IO_EOF;
@@ -101,6 +121,18 @@ static enum io_result read_into(struct io *io, char *p, size_t n, size_t *ret_n)
 	}
 	io->failed = true;
 	return IO_FAIL;
+}
+
+static enum io_result read_into(struct io *io, char *p, size_t n, size_t *ret_n)
+{
+	enum io_result r;
+
+	do {
+		r = read_some(io, p, n, ret_n);
+		if (r == IO_DATA && io->records)
+			r = unwrap(io, p, ret_n);
+	} while (r == IO_AGAIN && io->records && io->can_read);
+	return r;
 }
 
 enum io_result io_fill(struct front *f, struct io *io, struct span *ret)

@@ -169,6 +169,37 @@ static struct span relay_chunks_up(struct exchange *ex, struct span data, struct
 	}
 }
 
+/* FastCGI's frames; one read's worth of data is a handful of them. */
+static void gather_records(struct gather *g, struct span data, bool last)
+{
+	char frame[GATEWAY_FRAME];
+
+	while (data.len) {
+		struct span piece = span_head(data, GATEWAY_RECORD_MAX);
+
+		gateway_body_frame(piece.len, frame);
+		gather_text(g, frame, sizeof(frame));
+		gather_add(g, piece.ptr, piece.len);
+		data = span_from(data, piece.len);
+	}
+	if (last) {
+		gateway_body_frame(0, frame);
+		gather_text(g, frame, sizeof(frame));
+	}
+}
+
+/* Nobody behind a gateway says 100: we do, now that there is somebody to read the body. */
+static bool go_ahead(struct exchange *ex)
+{
+	struct iovec v = { (char *)(uintptr_t)"HTTP/1.1 100 Continue\r\n\r\n", 25 };
+
+	ex->expect = false;
+	if (ex->minor == 0 || io_write(&ex->conn->io, &v, 1))
+		return true;
+	conn_close(ex->conn);
+	return false;
+}
+
 struct span relay_request(struct exchange *ex, struct span data)
 {
 	struct conn *c = ex->conn;
@@ -183,13 +214,18 @@ struct span relay_request(struct exchange *ex, struct span data)
 		ex->state = EX_SENT;
 		ex->connected = now;
 		gather_add(&g, ex->head.ptr, ex->head.len);
+		if (ex->gateway && ex->expect && !go_ahead(ex))
+			return data;
 	}
 	switch (ex->req.kind) {
 	case BODY_LENGTH:
 		if (!ex->req.done) {
 			size_t n = data.len < ex->req.left ? data.len : (size_t)ex->req.left;
 
-			gather_add(&g, data.ptr, n);
+			if (ex->gateway == GATEWAY_FASTCGI)
+				gather_records(&g, span_head(data, n), n == ex->req.left);
+			else
+				gather_add(&g, data.ptr, n);
 			ex->req.left -= n;
 			ex->req.done = ex->req.left == 0;
 			data = span_from(data, n);

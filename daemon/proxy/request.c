@@ -419,6 +419,35 @@ static void write_host(struct exchange *ex, struct head_out *o)
 	head_add_lit(o, "\r\n");
 }
 
+static struct span span_find_text(struct span in, struct span what)
+{
+	const char *p = what.len ? memmem(in.ptr, in.len, what.ptr, what.len) : NULL;
+
+	return span_of(p, p ? what.len : 0);
+}
+
+/* What Reeve says itself goes through the same writers, then becomes variables. */
+static bool write_gateway(struct exchange *ex, const struct message *m, const struct profile_about *about,
+                          struct head_out *o)
+{
+	char text[HTTP_HEAD_MAX];
+	struct head_out extra = { .ptr = text, .cap = sizeof(text) };
+	const char *why = NULL;
+
+	write_request_id(ex, m, &extra);
+	write_forwarded(ex, &extra);
+	if (!profiles_write(about, ex->svc->headers, &extra, &why) ||
+	    !gateway_request(ex, m, span_of(extra.ptr, extra.len), o, &why)) {
+		ex->rid = (struct span){ 0 };
+		exchange_refuse(ex, 500, "identity-unspeakable", why);
+		return false;
+	}
+	o->over = o->over || extra.over;
+	/* the id must stand in what is kept: the variable's value does */
+	ex->rid = span_find_text(span_of(o->ptr, o->len), ex->rid);
+	return true;
+}
+
 /* From what was judged; no byte of the client's head is passed on as it came. */
 static bool write_head(struct exchange *ex, const struct message *m, struct head_out *o)
 {
@@ -429,6 +458,8 @@ static bool write_head(struct exchange *ex, const struct message *m, struct head
 	};
 	const char *why = NULL;
 
+	if (ex->gateway)
+		return write_gateway(ex, m, &about, o);
 	head_add(o, ex->method);
 	head_add_lit(o, " ");
 	head_add(o, ex->path);
@@ -533,6 +564,8 @@ void request_begin(struct conn *c)
 	ex->close_up = m->body != BODY_NONE && (m->verb == VERB_GET || m->verb == VERB_HEAD ||
 	                                        m->verb == VERB_OPTIONS || m->verb == VERB_DELETE);
 	ex->expect = m->expect_continue;
+	ex->gateway = gateway_of(ex);
+	ex->upgrade = ex->upgrade && !ex->gateway;
 	ex->host = f->target.host;
 	ex->path = f->target.path;
 	ex->alt = f->target.alt;
@@ -550,6 +583,10 @@ void request_begin(struct conn *c)
 	}
 	if (!check_bounds(ex, m))
 		return;
+	if (ex->gateway && m->body == BODY_CHUNKED) {
+		exchange_refuse(ex, 411, "length-required", "the application must be told the length of a body");
+		return;
+	}
 
 	/* the head is written aside, then texts and head move to memory of their size */
 	if (!write_head(ex, m, &out))
@@ -558,7 +595,7 @@ void request_begin(struct conn *c)
 		exchange_refuse(ex, 431, "bad-request", "the head is too large");
 		return;
 	}
-	size_t rid = (size_t)(ex->rid.ptr - f->tx), rid_len = ex->rid.len;
+	size_t rid_len = ex->rid.len, rid = rid_len ? (size_t)(ex->rid.ptr - f->tx) : 0;
 
 	keep_texts(ex, m, out.len);
 	memcpy((char *)(uintptr_t)ex->head.ptr, out.ptr, out.len);

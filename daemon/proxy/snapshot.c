@@ -150,6 +150,7 @@ static bool services_ok(const struct snapshot *s)
 			                   v[i].per_identity_max, v[i].in_flight_max };
 
 		if (!ref_ok(s, v[i].name) || !ref_ok(s, v[i].login_url) ||
+		    !ref_ok(s, v[i].root) || !ref_ok(s, v[i].script) ||
 		    !list_ok(s, v[i].hosts, PART_REFS) || !list_ok(s, v[i].origins, PART_REFS) ||
 		    !list_ok(s, v[i].upgrades, PART_REFS) ||
 		    !list_ok(s, v[i].upstreams, PART_UPSTREAMS) ||

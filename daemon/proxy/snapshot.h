@@ -74,6 +74,7 @@ struct upstream_desc {
 	bool        tls;                /* https:// */
 	bool        tls_lax;            /* not verified: the owner said so */
 	bool        h2c;                /* HTTP/2 without TLS (gRPC) */
+	bool        fastcgi, scgi, uwsgi;
 	struct span name;               /* as configured, for logs and metrics: "http://127.0.0.1:5232" */
 	struct span host;               /* for the certificate and SNI; empty for unix */
 };
@@ -131,6 +132,7 @@ struct service_desc {
 	const struct span *origins;     size_t origin_count;    /* allowed cross-site origins: "https://a.example:8443" */
 	const struct span *upgrades;    size_t upgrade_count;   /* beside websocket */
 	struct span login_url;          /* instead of the mesh's */
+	struct span root, script;       /* what FastCGI and SCGI are told; may be empty */
 	/* 0: the default of daemon/proxy/limits.h */
 	int64_t body_max;               /* bytes of one request body; -1: none */
 	int64_t connect_ns, first_byte_ns, idle_ns, total_ns, upgrade_idle_ns;
@@ -219,7 +221,10 @@ struct snap_upstream {
 	uint32_t kind, flags;                   /* SNAP_UP_* */
 	struct snap_ref name, host;
 };
-enum { SNAP_UP_TLS = 1, SNAP_UP_LAX = 2, SNAP_UP_H2C = 4 };
+enum {
+	SNAP_UP_TLS = 1, SNAP_UP_LAX = 2, SNAP_UP_H2C = 4,
+	SNAP_UP_FASTCGI = 8, SNAP_UP_SCGI = 16, SNAP_UP_UWSGI = 32,
+};
 
 struct snap_piece {
 	uint32_t        field;                  /* enum ident_field */
@@ -233,7 +238,7 @@ struct snap_header {
 };
 
 struct snap_service {
-	struct snap_ref  name, login_url;
+	struct snap_ref  name, login_url, root, script;
 	uint32_t         flags, policy;
 	struct snap_list hosts, origins, upgrades;      /* of refs; folded */
 	struct snap_list upstreams, headers;            /* of struct snap_upstream, struct snap_header */

@@ -351,10 +351,13 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 	    s->listen_count > SNAPSHOT_LIST_MAX || s->custom_count > SNAPSHOT_LIST_MAX)
 		return err_set(err, ERR_LIMIT, "service %.*s: a list has more than %d items",
 		               SPAN_ARG(s->name), SNAPSHOT_LIST_MAX);
-	if (!text_ok(s->name, "a service's name", err) || !text_ok(s->login_url, "a login URL", err))
+	if (!text_ok(s->name, "a service's name", err) || !text_ok(s->login_url, "a login URL", err) ||
+	    !text_ok(s->root, "a document root", err) || !text_ok(s->script, "a script", err))
 		return false;
 	v.name = text(b, s->name);
 	v.login_url = text(b, s->login_url);
+	v.root = text(b, s->root);
+	v.script = text(b, s->script);
 	if (!add_hosts(b, s, &v, err) || !add_headers(b, s, &v, err) ||
 	    !add_list(b, s->origins, s->origin_count, "origins", &v.origins, err) ||
 	    !add_list(b, s->upgrades, s->upgrade_count, "upgrades", &v.upgrades, err))
@@ -368,7 +371,8 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 		if (!text_ok(d->name, "an upstream", err) || !text_ok(d->host, "an upstream's name", err))
 			return false;
 		u.flags = (d->tls ? SNAP_UP_TLS : 0u) | (d->tls_lax ? SNAP_UP_LAX : 0u) |
-		          (d->h2c ? SNAP_UP_H2C : 0u);
+		          (d->h2c ? SNAP_UP_H2C : 0u) | (d->fastcgi ? SNAP_UP_FASTCGI : 0u) |
+		          (d->scgi ? SNAP_UP_SCGI : 0u) | (d->uwsgi ? SNAP_UP_UWSGI : 0u);
 		u.name = text(b, d->name);
 		u.host = text(b, d->host);
 		add(b, PART_UPSTREAMS, &u, 1);

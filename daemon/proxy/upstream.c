@@ -102,6 +102,8 @@ static void give(struct upconn *u, struct exchange *ex)
 	u->state = UP_BUSY;
 	u->ex = ex;
 	u->scan = (struct http_scan){ 0 };
+	u->records = (struct gateway_records){ 0 };
+	u->io.records = ex->gateway == GATEWAY_FASTCGI ? &u->records : NULL;
 	ex->reused = u->served > 0;
 	ex->up = u;
 	u->served++;
@@ -446,7 +448,7 @@ static bool final_head(struct upconn *u, const struct message *m, struct span *r
 	struct iovec v;
 
 	u->upstream->fails = 0;
-	u->keep = m->keep_alive;
+	u->keep = m->keep_alive && !ex->gateway;
 	ex->status = m->status;
 	ex->first_byte = front_now(f);
 	ex->resp = (struct body){ .kind = m->body, .left = m->length, .done = m->body == BODY_NONE };
@@ -504,6 +506,29 @@ static bool switch_protocol(struct upconn *u, const struct message *m)
 	return true;
 }
 
+static enum http_result parse_head(struct upconn *u, struct span data, struct message *m, size_t *ret_used,
+                                   struct fault *why)
+{
+	struct front *f = u->front;
+	struct exchange *ex = u->ex;
+	struct http_scan scan = { 0 };
+	struct span head;
+	enum http_result r;
+	size_t used;
+
+	if (ex->gateway != GATEWAY_FASTCGI && ex->gateway != GATEWAY_SCGI)
+		return http_response_parse(&u->scan, data.ptr, data.len, ex->verb, m, ret_used, why);
+	if (!f->gate)
+		f->gate = mem_alloc(HTTP_RESPONSE_HEAD_MAX + 64);
+	r = gateway_head(data.ptr, data.len, f->gate, ret_used, &head, why);
+	if (r != HTTP_DONE)
+		return r;
+	r = http_response_parse(&scan, head.ptr, head.len, ex->verb, m, &used, why);
+	if (r == HTTP_MORE)     /* what was made whole is not */
+		*why = (struct fault){ 502, "a malformed head" };
+	return r == HTTP_DONE ? HTTP_DONE : HTTP_BAD;
+}
+
 /* Bytes of heads: interim ones, then the final one. False: the exchange is over or wants more. */
 static bool read_heads(struct upconn *u, struct span *data, bool *ret_more)
 {
@@ -512,7 +537,7 @@ static bool read_heads(struct upconn *u, struct span *data, bool *ret_more)
 	struct fault why;
 	size_t used = 0;
 
-	switch (http_response_parse(&u->scan, data->ptr, data->len, ex->verb, m, &used, &why)) {
+	switch (parse_head(u, *data, m, &used, &why)) {
 	case HTTP_BAD:
 		ex->tries = UPSTREAM_TRIES;
 		up_failed(u, why.why);

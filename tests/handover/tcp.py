@@ -9,69 +9,18 @@ PROXY protocol. Nobody and another person first, then the right one.
                                    +-- nginx: stream, proxy_protocol
 """
 import hashlib
-import json
 import os
 import pwd
-import shutil
 import signal
 import socket
 import struct
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 
-if not os.environ.get("REEVE_TCP_NS"):
-    if os.geteuid() != 0:
-        print("skip tcp: needs root, for a network of its own")
-        sys.exit(77)
-    os.execvpe("unshare", ["unshare", "-nmpf", "--mount-proc", "--kill-child", sys.executable, *sys.argv],
-               {**os.environ, "REEVE_TCP_NS": "1"})
+from harness import (STAFF, STUDENT, begin, check, configure, listening, program, read_file, reeved, run, skip, start,
+                     until, write)
 
-BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
-subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-TMP = tempfile.mkdtemp(prefix="reeve-tcp.")
-os.chmod(TMP, 0o755)
-passed = failed = 0
-children = []
-
-
-def check(what, holds, saw=""):
-    global passed, failed
-    if holds:
-        passed += 1
-        print(f"ok - {what}", flush=True)
-    else:
-        failed += 1
-        print(f"not ok - {what}: saw {saw!r}", flush=True)
-
-
-def skip(what, why):
-    print(f"skip {what}: {why}", flush=True)
-
-
-def write(name, text, mode=0o644):
-    path = os.path.join(TMP, name)
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(text)
-    os.chmod(path, mode)
-    return path
-
-
-def until(seconds, ask):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if ask():
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def listening(port):
-    with socket.socket() as s:
-        s.settimeout(1)
-        return s.connect_ex(("127.0.0.1", port)) == 0
+TMP = begin("tcp")
 
 
 class Origin(threading.Thread):
@@ -163,27 +112,9 @@ GRANTS = [
     # HTTP rules cannot be shown to hold for what is no HTTP
     {"src": ["staff@example.edu"], "dst": ["svc:web-only"], "ip": ["*"], "http": [{"methods": ["GET"], "paths": ["/**"]}]},
 ]
-STAFF = {"from": "127.0.0.1", "login": "staff@example.edu", "name": "Staff", "groups": ["lab"]}
-STUDENT = {"from": "127.0.0.2", "login": "student@example.edu"}
-
-
-def configure(people):
-    write("identities.hujson", json.dumps(people))
-    write("policy.hujson", json.dumps({"grants": GRANTS}))
-    return write("reeved.hujson", json.dumps({
-        "identities": "identities.hujson", "policy": "policy.hujson", "unprivileged": True,
-        "run-dir": "run", "state-dir": "state", "services": SERVICES}))
-
-
-def start(*argv, name):
-    log = open(os.path.join(TMP, f"{name}.log"), "wb")
-    p = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    children.append(p)
-    return p
-
 
 def test_dovecot():
-    dovecot = shutil.which("dovecot", path=os.environ["PATH"] + ":/usr/sbin")
+    dovecot = program("dovecot")
     if not dovecot:
         return skip("Dovecot", "dovecot-imapd is not installed")
     os.makedirs(f"{TMP}/mail", exist_ok=True)
@@ -219,7 +150,7 @@ service imap-login {{
 """)
     start(dovecot, "-F", "-c", conf, name="dovecot")
     if not until(10, lambda: listening(2005)):
-        return check("Dovecot starts", False, open(f"{TMP}/dovecot.err").read()[-500:])
+        return check("Dovecot starts", False, read_file("dovecot.err")[-500:])
     check("Dovecot: a student gets no banner", read(call("127.0.0.2", 1005)) == b"")
     s = call("127.0.0.1", 1005)
     banner = read_until(s, b"\r\n")
@@ -234,7 +165,7 @@ service imap-login {{
 
 
 def test_haproxy():
-    haproxy = shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin")
+    haproxy = program("haproxy")
     if not haproxy:
         return skip("HAProxy", "haproxy is not installed")
     conf = write("haproxy.cfg", """
@@ -249,7 +180,7 @@ frontend f
 """)
     start(haproxy, "-db", "-f", conf, name="haproxy")
     if not until(10, lambda: listening(2006)):
-        return check("HAProxy starts", False, open(f"{TMP}/haproxy.log").read()[-500:])
+        return check("HAProxy starts", False, read_file("haproxy.log")[-500:])
     check("HAProxy: a student reaches nothing", read(call("127.0.0.2", 1006)) == b"")
     s = call("127.0.0.1", 1006)
     s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -259,7 +190,7 @@ frontend f
 
 
 def test_nginx():
-    nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    nginx = program("nginx")
     module = "/usr/lib/nginx/modules/ngx_stream_module.so"
     if not nginx or not os.path.exists(module):
         return skip("nginx", "nginx-light or libnginx-mod-stream is not installed")
@@ -278,7 +209,7 @@ stream {{
 """)
     start(nginx, "-p", TMP, "-c", conf, name="nginx")
     if not until(10, lambda: listening(2007)):
-        return check("nginx starts", False, open(f"{TMP}/nginx.err").read()[-500:])
+        return check("nginx starts", False, read_file("nginx.err")[-500:])
     check("nginx: a student reaches nothing", read(call("127.0.0.2", 1007)) == b"")
     s = call("127.0.0.1", 1007)
     body = read_until(s, b"never").decode()
@@ -309,12 +240,8 @@ def test_transfer():
 
 def main():
     origins = {p: Origin(p) for p in (2001, 2002, 2003)}
-    for d in ("run", "state"):
-        os.mkdir(f"{TMP}/{d}")
-    conf = configure([STAFF, STUDENT])
-    reeved = start(f"{BUILD}/reeved", "-c", conf, "-f", name="reeved")
-    if not until(15, lambda: listening(1001)):
-        check("reeved starts", False, open(f"{TMP}/reeved.log").read())
+    daemon = reeved(configure([STAFF, STUDENT], SERVICES, GRANTS), 1001)
+    if not daemon:
         return
     time.sleep(0.1)
     before = len(origins[2001].seen)
@@ -350,8 +277,8 @@ def main():
     # The session ends while the first connection is open.
     s.sendall(b"still here")
     check("before its end the session's connection works", read_until(s, b"still here").endswith(b"still here"))
-    configure([STUDENT])
-    reeved.send_signal(signal.SIGHUP)
+    configure([STUDENT], SERVICES, GRANTS)
+    daemon.send_signal(signal.SIGHUP)
     s.settimeout(5)
     began = time.monotonic()
     end = read(s)
@@ -360,26 +287,10 @@ def main():
     check("when the session ends its connection ends", end == b"" or b"reset" in end, end)
     print(f"# it took {time.monotonic() - began:.3f} s from the signal")
     check("and no new one begins", read(call("127.0.0.1", 1001)) == b"")
-    check("the audit says who was cut off", until(5, lambda: '"end":"revoked"' in open(f"{TMP}/reeved.log").read()),
-          open(f"{TMP}/reeved.log").read()[-2000:])
-    reeved.terminate()
-    check("reeved ends by itself", reeved.wait(40) == 0)
+    check("the audit says who was cut off", until(5, lambda: '"end":"revoked"' in read_file("reeved.log")),
+          read_file("reeved.log")[-2000:])
+    daemon.terminate()
+    check("reeved ends by itself", daemon.wait(40) == 0)
 
 
-try:
-    main()
-finally:
-    for p in children:
-        if p.poll() is None:
-            p.terminate()
-    for p in children:
-        try:
-            p.wait(5)
-        except subprocess.TimeoutExpired:
-            p.kill()
-    if os.environ.get("REEVE_KEEP"):
-        print("#", TMP)
-    else:
-        shutil.rmtree(TMP, ignore_errors=True)
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+run(main)
