@@ -30,8 +30,14 @@ static bool key_is(const char *a, const char *b)
 json_t *read_get(json_t *obj, const char *key, const char **ret_key)
 {
 	const char *k;
-	json_t *v;
+	json_t *v = json_object_get(obj, key);
 
+	/* As written is the rule, and found at once; another case is the exception. */
+	if (v) {
+		if (ret_key)
+			*ret_key = key;
+		return v;
+	}
 	json_object_foreach(obj, k, v)
 		if (key_is(k, key)) {
 			if (ret_key)
