@@ -146,6 +146,8 @@ static bool normal_path(struct target *t, struct span raw, unsigned flags, struc
 		unsigned v = c;
 		bool escaped = c == '%';
 
+		if (c <= 0x20 || c == 0x7f)
+			return bad(f, "a control character or a space in the target");
 		if (escaped) {
 			int e = escape(raw, i);
 
@@ -248,6 +250,8 @@ static bool normal_query(struct target *t, struct span raw, struct fault *f)
 	for (size_t i = 1; i < raw.len; i++) {
 		unsigned char c = (unsigned char)raw.ptr[i];
 
+		if (c <= 0x20 || c == 0x7f)
+			return bad(f, "a control character or a space in the target");
 		if (c == '#')
 			break;  /* never for us; the path is the same for everybody */
 		if (c == '%') {
