@@ -72,7 +72,7 @@ for tool in ip nft conntrack ping setpriv; do
 done
 # busybox's own shell prefers its applets to what PATH says.
 program "$(readlink -f /bin/sh)" /bin/sh
-for p in netns/mesh_tool netns/mesh_traffic unit/test_filter unit/test_device; do
+for p in netns/mesh_tool netns/mesh_traffic unit/test_filter unit/test_link unit/test_mesh; do
 	[ ! -x "$build/tests/$p" ] || program "$build/tests/$p" "/tests/$p"
 done
 cp "$here/mesh.sh" "$fs/tests/netns/"
@@ -93,7 +93,7 @@ export PATH=/bin:/sbin LC_ALL=C
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null
 mount -t tmpfs run /run; mount -t tmpfs tmp /tmp
 [ -e /dev/null ] || { mknod /dev/null c 1 3; mknod /dev/zero c 1 5; mknod /dev/urandom c 1 9; }
-for m in bridge veth nf_tables nf_conntrack_netlink wireguard; do
+for m in tun bridge veth nf_tables nf_conntrack_netlink wireguard; do
 	modprobe $m || echo "no $m"
 done
 echo "BOOTED $(uname -r) after $(cut -d' ' -f1 /proc/uptime) s"

@@ -225,6 +225,9 @@ START_TEST(rows_load)
 		{ pfx("10.8.0.0/16"), 60000 },  { pfx("10.8.1.0/24"), 120000 },
 		{ pfx("10.9.0.0/16"), 60000 },  { pfx("10.0.0.0/8"), 1000 },
 		{ pfx("fd98::/64"), INT64_MAX }, { pfx("192.0.2.0/24"), 0 },
+		{ pfx("192.168.0.0/24"), INT64_C(7) * 86400000 },
+		{ pfx("192.168.1.0/24"), INT64_C(3650) * 86400000 },
+		{ pfx("192.168.2.0/24"), FILTER_TIMEOUT_MAX_MS - 1 },
 	};
 	struct filter_rows all = { rows, array_size(rows), forward, array_size(forward) };
 	struct filter_rows none = { 0 }, bad;

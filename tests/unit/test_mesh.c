@@ -320,7 +320,6 @@ START_TEST(names)
 
 	begin();
 	m = mesh();
-	buf_init(&text, 4096);
 	ck_assert(mesh_hosts(m, SPAN("100.64.0.3\twiki wiki.example.edu\n# no\n\nfd00::3 wiki\n"), &err));
 	ck_assert(file_read(hosts_path, 4096, &text, &err));
 	ck_assert(span_find(buf_span(&text), '#') == 0);
@@ -329,7 +328,7 @@ START_TEST(names)
 	ck_assert(!mesh_hosts(m, SPAN("wiki 100.64.0.3\n"), &err));
 	ck_assert_int_eq(err.code, ERR_SYNTAX);
 	ck_assert(mesh_hosts(m, SPAN(""), &err));
-	buf_clear(&text);
+	buf_done(&text);
 	ck_assert(file_read(hosts_path, 4096, &text, &err));
 	ck_assert_uint_eq(text.len, 0);
 	mesh_free(m);
