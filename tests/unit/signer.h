@@ -5,6 +5,7 @@
 /* A provider's signing half, for tests: keys, and tokens of any header and payload. */
 
 #include "base/encode.h"
+#include "base/hujson.h"
 #include "base/mem.h"
 #include "idp/jwks.h"
 
