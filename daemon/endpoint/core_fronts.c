@@ -118,10 +118,19 @@ static bool own_certificate(struct core *c, struct err *err)
 	return ok;
 }
 
-size_t core_certificates_pins(const struct core *c, struct enrol_pin ret_pins[ENROL_PINS_MAX])
+size_t core_certificates_pins(struct core *c, struct enrol_pin ret_pins[ENROL_PINS_MAX])
 {
-	struct wire_reader r = wire_read(buf_span(&c->files->certificates));
+	struct wire_reader r;
+	struct err err = { 0 };
 	size_t n = 0;
+
+	if (!speaks_tls(&c->files->conf->public))
+		return 0;
+	if (c->files->certificate_count == 0 && !own_certificate(c, &err)) {
+		log_error("TLS: %s", err.msg);
+		return 0;
+	}
+	r = wire_read(buf_span(&c->files->certificates));
 
 	for (size_t i = 0; i < c->files->certificate_count && n < ENROL_PINS_MAX; i++) {
 		struct span chain = wire_get_span(&r, MSG_TLS_MAX);

@@ -89,6 +89,7 @@ struct core {
 	size_t              waiting, under_way;
 	uint32_t            order;              /* number of the last one sent */
 	struct loop_timer  *net_again;          /* after a failure */
+	bool                all_told;           /* net has the whole state for the first time: our port is known */
 	char                net_error[ERR_MSG_MAX];
 	struct core_asked  *asked;              /* status questions under way */
 
@@ -158,6 +159,6 @@ void core_front_done(struct core *c, struct core_front *f, const struct msg_snap
 void core_fronts_free(struct core *c);
 bool core_certificates_read(struct core_files *f, struct diags *diags);
 /* Of the certificates in use, how many; one of our own counts once a front was given it. */
-size_t core_certificates_pins(const struct core *c, struct enrol_pin ret_pins[ENROL_PINS_MAX]);
+size_t core_certificates_pins(struct core *c, struct enrol_pin ret_pins[ENROL_PINS_MAX]);
 
 #endif

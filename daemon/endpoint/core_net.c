@@ -180,8 +180,10 @@ void core_net_allow(struct core *c, struct net_state *want, struct boot now)
 		net_state_free(want);
 		return;
 	}
-	if (all)
+	if (all) {
+		c->all_told = true;
 		give_plain(c, MSG_RESET);
+	}
 	if (want->device) {
 		if (orders_device(c->told, want))
 			give_device(c, want);
@@ -225,6 +227,10 @@ void core_net_done(struct core *c, const struct msg_done *d)
 		c->net_error[0] = '\0';
 	}
 	pump(c);
+	if (c->sync && c->all_told && !c->first && !c->under_way) {
+		c->all_told = false;
+		sync_report(c->sync);
+	}
 	if (c->sync)
 		sync_settled(c->sync);
 }

@@ -14,6 +14,7 @@ enum {
 	RETRY_MAX_MS    = 30000,
 	SILENCE_MS      = 2 * MAP_BEAT_SEC * 1000,
 	REPORT_MS       = 60000,        /* how often addresses are looked at */
+	REPORT_AGAIN_MS = 5000,         /* after a failure */
 };
 
 struct sync {
@@ -276,6 +277,7 @@ static void on_reported(void *arg, const struct client_reply *r)
 	else
 		err = *r->err;
 	log_warn("telling the coordinator about this node: %s", err.msg);
+	loop_timer_after(s->look, REPORT_AGAIN_MS * (SEC_NS / 1000));
 }
 
 static void hear(struct sync *s, const struct msg_status *part)
