@@ -87,7 +87,7 @@ int64_t fields_int(struct fields *f, const char *name, int64_t min, int64_t max,
 	}
 	int64_t n = (int64_t)json_integer_value(v);
 	if (n < min || n > max) {
-		fields_fail(f, ERR_LIMIT, name, "out of range");
+		fields_fail(f, ERR_SYNTAX, name, "out of range");
 		return 0;
 	}
 	return n;

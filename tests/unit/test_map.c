@@ -86,7 +86,7 @@ START_TEST(test_refused)
 		{ FULL(1) "{\"op\":\"node\",\"seq\":1,\"node\":{\"id\":\"n7\",\"name\":\"me\",\"key\":\"" KEY "\",\"tags\":[\"tag:a\"],\"user\":{\"id\":\"u1\",\"issuer\":\"i\",\"sub\":\"s\",\"login\":\"l\"}}}\n", ERR_PEER },
 		{ "{\"op\":\"full\",\"v\":2,\"epoch\":\"0123456789abcdef\",\"seq\":1,\"lease\":1,\"now\":1,\"mesh\":{\"ula\":\"fd12:3456:789a::/48\",\"v4\":\"100.64.0.0/10\",\"name\":\"m\"},\"self\":\"n7\"}\n", ERR_PEER },
 		{ "{\"op\":\"full\",\"v\":1,\"epoch\":\"0123456789ABCDEF\",\"seq\":1,\"lease\":1,\"now\":1,\"mesh\":{\"ula\":\"fd12:3456:789a::/48\",\"v4\":\"100.64.0.0/10\",\"name\":\"m\"},\"self\":\"n7\"}\n", ERR_SYNTAX },
-		{ "{\"op\":\"full\",\"v\":1,\"epoch\":\"0123456789abcdef\",\"seq\":1,\"lease\":0,\"now\":1,\"mesh\":{\"ula\":\"fd12:3456:789a::/48\",\"v4\":\"100.64.0.0/10\",\"name\":\"m\"},\"self\":\"n7\"}\n", ERR_LIMIT },
+		{ "{\"op\":\"full\",\"v\":1,\"epoch\":\"0123456789abcdef\",\"seq\":1,\"lease\":0,\"now\":1,\"mesh\":{\"ula\":\"fd12:3456:789a::/48\",\"v4\":\"100.64.0.0/10\",\"name\":\"m\"},\"self\":\"n7\"}\n", ERR_SYNTAX },
 		{ "{\"op\":\"full\",\"v\":1,\"epoch\":\"0123456789abcdef\",\"seq\":1,\"lease\":1,\"now\":1,\"mesh\":{\"ula\":\"fd12:3456:789a::/32\",\"v4\":\"100.64.0.0/10\",\"name\":\"m\"},\"self\":\"n7\"}\n", ERR_SYNTAX },
 	};
 
