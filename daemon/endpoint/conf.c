@@ -33,7 +33,7 @@ static const struct conf_row header_rows[] = {
 static const struct conf_row service_rows[] = {
 	{ "listen", CONF_STRS, AT(listen), 1, 32, NULL,
 	  .help = "Where it listens: PORT on the overlay addresses, ADDRESS:PORT there, "
-	          "fd:NAME for a socket that systemd hands in." },
+	          "fd:NAME:PORT for a socket that systemd hands in." },
 	{ "hosts", CONF_STRS, AT(hosts), 1, 1024, "",
 	  .help = "Names and addresses by which a request may call it; others are answered 421. "
 	          "Without any, its own name." },
@@ -197,19 +197,22 @@ bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *
 	uint64_t port;
 
 	if (span_starts(text, SPAN("fd:"))) {
+		struct span rest = span_from(text, 3);
+
 		l.kind = CONF_LISTEN_FD;
-		l.name = span_from(text, 3);
-		if (l.name.len == 0 || l.name.len > 255 || span_find(l.name, ':') < l.name.len)
-			return err_set(err, ERR_SYNTAX, "want a name without ':' after \"fd:\"");
+		if (!span_next(&rest, ':', &l.name) || l.name.len == 0 || l.name.len > 200 ||
+		    !span_u64(rest, 65535, &port))
+			return err_set(err, ERR_SYNTAX, "want \"fd:NAME:PORT\"");
+		l.at.port = (uint16_t)port;
 	} else if (span_u64(text, 65535, &port)) {
 		l.kind = CONF_LISTEN_PORT;
 		l.at.port = (uint16_t)port;
 	} else if (ipport_parse(text, &l.at)) {
 		l.kind = CONF_LISTEN_AT;
 	} else {
-		return err_set(err, ERR_SYNTAX, "want PORT, ADDRESS:PORT or fd:NAME");
+		return err_set(err, ERR_SYNTAX, "want PORT, ADDRESS:PORT or fd:NAME:PORT");
 	}
-	if (l.kind != CONF_LISTEN_FD && l.at.port == 0)
+	if (l.at.port == 0)
 		return err_set(err, ERR_SYNTAX, "port 0 is no port");
 	*ret_l = l;
 	return true;

@@ -102,12 +102,13 @@ const struct conf_service *conf_service(const struct conf_map *services, size_t 
 enum conf_listen_kind {
 	CONF_LISTEN_PORT,       /* "80": on the overlay addresses */
 	CONF_LISTEN_AT,         /* "127.0.0.1:8080", "[::]:443" */
-	CONF_LISTEN_FD,         /* "fd:NAME": the socket of that name in LISTEN_FDNAMES */
+	CONF_LISTEN_FD,         /* "fd:NAME:PORT": the socket of that name in LISTEN_FDNAMES; PORT is what
+	                         * policy and packet filter know it by */
 };
 
 struct conf_listen {
 	enum conf_listen_kind kind;
-	struct ipport         at;       /* CONF_LISTEN_PORT: the port alone */
+	struct ipport         at;       /* CONF_LISTEN_AT; of the others the port alone */
 	struct span           name;     /* CONF_LISTEN_FD; borrowed from the text */
 };
 

@@ -38,12 +38,24 @@ static bool same_at(const struct ipport *a, const struct ipport *b)
 	return a->port == b->port && ip_eq(&a->ip, &b->ip);
 }
 
+/* "fd:web" as it is handed in, "fd:web:443" as it is configured: web. */
+static struct span fd_name(struct span key)
+{
+	struct span rest = span_from(key, 3), name = { 0 };
+
+	span_next(&rest, ':', &name);
+	return name;
+}
+
 static struct listener *find(const struct listeners *l, struct span key, const struct ipport *at)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		struct listener *one = &l->list[i];
 
-		if (at->ip.family == IP_NONE ? span_eq(span_str(one->key), key) : same_at(&one->at, at))
+		if (at->ip.family != one->at.ip.family)
+			continue;
+		if (at->ip.family == IP_NONE ? span_eq(fd_name(span_str(one->key)), fd_name(key)) :
+		                               same_at(&one->at, at))
 			return one;
 	}
 	return NULL;
@@ -122,7 +134,7 @@ static bool want(struct listeners *l, struct span key, const struct ipport *at, 
 		return true;
 	}
 	if (at->ip.family == IP_NONE)
-		return err_set(err, ERR_CONFIG, "no socket \"%.*s\" was handed in", SPAN_ARG(span_from(key, 3)));
+		return err_set(err, ERR_CONFIG, "no socket \"%.*s\" was handed in", SPAN_ARG(fd_name(key)));
 	if (l->n == LISTENERS_MAX)
 		return err_set(err, ERR_LIMIT, "more than %d listening sockets", LISTENERS_MAX);
 	fd = open_at(at, overlay, err);
@@ -141,6 +153,8 @@ static bool want_text(struct listeners *l, const char *text, const struct ip *ov
 
 	if (!conf_listen_parse(key, &at, err))
 		return false;
+	if (at.kind == CONF_LISTEN_FD)
+		at.at = (struct ipport){ 0 };
 	if (at.kind != CONF_LISTEN_PORT)
 		return want(l, key, &at.at, false, err);
 	for (size_t i = 0; i < overlay_n; i++) {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/endpoint/core.h"
+#include "daemon/endpoint/probe.h"
 #include "daemon/endpoint/process.h"
 
 #include <errno.h>
@@ -223,6 +224,13 @@ int main(int argc, char **argv)
 
 	if (process_child(argc, argv, &status))
 		return status;
+#ifdef ENABLE_PROBE
+	if (argc == 2 && strcmp(argv[1], "--probe") == 0) {
+		log_open("probe", LOG_INFO);
+		probe_run();
+		return EXIT_SUCCESS;
+	}
+#endif
 	umask(022);
 	if (!options_read(argc, argv, &o, &status))
 		return status;

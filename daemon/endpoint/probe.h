@@ -2,8 +2,9 @@
 #ifndef ENDPOINT_PROBE_H
 #define ENDPOINT_PROBE_H
 
-/* Tests only (configure --enable-probe): a front that on SIGUSR1 tries what it
- * must not be able to do, and says what came of it. Otherwise nothing. */
+/* Tests only (tests/netns/reeved_probe, and configure --enable-probe): a front that on
+ * SIGUSR1 tries what it must not be able to do, and says what came of it.
+ * Otherwise nothing. */
 
 #include "base/loop.h"
 
@@ -11,6 +12,7 @@
 
 #ifdef ENABLE_PROBE
 void probe_listen(struct loop *l);
+void probe_run(void);           /* `reeved --probe`, in no sandbox: what the probe can see */
 #else
 static inline void probe_listen(struct loop *l)
 {

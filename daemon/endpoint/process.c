@@ -94,6 +94,16 @@ static void generation_done(struct generation *g)
 	*g = (struct generation){ .fd = -1 };
 }
 
+/* What a child says in several lines: a fault each. */
+static void log_lines(enum log_level level, const char *before, struct span text)
+{
+	struct span line;
+
+	while (span_next(&text, '\n', &line))
+		if (line.len)
+			log_at(level, "%s: %.*s", before, SPAN_ARG(line));
+}
+
 /* ---- neighbours ---- */
 
 static void join(struct process *a, struct process *b)
@@ -212,7 +222,7 @@ static void refuse_start(struct process *p, struct span why)
 {
 	if (p->all->ending)
 		return;
-	log_error("%s: %.*s", p->name, SPAN_ARG(why));
+	log_lines(LOG_ERROR, p->name, why);
 	if (!p->all->ever_ready) {
 		p->all->status = EXIT_FAILURE;
 		processes_end(p->all);
@@ -242,8 +252,7 @@ static void on_message(void *arg, const struct msg *m, int *fds, size_t fd_count
 				reload_fail(ps, p->name, why);
 				break;
 			}
-			if (m->conf_done.text.len)
-				log_warn("%s: %.*s", p->name, SPAN_ARG(m->conf_done.text));
+			log_lines(LOG_WARN, p->name, m->conf_done.text);
 			reload_step(ps);
 		}
 		break;
@@ -413,9 +422,13 @@ static void reload_over(struct processes *ps)
 
 static void reload_fail(struct processes *ps, const char *who, const char *why)
 {
+	char before[48];
+
 	if (!ps->next.conf)
 		return;
-	log_error("reload: %s: %s; configuration %u stays", who, why, ps->now.number);
+	snprintf(before, sizeof(before), "reload: %s", who);
+	log_lines(LOG_ERROR, before, span_str(why));
+	log_error("reload: configuration %u stays", ps->now.number);
 	for (size_t i = 0; i < ps->count; i++)
 		if (ps->list[i].asked == ps->next.number)
 			tell_number(&ps->list[i], MSG_CONF_DROP, ps->next.number);
