@@ -159,7 +159,9 @@ void conn_close(struct conn *c)
 		c->next->prev = c->prev;
 	f->stats.conns--;
 	listener_unref(c->listener);
-	loop_defer_free(f->loop, c);
+	/* one that waits for the end of a round is freed there: the queue still names it */
+	if (!c->queued)
+		loop_defer_free(f->loop, c);
 	front_gone_check(f);
 }
 

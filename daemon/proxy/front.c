@@ -79,6 +79,9 @@ void front_free(struct front *f)
 		return;
 	f->draining = f->drained = true;        /* nobody is told */
 	on_drain_timer(f);
+	for (size_t i = 0; i < f->later_count; i++)
+		loop_defer_free(f->loop, f->later[i]);
+	f->later_count = 0;
 	audit_flush(f);
 	while (f->listeners)
 		front_listener_remove(f, span_str(f->listeners->key));
@@ -135,7 +138,10 @@ static void run_later(void *arg)
 		struct conn *c = f->later[i];
 
 		c->queued = false;
-		conn_run(c);
+		if (c->state == CONN_CLOSED)
+			loop_defer_free(f->loop, c);
+		else
+			conn_run(c);
 	}
 	memmove(f->later, f->later + n, (f->later_count - n) * sizeof(struct conn *));
 	f->later_count -= n;

@@ -7,6 +7,8 @@
 
 void head_add(struct head_out *o, struct span s)
 {
+	if (!s.len)
+		return;
 	if (o->over || s.len > o->cap - o->len) {
 		o->over = true;
 		return;
