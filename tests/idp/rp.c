@@ -32,6 +32,7 @@ struct rp {
 	struct rp_conf conf;
 	struct buf     in;
 	struct login  *logins[LOGINS_MAX];
+	struct idp_op *op;              /* the last one that "start" or "finish" began, until it ends */
 	char          *id_token;        /* of the last login that went well */
 	struct secret  refresh;
 };
@@ -87,6 +88,7 @@ static void on_start(void *arg, struct login *login, const struct login_refusal 
 {
 	struct rp *rp = arg;
 
+	rp->op = NULL;
 	if (!login) {
 		say_refused(why);
 		return;
@@ -106,6 +108,7 @@ static void on_done(void *arg, struct login_result *r, const struct login_refusa
 {
 	struct rp *rp = arg;
 
+	rp->op = NULL;
 	if (!r) {
 		say_refused(why);
 		return;
@@ -156,7 +159,7 @@ static void start(struct rp *rp, const json_t *o)
 		.ui_locales = text(o, "ui_locales"), .max_age = age ? json_integer_value(age) : -1,
 	};
 
-	idp_login_start(rp->idp, text(o, "provider"), &options, on_start, rp);
+	rp->op = idp_login_start(rp->idp, text(o, "provider"), &options, on_start, rp);
 }
 
 static void finish(struct rp *rp, const json_t *o)
@@ -167,7 +170,7 @@ static void finish(struct rp *rp, const json_t *o)
 		say(json_pack("{s:s}", "refused", "no such attempt"));
 		return;
 	}
-	idp_login_finish(rp->idp, take(rp->logins[id]), span_str(text(o, "query")), on_done, rp);
+	rp->op = idp_login_finish(rp->idp, take(rp->logins[id]), span_str(text(o, "query")), on_done, rp);
 }
 
 static void evidence(struct rp *rp, const json_t *o)
@@ -231,7 +234,10 @@ static void run(struct rp *rp, struct span line)
 		start(rp, o);
 	else if (!strcmp(what, "finish"))
 		finish(rp, o);
-	else if (!strcmp(what, "refresh"))
+	else if (!strcmp(what, "cancel")) {
+		say(json_pack("{s:b}", "cancelled", rp->op != NULL));
+		idp_cancel(take(rp->op));
+	} else if (!strcmp(what, "refresh"))
 		idp_refresh(rp->idp, text(o, "provider"), text(o, "sub"),
 		            json_is_true(json_object_get(o, "device")), secret_span(&rp->refresh), on_done, rp);
 	else if (!strcmp(what, "evidence"))
