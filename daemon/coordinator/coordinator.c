@@ -314,7 +314,8 @@ static bool open_doors(struct coordinator *co, struct err *err)
 		log_warn("\"hub-user\": there is no user %s: the hub's reeved cannot read its map here", co->conf->hub_user);
 	}
 	o.front_uid_count = n;
-	if (mkdir(co->conf->run_dir, 0755) < 0 && errno != EEXIST)
+	/* The hub's core and its fronts pass through; the sockets ask who they are. */
+	if (mkdir(co->conf->run_dir, 0755) == 0 ? chmod(co->conf->run_dir, 0755) < 0 : errno != EEXIST)
 		return err_sys(err, "%s", co->conf->run_dir);
 	co->http = http_new(co->loop, &o, err);
 	return co->http != NULL;
