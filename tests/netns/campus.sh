@@ -81,11 +81,16 @@ as()
 	at "$h" setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
 }
 
-# reeved_start HOST: and wait until it serves.
+# reeved_start HOST: and wait until it answers. What it has to say is another matter.
+reeved_answers()
+{
+	at "$1" reeve status
+	[ $? != 3 ]
+}
 reeved_start()
 {
 	spawn "$1" "reeved-$1" reeved
-	wait_for 10 at "$1" reeve status
+	wait_for 10 reeved_answers "$1"
 }
 
 # What the hub needs: its reeved's configuration, the coordinator's, and the first policy.
