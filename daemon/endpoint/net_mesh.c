@@ -532,14 +532,17 @@ void net_mesh_forget(struct net_mesh *n)
 
 /* ---- life ---- */
 
-static bool users_find(const struct conf_strs *names, uint32_t users[FILTER_USERS_MAX], struct err *err)
+/* Those who may send into the mesh: the listed, and always core, which calls the coordinator. */
+static bool users_find(const struct conf_strs *names, uid_t core, uint32_t users[FILTER_USERS_MAX],
+                       struct err *err)
 {
+	if (names->count >= FILTER_USERS_MAX)
+		return err_set(err, ERR_LIMIT, "\"users\": more than %d", FILTER_USERS_MAX - 1);
+	users[names->count] = core;
 	for (size_t i = 0; i < names->count; i++) {
 		struct passwd pw, *found;
 		char room[4096];
 
-		if (i == FILTER_USERS_MAX)
-			return err_set(err, ERR_LIMIT, "\"users\": more than %d", FILTER_USERS_MAX);
 		if (getpwnam_r(names->list[i], &pw, room, sizeof(room), &found) || !found)
 			return err_set(err, ERR_CONFIG, "\"users\": there is no user \"%s\"", names->list[i]);
 		users[i] = pw.pw_uid;
@@ -558,7 +561,7 @@ struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf, const str
 	struct mesh_conf mc = {
 		.interface = conf->mesh.interface, .port = (uint16_t)conf->mesh.port,
 		.backend = backends[conf->mesh.backend], .hosts_file = NULL,
-		.users = local, .users_n = conf->mesh.users.count,
+		.users = local, .users_n = conf->mesh.users.count + 1,
 		.users_any = conf->mesh.users.count == 0,
 		.fronts = &front, .fronts_n = 1,
 	};
@@ -577,7 +580,7 @@ struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf, const str
 	if (!device_name_ok(span_str(conf->mesh.interface)) ||
 	    !span_cstr(span_str(conf->mesh.interface), n->interface, sizeof(n->interface)))
 		err_set(err, ERR_CONFIG, "\"interface\": \"%s\" cannot be one's name", conf->mesh.interface);
-	else if (users_find(&conf->mesh.users, local, err) && (n->mesh = mesh_new(&mc, err)))
+	else if (users_find(&conf->mesh.users, users->core, local, err) && (n->mesh = mesh_new(&mc, err)))
 		return n;
 	net_mesh_free(n);
 	return NULL;
