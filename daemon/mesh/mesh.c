@@ -175,6 +175,30 @@ void mesh_free(struct mesh *m)
 	free(m);
 }
 
+/* Whoever is told of next starts from nothing: neither is an old peer back when the
+ * device is, nor is there anything left that mesh_end() would have to take away. */
+static void forget_all(struct mesh *m)
+{
+	struct span key;
+	size_t pos = 0;
+	void *value;
+
+	while (dict_next(m->peers, &pos, &key, &value))
+		peer_free(value);
+	dict_free(m->peers);
+	forget(m->routes);
+	forget(m->classes);
+	forget(m->vias);
+	m->peers = dict_new();
+	m->routes = dict_new();
+	m->classes = dict_new();
+	m->vias = dict_new();
+	free(take(m->rows));
+	free(take(m->forward));
+	m->rows_n = m->forward_n = 0;
+	m->rows_told = m->resetting = false;
+}
+
 bool mesh_remove(struct mesh *m, struct err *err)
 {
 	struct err e = { 0 };
@@ -182,6 +206,7 @@ bool mesh_remove(struct mesh *m, struct err *err)
 
 	device_close(take(m->device));
 	m->started = false;
+	forget_all(m);
 	/* Without the table what is left of the interface would be open. */
 	if (!device_delete(m->interface, err))
 		return false;
