@@ -235,29 +235,43 @@ static bool headers_hold(const struct run *r, const struct policy_test *t, const
 	return ok;
 }
 
+enum { TEST_AMR_MAX = POLICY_HTTP_MAX + 1 };
+
+/* The caller as the test says it is logged in. */
+static struct topology_node logged_in(const struct run *r, const struct policy_test *t, const struct topology_node *src,
+                                      struct span amr[TEST_AMR_MAX])
+{
+	struct topology_node n = *src;
+	size_t count = 0;
+
+	/* What a file allows does not depend on who happens to be logged in. */
+	if (!session_holds(&n, r->now))
+		n.session.expires = TOPOLOGY_NEVER;
+	if (!t->has_session || !person(r->topo, src))
+		return n;
+	for (; count < t->amr.count; count++)
+		amr[count] = t->amr.list[count];
+	if (t->mfa)
+		amr[count++] = SPAN("mfa");
+	n.session = (struct topology_session){ .expires = TOPOLOGY_NEVER, .acr = t->acr, .amr = { amr, count },
+		.groups = t->idp.count ? t->idp : src->session.groups };
+	if (t->age >= 0)
+		n.session.auth_time.sec = r->now.sec - t->age;
+	return n;
+}
+
 static bool one_service(struct run *r, const struct policy_test *t, const struct policy_test_dst *d,
                         const struct topology_service *svc, const struct topology_node *src, struct reason *why)
 {
 	struct topology *one = topology_new();
-	struct topology_node n = *src;
+	const struct topology_node n = *src;
 	const struct topology_user *u = person(r->topo, src);
 	const struct topology_node *host = topology_node(r->topo, svc->node);
 	struct compile_peer peer = { 0 };
 	scoped_buf struct buf flat = { 0 };
-	struct span mfa[] = { SPAN("mfa") }, *amr = mem_calloc(t->amr.count + 1, sizeof(*amr));
 	struct compile *c;
 	bool ok = false;
 
-	if (t->has_session && u) {
-		if (t->amr.count)
-			memcpy(amr, t->amr.list, t->amr.count * sizeof(*amr));
-		if (t->mfa)
-			amr[t->amr.count] = mfa[0];
-		n.session = (struct topology_session){ .expires = TOPOLOGY_NEVER, .acr = t->acr,
-			.amr = { amr, t->amr.count + t->mfa }, .groups = t->idp.count ? t->idp : src->session.groups };
-		if (t->age >= 0)
-			n.session.auth_time.sec = r->now.sec - t->age;
-	}
 	if (u) {
 		const struct topology_user *host_user = person(r->topo, host);
 
@@ -297,7 +311,6 @@ static bool one_service(struct run *r, const struct policy_test *t, const struct
 done:
 	compile_free(c);
 	topology_free(one);
-	free(amr);
 	return ok;
 }
 
@@ -317,6 +330,8 @@ static int tables_say(struct run *r, const struct policy_test *t, const struct p
 
 	*ret_headers = true;
 	while ((n = topology_node_next(r->topo, &pos))) {
+		struct span amr[TEST_AMR_MAX];
+		struct topology_node as;
 		size_t q = 0;
 		int some = -1;
 
@@ -325,6 +340,7 @@ static int tables_say(struct run *r, const struct policy_test *t, const struct p
 		    t->src.kind == SEL_IPS ? !ipset_has(t->src.ips, &n->ip4) && !ipset_has(t->src.ips, &n->ip6) :
 		    !selects(r->pol, r->topo, n, &t->src))
 			continue;
+		as = logged_in(r, t, n, amr);
 		while ((svc = topology_service_next(r->topo, &q))) {
 			const struct topology_node *host = topology_node(r->topo, svc->node);
 			struct ipset dst = { 0 };
@@ -339,8 +355,8 @@ static int tables_say(struct run *r, const struct policy_test *t, const struct p
 			if (!meant)
 				continue;
 			if (some != 1)
-				some = one_service(r, t, d, svc, n, why);
-			if (some == 1 && t->header_names.count && !headers_hold(r, t, svc, n))
+				some = one_service(r, t, d, svc, &as, why);
+			if (some == 1 && t->header_names.count && !headers_hold(r, t, svc, &as))
 				*ret_headers = false;
 		}
 		if (some < 0)

@@ -308,15 +308,18 @@ void compile_node(struct compile *c, uint64_t node, struct wall now)
 
 void compile_user(struct compile *c, uint64_t user, struct wall now)
 {
-	const struct topology_node *n;
-	size_t pos = 0;
+	const struct topology_node *self = topology_node(c->topo, c->self);
+	const uint64_t *ids;
+	size_t n;
 
-	while ((n = topology_node_next(c->topo, &pos)))
-		if (n->user == user && n->tags.count == 0 && n->id != c->self)
-			peer_update(c, n->id, now);
-	n = topology_node(c->topo, c->self);
-	if (n && n->user == user)
+	/* Then everything may mean something else here, and every node is looked at anyway. */
+	if (self && self->tags.count == 0 && self->user == user) {
 		compile_self(c, now);
+		return;
+	}
+	ids = topology_devices(c->topo, user, &n);
+	for (size_t i = 0; i < n; i++)
+		peer_update(c, ids[i], now);
 }
 
 static int cmp_old(const void *x, const void *y)

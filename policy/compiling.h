@@ -117,7 +117,7 @@ struct compile {
 	const struct ipset    **out_routes;     /* destinations of this node's outbound rules, by address */
 	const struct rule     **out_route_rules;
 	size_t                  out_route_count;
-	bool                    out_internet;
+	bool                    out_internet, out_services;
 	uint64_t                self_user;      /* 0 when tagged */
 
 	struct dict            *peers;          /* node id -> struct peer */

@@ -321,7 +321,7 @@ bool we_call(const struct compile *c, const struct topology_node *n)
 				return true;
 	}
 	/* Services only where rules name some: a mesh has few. */
-	while ((s = topology_service_next(c->topo, &pos)))
+	while (c->out_services && (s = topology_service_next(c->topo, &pos)))
 		if (s->node == n->id && any(atoms_find(&c->out, 'v', s->name)))
 			return true;
 	return false;

@@ -731,6 +731,7 @@ static void localise_out(struct compile *c, const struct here *h)
 				c->out_routes[c->out_route_count] = s->kind == SEL_IPS ? s->ips : NULL;
 				c->out_route_rules[c->out_route_count++] = r;
 			}
+			c->out_services |= s->kind == SEL_SVC;
 			c->out_internet |= s->kind == SEL_INTERNET && !r->via.count;
 		}
 	}
@@ -841,6 +842,6 @@ void localise_done(struct compile *c)
 	arena_done(&c->arena);
 	c->rules = NULL;
 	c->rule_count = c->service_count = c->front_port_count = c->dest_count = c->out_route_count = 0;
-	c->out_internet = false;
+	c->out_internet = c->out_services = false;
 	c->self_user = 0;
 }

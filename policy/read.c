@@ -536,12 +536,19 @@ static void read_attrs(struct reader *r, json_t *root)
 		a->attrs.count = s.count;
 		read_strs(r, v, "ipPool", POLICY_SELECTORS_MAX, false, &s);
 		for (size_t p = 0; p < s.count; p++) {
-			struct prefix pool, cgnat;
+			static const char *const reserved[] = { "100.100.100.0/24", "100.115.92.0/23" };
+			struct prefix pool, cgnat, taken;
 
 			if (!prefix_parse_lax(s.list[p], &pool))
 				diag_error(r->diags, s.at[p], "ipPool: \"%.*s\" is no prefix", SPAN_ARG(s.list[p]));
 			else if (prefix_parse(SPAN("100.64.0.0/10"), &cgnat) && !prefix_covers(&cgnat, &pool))
 				diag_error(r->diags, s.at[p], "ipPool: \"%.*s\" is not inside 100.64.0.0/10", SPAN_ARG(s.list[p]));
+			else
+				for (size_t t = 0; t < array_size(reserved); t++)
+					if (prefix_parse(span_str(reserved[t]), &taken) &&
+					    (prefix_covers(&taken, &pool) || prefix_covers(&pool, &taken)))
+						diag_error(r->diags, s.at[p], "ipPool: \"%.*s\" overlaps %s, which is reserved",
+						           SPAN_ARG(s.list[p]), reserved[t]);
 		}
 		if (s.count)
 			diag_warn(r->diags, at, "ipPool is kept, but addresses are not allotted by it");

@@ -25,6 +25,7 @@ struct topology {
 	struct dict *logins;    /* login or email -> struct claim of user ids */
 	struct dict *names;     /* node name -> struct claim of node ids */
 	struct dict *addrs;     /* family and address -> struct claim of node ids */
+	struct dict *devices;   /* user id -> struct claim of node ids */
 };
 
 struct topology *topology_new(void)
@@ -37,6 +38,7 @@ struct topology *topology_new(void)
 	t->logins = dict_new();
 	t->names = dict_new();
 	t->addrs = dict_new();
+	t->devices = dict_new();
 	return t;
 }
 
@@ -73,6 +75,7 @@ void topology_free(struct topology *t)
 	claims_done(t->logins);
 	claims_done(t->names);
 	claims_done(t->addrs);
+	claims_done(t->devices);
 	free(t);
 }
 
@@ -337,12 +340,15 @@ static void node_claims(struct topology *t, const struct topology_node *n, bool 
 {
 	struct addr_key k4, k6;
 	struct span a4 = addr_key(&n->ip4, &k4), a6 = addr_key(&n->ip6, &k6);
+	struct span user = n->user && !n->tags.count ? id_key(&n->user) : (struct span){ NULL, 0 };
 
 	if (add) {
+		claim_add(t->devices, user, n->id);
 		claim_add(t->names, n->name, n->id);
 		claim_add(t->addrs, a4, n->id);
 		claim_add(t->addrs, a6, n->id);
 	} else {
+		claim_drop(t->devices, user, n->id);
 		claim_drop(t->names, n->name, n->id);
 		claim_drop(t->addrs, a4, n->id);
 		claim_drop(t->addrs, a6, n->id);
@@ -468,6 +474,14 @@ const struct topology_node *topology_node_by_ip(const struct topology *t, const 
 	const struct claim *c = key.ptr ? dict_find(t->addrs, key) : NULL;
 
 	return c && c->count == 1 ? topology_node(t, c->ids[0]) : NULL;
+}
+
+const uint64_t *topology_devices(const struct topology *t, uint64_t user, size_t *ret_n)
+{
+	const struct claim *c = dict_find(t->devices, id_key(&user));
+
+	*ret_n = c ? c->count : 0;
+	return c ? c->ids : NULL;
 }
 
 const struct topology_user *topology_user_next(const struct topology *t, size_t *pos)

@@ -99,6 +99,8 @@ const struct topology_node *topology_node(const struct topology *t, uint64_t id)
 const struct topology_user *topology_user_by_login(const struct topology *t, struct span login);
 const struct topology_node *topology_node_by_name(const struct topology *t, struct span name);
 const struct topology_node *topology_node_by_ip(const struct topology *t, const struct ip *ip);
+/* The untagged nodes of a user. */
+const uint64_t *topology_devices(const struct topology *t, uint64_t user, size_t *ret_n);
 
 /* Walks; *pos starts at 0. The order is that of the first put. NULL at the end. */
 const struct topology_user *topology_user_next(const struct topology *t, size_t *pos);

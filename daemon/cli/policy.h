@@ -7,8 +7,10 @@
  * files alone. Nothing here decides: policy/ does.
  */
 
+#include "policy/assert.h"
 #include "policy/compile.h"
 #include "policy/policy.h"
+#include "policy/prune.h"
 #include "policy/topology.h"
 
 /* argv[0] is "policy". Returns the exit status: 0, 1 for "no", 2 for wrong use. */
@@ -39,6 +41,10 @@ int policy_matrix_main(const struct policy_args *a);
 int policy_explain_main(const struct policy_args *a);
 int policy_diff_main(const struct policy_args *a);
 int policy_fmt_main(const struct policy_args *a);
+
+/* For policy_run_tests(): writes what a front would write. */
+struct header_source { const struct policy *pol; const struct topology *topo; };
+assert_headers_fn policy_headers;       /* arg: struct header_source */
 
 /* The canonical layout; false for what is no HuJSON. The caller ends ret_text. */
 bool policy_format(struct span text, struct buf *ret_text);

@@ -2,8 +2,6 @@
 /* reeve policy check: every fault with its place, and the file's own tests. */
 #include "daemon/cli/policy.h"
 
-#include "policy/assert.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,8 +23,10 @@ int policy_check_main(const struct policy_args *a)
 	pol = policy_load(path, POLICY_FILE, true, &d);
 	ok = pol != NULL;
 	if (pol && a->topology) {
-		topo = topology_load(a->topology, a->json);
-		ok = topo && policy_run_tests(pol, topo, now, NULL, NULL, &d);
+		struct header_source src = { .pol = pol };
+
+		src.topo = topo = topology_load(a->topology, a->json);
+		ok = topo && policy_run_tests(pol, topo, now, policy_headers, &src, &d);
 		if (!topo)
 			diag_error(&d, (struct place){ 0, 0 }, "the topology %s cannot be read", a->topology);
 	}

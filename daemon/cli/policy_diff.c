@@ -17,7 +17,7 @@ struct ranges { struct range list[RANGES_MAX]; size_t count; };
 
 /* One line of the answer; lines that differ only in the device or the family are one. */
 struct change {
-	char    *text;          /* "+ anna@example.edu -> web tcp 22" */
+	char    *text;          /* "+ staff@example.edu -> web tcp 22" */
 	uint64_t last_src;
 	unsigned devices;
 };

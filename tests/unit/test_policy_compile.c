@@ -59,8 +59,8 @@ static struct topology *mesh(void)
 	static const uint16_t ports[] = { 80 };
 	struct span hosts[] = { SPAN("wiki") };
 
-	put_user(t, 1, "anna@example.edu");
-	put_user(t, 2, "ben@example.edu");
+	put_user(t, 1, "staff@example.edu");
+	put_user(t, 2, "student@example.edu");
 	put_node(t, LAPTOP, "laptop", "", 1, NOW - 60, NOW + 7200);
 	put_node(t, DESK, "desk", "", 2, NOW - 60, INT64_MAX);
 	put_node(t, WEB, "web", "tag:web", 0, 0, 0);
@@ -70,7 +70,7 @@ static struct topology *mesh(void)
 	return t;
 }
 
-#define TAGS "\"tagOwners\": {\"tag:web\": [], \"tag:gw\": []}, \"groups\": {\"group:g\": [\"anna@example.edu\"]}, "
+#define TAGS "\"tagOwners\": {\"tag:web\": [], \"tag:gw\": []}, \"groups\": {\"group:g\": [\"staff@example.edu\"]}, "
 
 static struct compile_peer peer(const struct compile *c, uint64_t node)
 {
@@ -221,7 +221,7 @@ END_TEST
 START_TEST(test_class_ids)
 {
 	static const char one[] = "{" TAGS "\"grants\": [{\"src\": [\"group:g\"], \"dst\": [\"tag:web\"], \"ip\": [\"22\"]}]}";
-	static const char two[] = "{" TAGS "\"grants\": [{\"src\": [\"ben@example.edu\"], \"dst\": [\"tag:web\"], \"ip\": [\"80\"]}, "
+	static const char two[] = "{" TAGS "\"grants\": [{\"src\": [\"student@example.edu\"], \"dst\": [\"tag:web\"], \"ip\": [\"80\"]}, "
 	                          "{\"src\": [\"group:g\"], \"dst\": [\"tag:web\"], \"ip\": [\"22\"]}]}";
 	struct policy *a = policy_of(one, POLICY_FILE), *b = policy_of(two, POLICY_FILE);
 	struct topology *t = mesh();
@@ -407,13 +407,13 @@ static void take_group(void *arg, struct span g)
 START_TEST(test_prune)
 {
 	struct policy *pol = policy_of("{" TAGS "\"hosts\": {\"h\": \"10.9.9.9\"}, \"grants\": [{\"src\": [\"group:g\", \"idp:lab\", \"autogroup:admin\"], \"dst\": [\"tag:web\", \"h\"], \"ip\": [\"22\"]}, "
-	                               "{\"src\": [\"ben@example.edu\"], \"dst\": [\"tag:gw\"], \"ip\": [\"22\"]}]}", POLICY_FILE);
+	                               "{\"src\": [\"student@example.edu\"], \"dst\": [\"tag:gw\"], \"ip\": [\"22\"]}]}", POLICY_FILE);
 	struct topology *t = mesh();
 	struct seen s = { "" };
 	struct prune p;
 
 	policy_prune(pol, t, WEB, &p);
-	ck_assert_msg(!strstr(p.text.ptr, "ben@") && !strstr(p.text.ptr, "10.9.9.9") && !strstr(p.text.ptr, "anna@"), "%s", p.text.ptr);
+	ck_assert_msg(!strstr(p.text.ptr, "student@") && !strstr(p.text.ptr, "10.9.9.9") && !strstr(p.text.ptr, "staff@"), "%s", p.text.ptr);
 	ck_assert(p.group_count == 1 && strcmp(p.groups[0], "group:g") == 0);
 	ck_assert(p.idp_group_count == 1 && strcmp(p.idp_groups[0], "lab") == 0);
 	ck_assert(p.role_count == 1 && strcmp(p.roles[0], "admin") == 0);
@@ -445,7 +445,7 @@ START_TEST(test_asserts)
 		{ "\"dst\": [\"svc:wiki\"], \"auth\": {\"mfa\": true, \"maxAge\": \"4h\"}", "\"path\": \"/\", \"session\": {\"age\": \"1h\"}, \"deny\": [\"svc:wiki\"]", true },
 		{ "\"dst\": [\"svc:wiki\"], \"stale\": \"8h\"", "\"silent\": \"8h\", \"path\": \"/\", \"accept\": [\"svc:wiki\"]", false },
 		{ "\"dst\": [\"svc:wiki\"], \"stale\": \"8h\"", "\"silent\": \"7h\", \"path\": \"/\", \"accept\": [\"svc:wiki\"]", true },
-		{ "\"dst\": [\"svc:wiki\"]", "\"headers\": {\"Remote-User\": \"anna@example.edu\"}, \"accept\": [\"svc:wiki\"]", false },
+		{ "\"dst\": [\"svc:wiki\"]", "\"headers\": {\"Remote-User\": \"staff@example.edu\"}, \"accept\": [\"svc:wiki\"]", false },
 	};
 
 	for (size_t i = 0; i < array_size(rows); i++) {
@@ -455,7 +455,7 @@ START_TEST(test_asserts)
 		struct diags d;
 
 		buf_init(&b, 1 << 16);
-		buf_addf(&b, "{" TAGS "\"grants\": [{\"src\": [\"anna@example.edu\"], %s}], \"tests\": [{\"src\": \"anna@example.edu\", %s}]}",
+		buf_addf(&b, "{" TAGS "\"grants\": [{\"src\": [\"staff@example.edu\"], %s}], \"tests\": [{\"src\": \"staff@example.edu\", %s}]}",
 		         rows[i].rule, rows[i].test);
 		pol = policy_of(b.ptr, POLICY_FILE);
 		diags_init(&d, "t");

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HEAD "{\"groups\": {\"group:labs\": [\"anna@example.edu\"]}, \"hosts\": {\"h\": \"10.0.0.1\", \"net\": \"10.0.0.0/8\"}, " \
+#define HEAD "{\"groups\": {\"group:labs\": [\"staff@example.edu\"]}, \"hosts\": {\"h\": \"10.0.0.1\", \"net\": \"10.0.0.0/8\"}, " \
 	"\"tagOwners\": {\"tag:web\": []}, "
 
 static const struct { const char *text, *want; } faults[] = {
@@ -55,7 +55,7 @@ static const struct { const char *text, *want; } faults[] = {
 	{ HEAD "\"acls\": [{\"action\": \"accept\", \"src\": [\"*\"], \"dst\": [\"h:22\"], \"proto\": \"icmp\"}]}", "has no ports" },
 	{ "{\"groups\": {\"labs\": []}}", "a group's name begins with" },
 	{ "{\"groups\": {\"group:a\": [\"group:b\"], \"group:b\": []}}", "a group cannot hold a group" },
-	{ "{\"groups\": {\"group:a\": [\"anna\"]}}", "it has no \"@\"" },
+	{ "{\"groups\": {\"group:a\": [\"staff\"]}}", "it has no \"@\"" },
 	{ "{\"hosts\": {\"a\": \"x\"}}", "is no address or prefix" },
 	{ "{\"hosts\": {\"10.0.0.1\": \"10.0.0.2\"}}", "is an address" },
 	{ "{\"ipsets\": {\"ipset:a\": [\"ipset:b\"], \"ipset:b\": [\"ipset:a\"]}}", "contains itself" },
@@ -63,13 +63,13 @@ static const struct { const char *text, *want; } faults[] = {
 	{ "{\"tagOwners\": {\"tag:a\": [\"tag:b\"]}}", "unknown tag \"tag:b\"" },
 	{ "{\"autoApprovers\": {\"routes\": {\"10.0.0.0\": []}}}", "is no prefix" },
 	{ "{\"postures\": {\"posture:a\": [\"os == 'linux'\"]}}", "NAMESPACE:NAME" },
-	{ HEAD "\"tests\": [{\"src\": \"anna@example.edu\"}]}", "at least one of \"accept\" and \"deny\"" },
-	{ HEAD "\"tests\": [{\"src\": \"anna@example.edu\", \"accept\": [\"h:1-2\"]}]}", "one single port" },
-	{ HEAD "\"tests\": [{\"src\": \"anna@example.edu\", \"accept\": [\"net:1\"]}]}", "stands for more" },
-	{ HEAD "\"tests\": [{\"src\": \"anna@example.edu\", \"accept\": [\"h:1\"], \"proto\": \"icmp\"}]}", "tcp, udp, sctp, or left out" },
+	{ HEAD "\"tests\": [{\"src\": \"staff@example.edu\"}]}", "at least one of \"accept\" and \"deny\"" },
+	{ HEAD "\"tests\": [{\"src\": \"staff@example.edu\", \"accept\": [\"h:1-2\"]}]}", "one single port" },
+	{ HEAD "\"tests\": [{\"src\": \"staff@example.edu\", \"accept\": [\"net:1\"]}]}", "stands for more" },
+	{ HEAD "\"tests\": [{\"src\": \"staff@example.edu\", \"accept\": [\"h:1\"], \"proto\": \"icmp\"}]}", "tcp, udp, sctp, or left out" },
 	{ HEAD "\"ssh\": [{\"src\": [\"group:labs\"], \"dst\": [\"tag:web\"], \"users\": [\"root\"]}]}", "needs an action" },
 	{ HEAD "\"ssh\": [{\"action\": \"accept\", \"src\": [\"group:labs\"], \"dst\": [\"*\"], \"users\": [\"root\"]}]}", "cannot be an ssh destination" },
-	{ HEAD "\"ssh\": [{\"action\": \"accept\", \"src\": [\"tag:web\"], \"dst\": [\"anna@example.edu\"], \"users\": [\"root\"]}]}", "cannot reach devices of users" },
+	{ HEAD "\"ssh\": [{\"action\": \"accept\", \"src\": [\"tag:web\"], \"dst\": [\"staff@example.edu\"], \"users\": [\"root\"]}]}", "cannot reach devices of users" },
 	{ HEAD "\"ssh\": [{\"action\": \"accept\", \"src\": [\"group:labs\"], \"dst\": [\"tag:web\"], \"users\": [\"root\"], \"checkPeriod\": \"1h\"}]}", "only valid with action \"check\"" },
 	{ HEAD "\"ssh\": [{\"action\": \"check\", \"src\": [\"group:labs\"], \"dst\": [\"tag:web\"], \"users\": [\"root\"], \"checkPeriod\": \"169h\"}]}", "above 168h" },
 };
