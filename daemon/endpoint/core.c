@@ -279,6 +279,7 @@ static void use(struct core *c, uint32_t generation)
 			sync_report(c->sync);
 	}
 	core_files_free(old);
+	core_assertion_use(c);
 	core_changed(c);
 	for (size_t i = 0; i < CORE_FRONTS_MAX; i++)
 		if (c->fronts[i].channel)
@@ -299,6 +300,9 @@ static void on_front(void *arg, const struct msg *m, int *fds, size_t n)
 	switch (m->type) {
 	case MSG_SNAPSHOT_DONE:
 		core_front_done(f->core, f, &m->snapshot_done);
+		break;
+	case MSG_ASSERT:
+		core_assertion_ask(f->core, f, &m->assert_);
 		break;
 	case MSG_AUDIT:
 		if (f->core->audit)
@@ -431,6 +435,7 @@ static void end(struct core *c)
 {
 	api_free(c->api);
 	core_fronts_free(c);
+	core_assertion_free(c);
 	core_net_down(c);
 	join_free(c->join);
 	sync_free(c->sync);

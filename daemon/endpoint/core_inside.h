@@ -11,6 +11,7 @@
  *   core_state.c    files of our own: key, last map, lease, addresses
  *   core_net.c      orders to net
  *   core_fronts.c   snapshots, revocation words, certificates
+ *   core_assertion.c  what fronts may say in our name
  *   core_paths.c    which of a peer's addresses is tried
  */
 
@@ -106,6 +107,9 @@ struct core {
 	struct loop_timer  *map_poll, *paths;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
 
+	struct assertion_keys *assertions;      /* NULL: no service carries them */
+	struct loop_timer  *assertion_turn;
+
 	struct client      *client;
 	struct sync        *sync;
 	struct join        *join;
@@ -146,6 +150,11 @@ void core_net_status(struct core *c, const struct msg_status *s);
 typedef void core_status_fn(void *arg, const struct msg_status *part, const struct err *err);
 void core_net_ask(struct core *c, core_status_fn *fn, void *arg);
 void core_net_forget(struct core *c, void *arg);        /* whoever asked has gone */
+
+/* core_assertion.c */
+void core_assertion_use(struct core *c);        /* a configuration is in use: does it want any? */
+void core_assertion_ask(struct core *c, struct core_front *f, const struct msg_assert *m);
+void core_assertion_free(struct core *c);
 
 /* core_paths.c */
 void core_paths_look(void *core);               /* the timer's; sets it again */

@@ -155,6 +155,15 @@ static void forget_asked(struct front_process *p, uint64_t id)
 	}
 }
 
+static void on_assertion(void *arg, const struct front_assert *ask)
+{
+	struct front_process *p = arg;
+	struct msg m = { .type = MSG_ASSERT, .assert_ = { ask->cookie, p->snapshot, ask->slot, ask->service } };
+
+	/* With core away the engine asks again. */
+	tell(p, p->core, &m);
+}
+
 static void on_drained(void *arg)
 {
 	struct front_process *p = arg;
@@ -356,6 +365,10 @@ static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	case MSG_SWEEP:
 		front_sweep(p->engine);
 		break;
+	case MSG_ASSERTED:
+		front_assertion(p->engine, m->asserted.id, m->asserted.text,
+		                (struct wall){ m->asserted.expires });
+		break;
 	case MSG_TLS:
 		on_tls(p, &m->tls);
 		break;
@@ -384,7 +397,7 @@ static void on_core_gone(void *arg, const struct err *why)
 static void make_engine(struct front_process *p)
 {
 	static const struct front_ops ops = {
-		.connect = on_connect, .log = on_log, .drained = on_drained,
+		.connect = on_connect, .assertion = on_assertion, .log = on_log, .drained = on_drained,
 	};
 	const struct conf *conf = p->stage.next;
 	struct front_conf fc = {

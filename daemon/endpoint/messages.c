@@ -45,6 +45,8 @@ static const struct {
 	[MSG_TLS]           = { "tls",           C,     F,     0 },
 	[MSG_TLS_TICKETS]   = { "tls-tickets",   C,     F,     0 },
 	[MSG_TLS_ROOTS]     = { "tls-roots",     C,     F,     1 },
+	[MSG_ASSERTED]      = { "asserted",      C,     F,     0 },
+	[MSG_ASSERT]        = { "assert",        F,     C,     0 },
 	[MSG_SNAPSHOT_DONE] = { "snapshot-done", F,     C,     0 },
 	[MSG_AUDIT]         = { "audit",         F,     C,     0 },
 	[MSG_AUDIT_LOST]    = { "audit-lost",    F,     C,     0 },
@@ -365,6 +367,17 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 	case MSG_AUDIT:
 		ok = put_span(out, m->audit.lines, MSG_AUDIT_MAX);
 		break;
+	case MSG_ASSERT:
+		wire_u64(out, m->assert_.id);
+		wire_u64(out, m->assert_.snapshot);
+		wire_u32(out, m->assert_.slot);
+		wire_u32(out, m->assert_.service);
+		break;
+	case MSG_ASSERTED:
+		wire_u64(out, m->asserted.id);
+		wire_i64(out, m->asserted.expires);
+		wire_span(out, m->asserted.text);
+		break;
 	case MSG_AUDIT_LOST:
 		wire_u64(out, m->audit_lost.count);
 		break;
@@ -486,6 +499,17 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		break;
 	case MSG_AUDIT:
 		m->audit.lines = wire_get_span(&r, MSG_AUDIT_MAX);
+		break;
+	case MSG_ASSERT:
+		m->assert_.id = wire_get_u64(&r);
+		m->assert_.snapshot = wire_get_u64(&r);
+		m->assert_.slot = wire_get_u32(&r);
+		m->assert_.service = wire_get_u32(&r);
+		break;
+	case MSG_ASSERTED:
+		m->asserted.id = wire_get_u64(&r);
+		m->asserted.expires = wire_get_i64(&r);
+		m->asserted.text = wire_get_span(&r, MSG_ASSERTION_MAX);
 		break;
 	case MSG_AUDIT_LOST:
 		m->audit_lost.count = wire_get_u64(&r);

@@ -10,7 +10,7 @@
  *
  *   parent <-> each    CONF, CONF_USE, CONF_DROP, NEIGHBOUR, DRAIN, END / READY, CONF_DONE
  *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS
- *   core   <-> front   SNAPSHOT, SWEEP, TLS* / SNAPSHOT_DONE, AUDIT, AUDIT_LOST
+ *   core   <-> front   SNAPSHOT, SWEEP, ASSERTED, TLS* / SNAPSHOT_DONE, ASSERT, AUDIT, AUDIT_LOST
  *   net    <-> front   LISTEN / CONNECT, CONNECTED
  *   parent <-> net     LISTEN: copies that the parent keeps for net's next life / gives back
  *
@@ -30,6 +30,7 @@ enum {
 	MSG_TICKETS_MAX = 1024,         /* bytes of ticket keys */
 	MSG_ROOTS_MAX = 4 << 20,        /* bytes of the memfd of MSG_TLS_ROOTS */
 	MSG_ERRNO_MAX = 4095,
+	MSG_ASSERTION_MAX = 32 << 10,   /* one assertion */
 	MSG_AUDIT_MAX = 32 << 10,       /* audit lines in one message */
 	MSG_LISTEN_MAX = 8,             /* listeners in one message: WIRE_FDS_MAX */
 	MSG_PEERS_MAX = 256,            /* peers in one MSG_STATUS */
@@ -92,10 +93,12 @@ enum msg_type {
 	MSG_TLS,                /* tls: one certificate chain with its key, of a set that replaces the last one */
 	MSG_TLS_TICKETS,        /* tickets: session ticket keys shared by this host's fronts */
 	MSG_TLS_ROOTS,          /* fds: memfd, the PEM bundle that upstreams' certificates are verified against */
+	MSG_ASSERTED,           /* asserted */
 
 	/* front -> core */
 	MSG_SNAPSHOT_DONE,      /* snapshot_done */
 	MSG_AUDIT,              /* audit: whole JSON lines, "\n" behind each */
+	MSG_ASSERT,             /* assert: a signed assertion is wanted */
 	MSG_AUDIT_LOST,         /* audit_lost: lines that found no room */
 
 	/* net -> front */
@@ -220,6 +223,18 @@ struct msg_tls {
 
 struct msg_tickets { struct span keys; };       /* as front_tls_tickets() takes them; wipe after use */
 
+struct msg_assert {
+	uint64_t id;                    /* the front's; comes back in MSG_ASSERTED */
+	uint64_t snapshot;              /* generation that slot and service are of */
+	uint32_t slot, service;
+};
+
+struct msg_asserted {
+	uint64_t    id;
+	int64_t     expires;            /* wall seconds */
+	struct span text;               /* empty: there is none for this identity */
+};
+
 struct msg_audit { struct span lines; };
 struct msg_audit_lost { uint64_t count; };
 
@@ -263,6 +278,8 @@ struct msg {
 		struct msg_snapshot_done snapshot_done;
 		struct msg_tls           tls;
 		struct msg_tickets       tickets;
+		struct msg_assert        assert_;
+		struct msg_asserted      asserted;
 		struct msg_audit         audit;
 		struct msg_audit_lost    audit_lost;
 		struct msg_listen        listen;

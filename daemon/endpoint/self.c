@@ -111,7 +111,7 @@ static void add_services(struct map_report *r, const struct conf *conf)
 			continue;
 		s->name = span_str(conf->services.names[i]);
 		s->port = l.at.port;
-		s->http = !c->tcp;
+		s->http = true;         /* fronted: also what is plain TCP is judged by a front */
 		s->hosts.list = arena_calloc(&r->mem, c->hosts.count ? c->hosts.count : 1, sizeof(struct span));
 		for (size_t k = 0; k < c->hosts.count; k++)
 			s->hosts.list[s->hosts.count++] = span_str(c->hosts.list[k]);

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { STANDALONE_SELF = 1 };           /* rows of the identities file follow */
 
@@ -27,6 +28,8 @@ struct world *world_new(uint32_t epoch)
 	w->by_id = dict_new();
 	w->by_ip = dict_new();
 	w->by_key = dict_new();
+	if (gethostname(w->own_host, sizeof(w->own_host) - 1) != 0 || !*w->own_host)
+		memcpy(w->own_host, "localhost", sizeof("localhost"));
 	return w;
 }
 
@@ -71,7 +74,17 @@ void world_free(struct world *w)
 	policy_unref(w->pol);
 	policy_unref(w->owner);
 	free(w->mesh_name);
+	free(w->jwks);
 	free(w);
+}
+
+bool world_set_jwks(struct world *w, struct span jwks)
+{
+	if (w->jwks && span_eq(span_str(w->jwks), jwks))
+		return false;
+	free(w->jwks);
+	w->jwks = span_dup(jwks);
+	return true;
 }
 
 static void next_epoch(struct world *w)
@@ -103,7 +116,9 @@ static void put_own_services(struct world *w)
 
 		t.name = span_str(w->conf->services.names[i]);
 		t.node = w->self;
-		t.http = !c->tcp;
+		/* Fronted: a plain TCP service is judged by a front as well (daemon/proxy/tcp.c), where
+		 * rules for HTTP paths, which cannot be shown to hold, deny. */
+		t.http = true;
 		for (size_t k = 0; k < c->listen.count && t.port_count < array_size(ports); k++) {
 			struct conf_listen l;
 

@@ -82,6 +82,13 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 /* What an identity's word must be now: 0 where it must not count. */
 uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now);
 
+/* Who a party is now, as the fronts see it; texts live in mem, or until the next set. False: nobody. */
+bool world_ident(const struct world *w, uint64_t party, const struct world_now *now, struct arena *mem,
+                 struct ident *ret_id);
+/* The keys behind our assertions, for every snapshot from now on. True if they are others than before. */
+bool world_set_jwks(struct world *w, struct span jwks);
+const char *world_host(const struct world *w);          /* this host's name; until the next set */
+
 /* Borrowed until the next set. */
 const struct party *world_find_ip(const struct world *w, const struct ip *ip);
 const struct party *world_find(const struct world *w, uint64_t id);

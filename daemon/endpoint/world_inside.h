@@ -18,6 +18,8 @@ struct world {
 	uint64_t           self;
 	struct overlay_ranges { struct prefix v4, v6; } ranges;
 	char              *mesh_name;
+	char              *jwks;                /* NULL: none */
+	char               own_host[256];       /* gethostname(): where nothing else names it */
 	char               map_epoch[MAP_EPOCH_LEN + 1];
 	uint64_t           map_seq;
 	struct dict       *by_id, *by_ip, *by_key;      /* -> struct party */

@@ -286,19 +286,37 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	return ok;
 }
 
+const char *world_host(const struct world *w)
+{
+	const struct party *self = w->self ? world_find(w, w->self) : NULL;
+
+	if (*w->conf->name)
+		return w->conf->name;
+	return self && self->node ? self->node->name.ptr : w->own_host;
+}
+
+bool world_ident(const struct world *w, uint64_t party, const struct world_now *now, struct arena *mem,
+                 struct ident *ret_id)
+{
+	const struct party *p = world_find(w, party);
+
+	*ret_id = (struct ident){ .kind = p ? kind_of(p, now->wall) : IDENT_NONE };
+	if (ret_id->kind != IDENT_PERSON && ret_id->kind != IDENT_TAGGED)
+		return false;
+	if (p->row)
+		ident_of_row(p, now, ret_id);
+	else
+		ident_of_node(p, now, mem, arena_alloc(mem, sizeof(struct ident_text)), ret_id);
+	return true;
+}
+
 static void words(const struct world *w, struct snapshot_builder *b)
 {
 	struct snapshot_words words = { 0 };
-	const struct party *self = w->self ? world_find(w, w->self) : NULL;
-	char name[256] = "";
 
 	words.mesh = span_str(w->mesh_name);
-	if (*w->conf->name)
-		words.host = span_str(w->conf->name);
-	else if (self && self->node)
-		words.host = self->node->name;
-	else if (gethostname(name, sizeof(name) - 1) == 0)
-		words.host = span_str(name);
+	words.host = span_str(world_host(w));
+	words.jwks = span_str(w->jwks);
 	words.login_url = span_str(w->conf->login_url);
 	words.source_url = span_str(w->conf->source_url);
 	words.contact = span_str(w->conf->contact);

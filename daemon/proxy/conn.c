@@ -147,6 +147,8 @@ void conn_close(struct conn *c)
 	if (c->state == CONN_UPGRADED)
 		f->stats.upgrades--;
 	c->state = CONN_CLOSED;
+	if (c->waits)
+		assertion_leave(c);
 	if (c->ex.state != EX_NONE)
 		exchange_end(&c->ex, END_CLIENT);
 	wheel_remove(f, &c->timer);
@@ -228,6 +230,11 @@ static void run_ready(struct conn *c)
 	struct fault why;
 	uint32_t service;
 
+	if (c->waits) {
+		if (c->io.failed)
+			conn_close(c);
+		return;
+	}
 	if (!c->requests && tcp_service(c, &service)) {
 		tcp_begin(c);
 		if (c->state == CONN_BUSY && c->ex.up)
@@ -279,7 +286,10 @@ static void run_ready(struct conn *c)
 		c->scan = (struct http_scan){ 0 };
 		c->state = CONN_BUSY;
 		c->requests++;
-		request_begin(c);
+		if (!request_begin(c)) {
+			io_keep(&c->io, data);
+			return;
+		}
 		data = span_from(data, used);
 		if (c->state == CONN_BUSY && c->ex.up && c->ex.state == EX_WAIT)
 			data = relay_request(&c->ex, data);
@@ -385,6 +395,12 @@ static void on_timer(struct front *f, struct wheel_node *n)
 		if (ex->state != EX_NONE)
 			exchange_end(ex, conn_check(c, &why) ? END_EXPIRED : why);
 		conn_close(c);
+		return;
+	}
+	if (c->waits) {
+		assertion_leave(c);
+		c->waited = true;
+		conn_run(c);
 		return;
 	}
 	if (ex->state == EX_NONE || c->state == CONN_LINGER) {

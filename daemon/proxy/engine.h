@@ -11,6 +11,7 @@
  *   relay.c      bodies both ways, upgrades
  *   tcp.c        services that are no HTTP
  *   gateway_request.c  applications that are asked in variables
+ *   assertions.c signed assertions, from core
  *   pages.c      what people see when they are refused
  *   audit.c      one line a request
  *
@@ -183,6 +184,9 @@ struct conn {
 	uint32_t          requests;
 	uint32_t          surplus;              /* bytes read while lingering */
 	bool              in_head, closing, queued, tls;
+	bool              waited;               /* for an assertion, in vain */
+	struct assertion *waits;                /* NULL: for none */
+	struct conn      *wait_next;
 	struct http_scan  scan;
 	struct exchange   ex;
 };
@@ -200,7 +204,8 @@ void conn_log_only(struct conn *c, const struct fault *why); /* bytes that were 
 /* ---- request.c ---- */
 
 /* Judges front->msg; then c->ex waits for an upstream, or is answered. */
-void request_begin(struct conn *c);
+/* False: it waits for an assertion, and is to be parsed and begun again when conn_run() comes. */
+bool request_begin(struct conn *c);
 /* The same decision again, for what is open when the policy has changed. */
 bool request_still_allowed(struct exchange *ex);
 
@@ -209,6 +214,14 @@ bool request_identity(struct exchange *ex);
 bool request_policy(struct exchange *ex);
 enum { REQUEST_ID_LEN = 32 };
 void request_id_make(struct front *f, char out[REQUEST_ID_LEN]);
+
+/* ---- assertions.c ---- */
+
+enum assertion_state { ASSERTION_NONE = 0, ASSERTION_READY, ASSERTION_WAIT };
+/* WAIT: c is woken by conn_later() when there is an answer. ret_text lives until the loop runs. */
+enum assertion_state assertion_get(struct conn *c, uint32_t service, struct span *ret_text);
+void assertion_leave(struct conn *c);           /* waits no longer */
+void assertions_clear(struct front *f);
 
 /* ---- gateway_request.c ---- */
 
@@ -291,6 +304,7 @@ void relay_upgrade(struct conn *c);
 /* ---- pages.c, audit.c, metrics ---- */
 
 void page_write(struct exchange *ex, unsigned status, const char *word, const char *detail, bool close);
+void page_json(struct exchange *ex, struct span text);          /* 200, for well-known paths */
 void page_plain(struct conn *c, const struct fault *why);       /* not even a request */
 const char *status_reason(unsigned status);
 
@@ -327,6 +341,8 @@ struct front {
 	const struct front_ops *ops;
 	void                   *arg;
 	char                   *name, *server, *page;
+	struct assertion       *assertions[1024];
+	size_t                  assertion_count;
 	char                   *gate;           /* a gateway's head as an HTTP one */
 	enum front_log          log;
 	unsigned                conn_max;

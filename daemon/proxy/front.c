@@ -115,6 +115,7 @@ void front_free(struct front *f)
 	while (f->block_count)
 		free(f->blocks[--f->block_count]);
 	buf_done(&f->lines);
+	assertions_clear(f);
 	free(f->gate);
 	free(f->later);
 	free(f->by_index);
@@ -380,6 +381,8 @@ void front_snapshot_set(struct front *f, struct snapshot *s)
 		else if (c->ident_due < c->timer.due || !c->timer.next)
 			conn_due(c, c->timer.due);
 	}
+	/* slots are others now; what waits asks again */
+	assertions_clear(f);
 	/* last: what waits for an upstream that is gone is answered from the new snapshot */
 	services_set(f);
 	snapshot_unref(was);

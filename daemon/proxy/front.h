@@ -31,8 +31,17 @@ struct front_connect {
 	uint32_t service, upstream;     /* indexes in the snapshot */
 };
 
+/* A signed assertion is wanted for an identity and a service of the snapshot in
+ * use. Answer with front_assertion(), now or later. */
+struct front_assert {
+	uint64_t cookie;
+	uint32_t slot, service;
+};
+
 struct front_ops {
 	void (*connect)(void *arg, const struct front_connect *ask);
+	/* May be NULL: then services with assertions answer 503. */
+	void (*assertion)(void *arg, const struct front_assert *ask);
 	/* Whole JSON lines, each with its "\n": the audit and access log. Must not
 	 * block. False: not taken; the front counts the records as lost. At most
 	 * FRONT_LOG_BATCH bytes, borrowed for the call. */
@@ -86,6 +95,10 @@ void front_sweep(struct front *f);
 /* The answer to ops->connect: fd non-blocking (maybe still connecting) and taken
  * over, or -1 with errno's number. An unknown cookie closes fd. */
 void front_connected(struct front *f, uint64_t cookie, int fd, int error);
+
+/* The answer to ops->assertion: the compact JWS and its end; empty where there is
+ * none for this identity. An unknown cookie is ignored: the snapshot has changed. */
+void front_assertion(struct front *f, uint64_t cookie, struct span text, struct wall exp);
 
 /* Accept no more, finish what runs (idle connections end now, others when their
  * response is written), end the rest at the deadline, then ops->drained. */

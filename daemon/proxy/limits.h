@@ -43,6 +43,9 @@ enum {
 	UPSTREAM_FAILS    = 3,          /* in a row, then an upstream rests */
 	UPSTREAM_TRIES    = 2,          /* attempts of one request that was never answered */
 
+	FRONT_ASSERTIONS  = 8192,       /* kept signed assertions; about 1 KiB each */
+	FRONT_ASSERTION_EARLY = 20,     /* seconds before its end in which the next one is made */
+
 	SERVICE_PER_IDENTITY = 256,     /* config "per-identity": a browser opens 6 connections, HTTP/2 asks for 100 */
 	SERVICE_IN_FLIGHT    = 8192,    /* config "in-flight" */
 
@@ -58,6 +61,7 @@ enum {
 #define FRONT_KEEP_NS    (75 * SEC_NS)  /* idle between requests: browsers and pools expect about a minute */
 #define FRONT_LINGER_NS  (2 * SEC_NS)   /* after our last byte: lets a refused sender read why (RFC 9112 9.6) */
 #define FRONT_TICK_NS    (SEC_NS / 4)   /* how late a deadline may be noticed */
+#define FRONT_ASSERTION_NS (2 * SEC_NS) /* how long core may take to sign: it needs a millisecond */
 #define FRONT_LOG_NS     (SEC_NS / 5)   /* how long a log line may wait for company */
 
 #define SERVICE_CONNECT_NS    (5 * SEC_NS)      /* config "connect-timeout": upstreams are near */

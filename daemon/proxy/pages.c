@@ -53,6 +53,7 @@ static const struct page pages[] = {
 	{ "upstream-failed", "The application failed", "You are allowed in, but the application behind this page gave no proper answer.", TODO_LATER },
 	{ "no-upstream", "The application is not there", "You are allowed in, but no application is configured behind this page.", TODO_OWNER },
 	{ "identity-unspeakable", "Your identity cannot be passed on", "You are allowed in, but the application cannot be told who you are.", TODO_ASK },
+	{ "no-assertion", "Your identity cannot be passed on", "You are allowed in, but this host cannot sign who you are at the moment.", TODO_LATER },
 	{ "not-ready", "Not ready yet", "This host has just started, and does not know anybody yet.", TODO_LATER },
 };
 static const struct page other = { "denied", "No access", "This was refused.", TODO_ASK };
@@ -362,6 +363,16 @@ void page_write(struct exchange *ex, unsigned status, const char *word, const ch
 	buf_done(&body);
 	buf_done(&k.login_url);
 	buf_done(&k.rule);
+}
+
+void page_json(struct exchange *ex, struct span text)
+{
+	struct buf body = { .ptr = (char *)(uintptr_t)text.ptr, .len = text.len };
+
+	ex->status = 200;
+	send_page(ex->conn, 200, "application/json", &body, ex->head_only, !ex->keep_alive || !ex->req.done,
+	          ex->minor == 0);
+	ex->bytes_out += text.len;
 }
 
 void page_plain(struct conn *c, const struct fault *why)

@@ -48,9 +48,32 @@ static const struct profile_row oidc_claim[] = {        /* mod_auth_openidc */
 	{ NULL, NULL, 0 }
 };
 
+static const struct profile_row assertion[] = {         /* contrib/verify checks it */
+	{ "X-Reeve-Assertion", "{assertion}", VALUE_ASCII },
+	{ NULL, NULL, 0 }
+};
+/* The names under which applications written for others look for theirs; key and issuer are ours. */
+static const struct profile_row pomerium[] = {
+	{ "X-Pomerium-Jwt-Assertion", "{assertion}", VALUE_ASCII },
+	{ NULL, NULL, 0 }
+};
+static const struct profile_row cloudflare[] = {
+	{ "Cf-Access-Jwt-Assertion", "{assertion}", VALUE_ASCII },
+	{ "Cf-Access-Authenticated-User-Email", "{email}", VALUE_DROP },
+	{ NULL, NULL, 0 }
+};
+static const struct profile_row google_iap[] = {
+	{ "X-Goog-IAP-JWT-Assertion", "{assertion}", VALUE_ASCII },
+	{ "X-Goog-Authenticated-User-Email", "accounts.google.com:{email}", VALUE_DROP },
+	{ "X-Goog-Authenticated-User-ID", "accounts.google.com:{subject}", VALUE_DROP },
+	{ NULL, NULL, 0 }
+};
+
 static const struct profile profiles[] = {
 	{ "remote-user", remote_user }, { "x-forwarded", x_forwarded }, { "tailscale", tailscale },
 	{ "webauth", webauth },         { "oidc-claim", oidc_claim },
+	{ "assertion", assertion },     { "pomerium", pomerium },
+	{ "cloudflare-access", cloudflare }, { "google-iap", google_iap },
 };
 
 const struct profile *profile_find(struct span name)
@@ -72,7 +95,7 @@ static const char *const field_names[FIELD_COUNT] = {
 	[FIELD_NODE_NAME] = "node-name", [FIELD_ACR] = "acr",
 	[FIELD_AMR] = "amr",             [FIELD_AUTH_TIME] = "auth-time",
 	[FIELD_EXPIRES] = "expires",     [FIELD_ADDRESS] = "address",
-	[FIELD_SHORT_LOGIN] = "short-login",
+	[FIELD_SHORT_LOGIN] = "short-login", [FIELD_ASSERTION] = "assertion",
 };
 
 enum ident_field profile_field(struct span name)
@@ -196,6 +219,9 @@ static bool add_field(struct buf *b, const struct profile_about *a, enum ident_f
 		return true;
 	case FIELD_ADDRESS:
 		buf_add_str(b, ip_text(&a->address, text));
+		return true;
+	case FIELD_ASSERTION:
+		buf_add_span(b, a->assertion);
 		return true;
 	case FIELD_LITERAL:
 	case FIELD_COUNT:

@@ -39,6 +39,7 @@ struct profile_about {
 	const struct snapshot   *snapshot;
 	const struct snap_ident *ident;
 	struct ip                address;       /* the caller's */
+	struct span              assertion;     /* for {assertion}; empty: none */
 };
 
 /* Adds "Name: value\r\n" for every header of the service. False: one of them

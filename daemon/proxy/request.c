@@ -449,12 +449,13 @@ static bool write_gateway(struct exchange *ex, const struct message *m, const st
 }
 
 /* From what was judged; no byte of the client's head is passed on as it came. */
-static bool write_head(struct exchange *ex, const struct message *m, struct head_out *o)
+static bool write_head(struct exchange *ex, const struct message *m, struct span assertion, struct head_out *o)
 {
 	struct profile_about about = {
 		.snapshot = ex->snap,
 		.ident = ex->svc->flags & SERVICE_PUBLIC ? NULL : snapshot_ident(ex->snap, ex->conn->slot),
 		.address = ex->conn->peer,
+		.assertion = assertion,
 	};
 	const char *why = NULL;
 
@@ -510,7 +511,43 @@ static bool wants_html(const struct message *m)
 	return false;
 }
 
-void request_begin(struct conn *c)
+/* The keys behind our assertions: they are public, and whoever checks one may be anybody. */
+static bool is_jwks(const struct exchange *ex)
+{
+	return (ex->svc->flags & SERVICE_ASSERTION) && (ex->verb == VERB_GET || ex->verb == VERB_HEAD) &&
+	       span_eq(ex->path, SPAN("/.well-known/reeve/jwks.json"));
+}
+
+static void answer_jwks(struct exchange *ex)
+{
+	struct snapshot_words words;
+
+	snapshot_words(ex->snap, &words);
+	if (!words.jwks.len) {
+		exchange_refuse(ex, 503, "no-assertion", NULL);
+		return;
+	}
+	page_json(ex, words.jwks);
+	ex->resp.done = true;
+	exchange_done(ex);
+}
+
+/* As if it had not come: it comes again. */
+static void put_back(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+
+	snapshot_unref(ex->snap);
+	ex->snap = NULL;
+	ex->state = EX_NONE;
+	ex->run->requests--;
+	c->front->stats.requests--;
+	c->requests--;
+	c->state = CONN_READY;
+	conn_due(c, front_now(c->front) + FRONT_ASSERTION_NS);
+}
+
+bool request_begin(struct conn *c)
 {
 	struct front *f = c->front;
 	struct message *m = &f->msg;
@@ -518,7 +555,7 @@ void request_begin(struct conn *c)
 	struct head_out out = { .ptr = f->tx, .cap = sizeof(f->tx) };
 	struct fault why = { 0 };
 	char host_buf[HTTP_HOST_MAX + 3];
-	struct span host;
+	struct span host, assertion = { 0 };
 	uint16_t port;
 
 	exchange_init(c);
@@ -533,29 +570,29 @@ void request_begin(struct conn *c)
 	ex->path = m->target;
 	if (m->verb == VERB_CONNECT || m->verb == VERB_TRACE) {
 		exchange_refuse(ex, 405, "bad-request", "the method is not served here");
-		return;
+		return true;
 	}
 	if (!host_fold(m->host, host_buf, &host, &port)) {
 		exchange_refuse(ex, 400, "bad-request", "a malformed Host");
-		return;
+		return true;
 	}
 	ex->host = host;
 	if (!f->snap) {
 		exchange_refuse(ex, 503, "not-ready", NULL);
-		return;
+		return true;
 	}
 	ex->service = find_service(c, host);
 	ex->svc = snapshot_service(f->snap, ex->service);
 	if (!ex->svc) {
 		exchange_refuse(ex, 421, "wrong-host", NULL);
-		return;
+		return true;
 	}
 	ex->run = front_run(f, ex->service);
 	ex->run->requests++;
 	if (!target_normalise(&f->target, m, c->tls,
 	                      ex->svc->flags & SERVICE_ENCODED_SLASH ? TARGET_ENCODED_SLASH : 0, &why)) {
 		exchange_refuse(ex, why.status, "bad-request", why.why);
-		return;
+		return true;
 	}
 	ex->upgrade = m->upgrade && m->verb == VERB_GET && m->body == BODY_NONE &&
 	              protocol_ok(ex, m->protocol);
@@ -571,29 +608,46 @@ void request_begin(struct conn *c)
 	ex->alt = f->target.alt;
 	ex->query = f->target.query;
 
+	if (is_jwks(ex)) {
+		answer_jwks(ex);
+		return true;
+	}
 	if (!(ex->svc->flags & SERVICE_PUBLIC)) {
 		if (!request_identity(ex))
-			return;
+			return true;
 		if (is_cross_site(ex, m)) {
 			exchange_refuse(ex, 403, "cross-site", NULL);
-			return;
+			return true;
 		}
 		if (!request_policy(ex))
-			return;
+			return true;
 	}
 	if (!check_bounds(ex, m))
-		return;
+		return true;
 	if (ex->gateway && m->body == BODY_CHUNKED) {
 		exchange_refuse(ex, 411, "length-required", "the application must be told the length of a body");
-		return;
+		return true;
+	}
+
+	if (ex->svc->flags & SERVICE_ASSERTION) {
+		switch (assertion_get(c, ex->service, &assertion)) {
+		case ASSERTION_READY:
+			break;
+		case ASSERTION_WAIT:
+			put_back(ex);
+			return false;
+		case ASSERTION_NONE:
+			exchange_refuse(ex, 503, "no-assertion", NULL);
+			return true;
+		}
 	}
 
 	/* the head is written aside, then texts and head move to memory of their size */
-	if (!write_head(ex, m, &out))
-		return;
+	if (!write_head(ex, m, assertion, &out))
+		return true;
 	if (out.over) {
 		exchange_refuse(ex, 431, "bad-request", "the head is too large");
-		return;
+		return true;
 	}
 	size_t rid_len = ex->rid.len, rid = rid_len ? (size_t)(ex->rid.ptr - f->tx) : 0;
 
@@ -611,4 +665,5 @@ void request_begin(struct conn *c)
 	ex->due_total = front_now(f) + ex->svc->total_ns;
 	conn_due(c, front_now(f) + ex->svc->connect_ns);
 	upstream_acquire(ex);
+	return true;
 }

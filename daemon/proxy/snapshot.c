@@ -219,7 +219,7 @@ static bool block_ok(struct snapshot *s, size_t len, struct err *err)
 	if (s->word_count < count(s, PART_IDENTS))
 		return err_set(err, ERR_PEER, "snapshot: fewer revocation words than identities");
 	if (!ref_ok(s, h->mesh) || !ref_ok(s, h->host) || !ref_ok(s, h->login_url) ||
-	    !ref_ok(s, h->source_url) || !ref_ok(s, h->contact) || !refs_ok(s, PART_REFS) ||
+	    !ref_ok(s, h->source_url) || !ref_ok(s, h->contact) || !ref_ok(s, h->jwks) || !refs_ok(s, PART_REFS) ||
 	    !refs_ok(s, PART_STRIPS) || !idents_ok(s) || !addrs_ok(s) || !services_ok(s))
 		return err_set(err, ERR_PEER, "snapshot: an offset is outside");
 	if (count(s, PART_POLICY)) {
@@ -520,6 +520,7 @@ void snapshot_words(const struct snapshot *s, struct snapshot_words *w)
 		.login_url = snapshot_text(s, s->head->login_url),
 		.source_url = snapshot_text(s, s->head->source_url),
 		.contact = snapshot_text(s, s->head->contact),
+		.jwks = snapshot_text(s, s->head->jwks),
 	};
 }
 

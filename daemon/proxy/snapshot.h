@@ -94,6 +94,7 @@ enum ident_field {
 	FIELD_LOGIN, FIELD_NAME, FIELD_EMAIL, FIELD_PICTURE, FIELD_GROUPS, FIELD_TAGS,
 	FIELD_ISSUER, FIELD_SUBJECT, FIELD_USER, FIELD_SESSION, FIELD_NODE, FIELD_NODE_NAME,
 	FIELD_ACR, FIELD_AMR, FIELD_AUTH_TIME, FIELD_EXPIRES, FIELD_ADDRESS,
+	FIELD_ASSERTION,                /* the signed one, from core */
 	FIELD_SHORT_LOGIN,              /* login without @domain */
 	FIELD_COUNT
 };
@@ -110,6 +111,7 @@ enum service_flags {
 	SERVICE_KEEP_REQUEST_ID = 1 << 2, /* a well-formed X-Request-Id of the client is kept */
 	SERVICE_NO_XFF        = 1 << 3, /* no X-Forwarded-For/-Proto/-Host to the application */
 	SERVICE_HASH_PERSON   = 1 << 4, /* upstream by person rather than least connections */
+	SERVICE_ASSERTION     = 1 << 10, /* set by the builder: one of its headers carries {assertion} */
 	SERVICE_TCP           = 1 << 6, /* no HTTP: bytes both ways, behind one of these headers */
 	SERVICE_PROXY_V1      = 1 << 7,
 	SERVICE_PROXY_V2      = 1 << 8,
@@ -146,6 +148,7 @@ struct snapshot_words {
 	struct span login_url;          /* where a person logs in; a page appends ?return= */
 	struct span source_url;         /* AGPL section 13 */
 	struct span contact;            /* whom to ask, in words */
+	struct span jwks;               /* the keys that sign assertions, RFC 7517; empty: none */
 };
 
 struct snapshot_builder;

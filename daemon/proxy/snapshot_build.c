@@ -220,8 +220,8 @@ bool snapshot_add_prefix(struct snapshot_builder *b, const struct prefix *p, uin
 	return true;
 }
 
-static bool add_header(struct snapshot_builder *b, struct span name, struct span value,
-                       enum value_encoding encoding, struct err *err)
+static bool add_header(struct snapshot_builder *b, struct snap_service *v, struct span name,
+                       struct span value, enum value_encoding encoding, struct err *err)
 {
 	struct snap_header h = { .encoding = encoding };
 	struct snap_piece piece = { 0 };
@@ -238,6 +238,8 @@ static bool add_header(struct snapshot_builder *b, struct span name, struct span
 	h.pieces.first = (uint32_t)b->parts[PART_PIECES].count;
 	while (profile_piece_next(&rest, &field, &literal, &e)) {
 		piece.field = field;
+		if (field == FIELD_ASSERTION)
+			v->flags |= SERVICE_ASSERTION;
 		piece.literal = field == FIELD_LITERAL ? text(b, literal) : (struct snap_ref){ 0, 0 };
 		add(b, PART_PIECES, &piece, 1);
 		h.pieces.count++;
@@ -270,16 +272,16 @@ static bool add_headers(struct snapshot_builder *b, const struct service_desc *s
 		if (!p)
 			return err_set(err, ERR_CONFIG, "unknown profile \"%.*s\"", SPAN_ARG(s->profiles[i]));
 		for (const struct profile_row *r = p->rows; r->name; r++) {
-			if (!add_header(b, span_str(r->name), span_str(r->value), r->encoding, err))
+			if (!add_header(b, v, span_str(r->name), span_str(r->value), r->encoding, err))
 				return false;
 		}
 	}
 	for (size_t i = 0; i < s->custom_count; i++) {
-		if (!add_header(b, s->custom[i].name, s->custom[i].value, s->custom[i].encoding, err))
+		if (!add_header(b, v, s->custom[i].name, s->custom[i].value, s->custom[i].encoding, err))
 			return false;
 	}
 	for (const struct profile_row *r = coordinator; (s->flags & SERVICE_ENROLLED) && r->name; r++) {
-		if (!add_header(b, span_str(r->name), span_str(r->value), r->encoding, err))
+		if (!add_header(b, v, span_str(r->name), span_str(r->value), r->encoding, err))
 			return false;
 	}
 	v->headers.count = (uint32_t)b->parts[PART_HEADERS].count - v->headers.first;
@@ -413,6 +415,7 @@ void snapshot_set_words(struct snapshot_builder *b, const struct snapshot_words 
 	b->head.login_url = text(b, w->login_url);
 	b->head.source_url = text(b, w->source_url);
 	b->head.contact = text(b, w->contact);
+	b->head.jwks = text(b, w->jwks);
 }
 
 void snapshot_set_lease(struct snapshot_builder *b, struct boot lease, struct boot heard)

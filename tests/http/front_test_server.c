@@ -540,7 +540,7 @@ static void on_stdin(void *arg, uint32_t events)
 
 int main(int argc, char **argv)
 {
-	static const struct front_ops ops = { on_connect, on_log, on_drained };
+	static const struct front_ops ops = { .connect = on_connect, .log = on_log, .drained = on_drained };
 	struct server s = { .log_fd = -1 };
 	struct front_conf conf = { .name = SPAN("test") };
 	struct err err;

@@ -99,6 +99,12 @@ static struct msg sample(enum msg_type type)
 	case MSG_AUDIT_LOST:
 		m.audit_lost.count = 17;
 		break;
+	case MSG_ASSERT:
+		m.assert_ = (struct msg_assert){ UINT64_C(1) << 40, UINT64_C(1) << 41, 5, 6 };
+		break;
+	case MSG_ASSERTED:
+		m.asserted = (struct msg_asserted){ UINT64_C(1) << 40, 1790000000, SPAN("a.b.c") };
+		break;
 	case MSG_LISTEN:
 		m.listen.conf = 7;
 		m.listen.first = true;
