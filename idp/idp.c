@@ -357,6 +357,9 @@ struct idp_op *idp_login_start(struct idp *idp, const char *provider, const stru
 		return op;
 	if (o->device && !*conf(op)->device_client_id)
 		return refuse_soon(op, ERR_CONFIG, "this provider has no device client");
+	/* a nonce that does not fit must not become another one: it is what ties to a device */
+	if (o->nonce && strlen(o->nonce) != BINDING_NONCE_SIZE - 1)
+		return refuse_soon(op, ERR_CONFIG, "a device's nonce has 43 characters");
 	op->device = o->device;
 	op->login = login_new(conf(op), provider, o, loop_wall(idp->loop), loop_now(idp->loop), &op->params);
 	if (op->params.over)

@@ -21,7 +21,8 @@ class Gone(RuntimeError):
 
 
 class Chromium:
-    def __init__(self, resolve=None):
+    def __init__(self, resolve=None, public=()):
+        """public: ADDRESS:PORTs that count as the internet, from which a browser guards what is local."""
         self.dir = tempfile.mkdtemp(prefix="reeve-chromium-")
         rules = ",".join("MAP %s %s" % kv for kv in (resolve or {}).items())
         out_r, out_w = os.pipe()
@@ -31,6 +32,7 @@ class Chromium:
             ["bash", "-c", 'exec "$@" 3<&%d 4>&%d 2>"%s/log"' % (in_r, out_w, self.dir), "bash", find(),
              "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--ip-address-space-overrides=" + ",".join(p + "=public" for p in public),
              "--ignore-certificate-errors", "--host-resolver-rules=" + rules,
              "--user-data-dir=" + self.dir + "/profile", "about:blank"],
             pass_fds=(in_r, out_w), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

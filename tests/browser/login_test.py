@@ -95,7 +95,7 @@ class Loopback:
 GO = "document.querySelector('form:not([data-refuse]) button')"
 
 
-def run(w, h, hub, check):
+def run(w, h, hub, check, port):
     back = Loopback()
     device = hub.Device(h, "laptop")
     r = device.start(loopback=back.port)
@@ -103,7 +103,7 @@ def run(w, h, hub, check):
     if not check("the device is told a URL and a code", r.status == 200 and r.json.get("code"), r):
         return
     asked = r.json
-    b = chromium.Chromium({HOST: "127.0.0.1"})
+    b = chromium.Chromium({HOST: "127.0.0.1"}, ["127.0.0.1:%d" % p for p in (port, w.port)])
     try:
         browse(w, h, b, check, device, back, asked)
     finally:
@@ -232,7 +232,7 @@ def main():
         h = hub.Hub(url="https://%s:%d" % (HOST, port), issuers={"uni": idp_row})
         h.start()
         front = listener(where, port, h)
-        run(w, h, hub, check)
+        run(w, h, hub, check, port)
         front.shutdown()
     finally:
         if h:

@@ -336,6 +336,8 @@ def test_evidence(w):
     key, other = "11" * 32, "22" * 32
     rp = w.rp()
     bind = rp.ask(do="bind", key=key)
+    r = rp.ask(do="start", provider="uni", redirect=LOOPBACK, device=True, nonce=bind["nonce"] + "A")
+    check("a nonce that is no binding is refused", "43" in r.get("refused", ""), r)
     r = w.login(rp, device=True, redirect=LOOPBACK, nonce=bind["nonce"])
     check("login at the device with the public client", r.get("identity", {}).get("login") ==
           "staff@example.edu", r)
