@@ -84,7 +84,7 @@ static void on_expired(void *owner, struct store_job *job, const struct err *err
 	struct coordinator *co = owner;
 
 	if (err) {
-		log_error("ending sessions that expired: %s", err->msg);
+		log_error("a change of our own: %s", err->msg);
 		loop_timer_after(co->expiry, 10 * SEC_NS);
 		return;
 	}
@@ -167,6 +167,21 @@ static void on_ahead(void *ctx)
 	buf_done(&hex);
 	op->job.done = on_epoch;
 	co->changing_epoch = store_submit(co->store, &op->job, &err);
+}
+
+/* A seq of its own for what did not change in the database. */
+static void bump(void *ctx)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *hub = registry_node(co->reg, co->reg->hub);
+	struct node_set_op *op = hub ? node_set_op_new(hub->id) : NULL;
+	struct err          err;
+
+	if (!op)
+		return;
+	op->job.done = on_expired;
+	if (!store_submit(co->store, &op->job, &err))
+		log_error("%s", err.msg);
 }
 
 /* ---- what several handlers need ---- */
@@ -337,7 +352,7 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 	co->reg->revoked_seq = 0;
 	registry_pins(co->reg);
 	co->feeds = feeds_new(co->loop, co->reg, co->audit);
-	feeds_on_ahead(co->feeds, on_ahead, co);
+	feeds_hooks(co->feeds, on_ahead, bump, co);
 	if (!open_doors(co, &e)) {
 		fail(co, &e);
 		return;
@@ -402,13 +417,7 @@ static void on_reload(void *arg, int signo)
 	registry_conf(co->reg, next);
 	conf_free(old);
 	/* Roles may have changed: a new seq tells everybody. */
-	struct reg_node    *hub = registry_node(co->reg, co->reg->hub);
-	struct node_set_op *op = hub ? node_set_op_new(hub->id) : NULL;
-	if (op) {
-		op->job.done = on_expired;
-		if (!store_submit(co->store, &op->job, &err))
-			log_error("%s", err.msg);
-	}
+	bump(co);
 	log_note("the configuration was read again");
 }
 

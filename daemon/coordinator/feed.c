@@ -34,6 +34,9 @@ struct feed {
 	struct wall    acked_at;
 	struct batch  *log, **log_end;
 	size_t         log_size;
+	struct view_want want;          /* of its last view */
+	struct feed   *next_stale;
+	bool           stale;           /* its view is to be looked at */
 };
 
 /* Somebody waits for a node to have applied seq. */
@@ -57,10 +60,11 @@ struct feeds {
 	struct loop       *loop;
 	struct registry   *reg;
 	struct audit      *audit;
-	struct hash_key    hash;
 	struct dict       *list;        /* node id -> feed */
-	struct loop_timer *beat;
-	bool               due;
+	struct loop_timer *beat, *work;
+	bool               due;         /* feeds_changed(): the end of this round looks */
+	struct feed       *stale, **stale_end;
+	bool               bumping;     /* another seq was asked for */
 	struct waiter     *waiters;
 	struct loop_timer *wait;
 	struct revocation  revoked[REVOCATIONS_MAX];    /* a ring, oldest first */
@@ -69,8 +73,8 @@ struct feeds {
 	/* totals */
 	uint64_t           acks, ack_sum_us, ack_max_us, batches, fulls;
 	uint64_t           ack_buckets[9];
-	feeds_ahead_fn    *ahead;
-	void              *ahead_ctx;
+	feeds_fn          *ahead, *bump;
+	void              *ctx;
 };
 
 static const uint64_t bucket_ms[] = { 10, 25, 50, 100, 250, 500, 1000, 5000 };
@@ -99,6 +103,7 @@ static void forget(struct feed *fd)
 	fd->told = NULL;
 	fd->told_count = 0;
 	fd->known = false;
+	view_want_done(&fd->want);
 }
 
 static void log_add(struct feed *fd, uint64_t before, uint64_t seq, uint64_t revokes, struct span lines)
@@ -141,7 +146,7 @@ static void feed_free(struct feed *fd)
 
 static uint64_t hash_of(const struct feeds *f, struct span s)
 {
-	return hash_bytes(&f->hash, s.ptr, s.len);
+	return hash_bytes(&f->reg->hash, s.ptr, s.len);
 }
 
 static void line_node(struct buf *out, uint64_t seq, struct span json)
@@ -172,12 +177,15 @@ static void line_beat(struct buf *out, struct wall now)
 	map_msg_encode(&m, out);
 }
 
-static void remember(struct feed *fd, const struct view *v, uint64_t seq)
+static void remember(struct feed *fd, struct view *v, uint64_t seq)
 {
+	view_want_done(&fd->want);
+	fd->want = v->want;
+	v->want = (struct view_want){ 0 };
 	free(fd->told);
 	fd->told = mem_calloc(v->count + 1, sizeof(*fd->told));
 	for (size_t i = 0; i < v->count; i++)
-		fd->told[i] = (struct told){ .id = v->items[i].id, .hash = hash_of(fd->feeds, v->items[i].json),
+		fd->told[i] = (struct told){ .id = v->items[i].id, .hash = v->items[i].hash,
 			                     .session = v->items[i].session };
 	fd->told_count = v->count;
 	fd->policy_hash = hash_of(fd->feeds, buf_span(&v->policy));
@@ -185,7 +193,7 @@ static void remember(struct feed *fd, const struct view *v, uint64_t seq)
 	fd->known = true;
 }
 
-static void full(struct feed *fd, const struct view *v, struct wall now)
+static void full(struct feed *fd, struct view *v, struct wall now)
 {
 	struct registry *reg = fd->feeds->reg;
 	struct map_msg   m = { .op = MAP_FULL, .seq = reg->seq, .v = MAP_VERSION, .epoch = span_str(reg->mesh.epoch),
@@ -229,7 +237,7 @@ static struct revocation *revocation_of(struct feeds *f)
 }
 
 /* The difference between what it was told and v. */
-static void delta(struct feed *fd, const struct view *v)
+static void delta(struct feed *fd, struct view *v)
 {
 	struct feeds *f = fd->feeds;
 	uint64_t      seq = f->reg->seq, before = fd->sent;
@@ -247,7 +255,7 @@ static void delta(struct feed *fd, const struct view *v)
 			continue;
 		}
 		if (i < fd->told_count && fd->told[i].id == v->items[k].id) {
-			if (fd->told[i].hash != hash_of(f, v->items[k].json)) {
+			if (fd->told[i].hash != v->items[k].hash) {
 				line_node(&out, seq, v->items[k].json);
 				revokes |= fd->told[i].session && !v->items[k].session;
 			}
@@ -263,6 +271,15 @@ static void delta(struct feed *fd, const struct view *v)
 	}
 	if (out.len == 0) {
 		buf_done(&out);
+		return;
+	}
+	if (fd->sent == seq) {
+		/* That seq went with what was taken away: the rest needs one of its own. */
+		buf_done(&out);
+		if (!f->bumping && f->bump) {
+			f->bumping = true;
+			f->bump(f->ctx);
+		}
 		return;
 	}
 	line_end(&out, seq);
@@ -294,8 +311,6 @@ static void push(struct feed *fd, struct wall now)
 		stream_end(fd->stream);
 		return;
 	}
-	if (fd->known && fd->sent == reg->seq)
-		return;
 	view_build(reg, self, now, &v);
 	if (fd->known)
 		delta(fd, &v);
@@ -304,23 +319,129 @@ static void push(struct feed *fd, struct wall now)
 	view_done(&v);
 }
 
-static void push_all(void *arg)
+/* ---- what is taken away goes first ---- */
+
+static struct told *told_find(const struct feed *fd, uint64_t id)
+{
+	size_t lo = 0, hi = fd->told_count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (fd->told[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < fd->told_count && fd->told[lo].id == id ? &fd->told[lo] : NULL;
+}
+
+/* Nodes that went or lost their session, as a batch of their own: it costs what it
+ * says, while a whole view costs what the mesh is large. */
+static void push_revoked(struct feed *fd, struct wall now)
+{
+	struct feeds    *f = fd->feeds;
+	struct registry *reg = f->reg;
+	uint64_t         seq = reg->seq, before = fd->sent;
+	struct buf       out;
+
+	if (!fd->stream || !fd->known || fd->sent >= seq)
+		return;
+	buf_init(&out, HTTP_STREAM_MAX);
+	for (size_t i = 0; i < reg->revoked_count; i++) {
+		struct told     *t = told_find(fd, reg->revoked[i]);
+		struct reg_node *n = registry_node(reg, reg->revoked[i]);
+
+		if (!t || t->id == fd->node)
+			continue;
+		if (!n) {
+			buf_addf(&out, "{\"op\":\"gone\",\"seq\":%" PRIu64 ",\"id\":\"n%" PRIu64 "\"}\n", seq, t->id);
+			memmove(t, t + 1, (size_t)(fd->told + fd->told_count - (t + 1)) * sizeof(*t));
+			fd->told_count--;
+		} else if (t->session && !registry_session(n, now)) {
+			const struct reg_json *j = view_one(reg, n, &fd->want, now);
+
+			if (!j)
+				continue;
+			line_node(&out, seq, (struct span){ j->json, j->len });
+			t->hash = j->hash;
+			t->session = false;
+		}
+	}
+	if (out.len) {
+		line_end(&out, seq);
+		if (!out.over && stream_write(fd->stream, buf_span(&out))) {
+			struct revocation *rv = revocation_of(f);
+
+			if (rv)
+				rv->told++;
+			fd->sent = seq;
+			log_add(fd, before, seq, rv ? rv->seq : 0, buf_span(&out));
+			f->batches++;
+		} else {
+			stream_end(fd->stream);
+			forget(fd);
+		}
+	}
+	buf_done(&out);
+}
+
+/* ---- rounds ---- */
+
+static void work(void *arg)
+{
+	struct feeds *f = arg;
+
+	/* A few at a time: whoever asks meanwhile is answered between them. */
+	for (int i = 0; i < FEED_SLICE && f->stale; i++) {
+		struct feed *fd = f->stale;
+
+		f->stale = fd->next_stale;
+		if (!f->stale)
+			f->stale_end = &f->stale;
+		fd->stale = false;
+		push(fd, loop_wall(f->loop));
+		if (!fd->stream && !registry_node(f->reg, fd->node)) {
+			dict_remove(f->list, span_of(&fd->node, sizeof(fd->node)));
+			feed_free(fd);
+		}
+	}
+	if (f->stale)
+		loop_timer_after(f->work, 0);
+	else if (f->waiters)
+		loop_timer_after(f->wait, 0);
+}
+
+static void on_changed(void *arg)
 {
 	struct feeds *f = arg;
 	struct span   key;
 	size_t        pos = 0;
 	void         *v;
 
-	f->due = false;
+	f->due = f->bumping = false;
 	while (dict_next(f->list, &pos, &key, &v)) {
 		struct feed *fd = v;
 
-		push(fd, loop_wall(f->loop));
-		if (!fd->stream && !registry_node(f->reg, fd->node)) {
-			dict_remove(f->list, key);
-			feed_free(fd);
+		if (f->reg->revoked_count)
+			push_revoked(fd, loop_wall(f->loop));
+		if (fd->stale)
+			continue;
+		fd->stale = true;
+		/* The hub before all others: new nodes wait for it. */
+		if (fd->node == f->reg->hub) {
+			fd->next_stale = f->stale;
+			if (!f->stale)
+				f->stale_end = &fd->next_stale;
+			f->stale = fd;
+		} else {
+			fd->next_stale = NULL;
+			*f->stale_end = fd;
+			f->stale_end = &fd->next_stale;
 		}
 	}
+	f->reg->revoked_count = 0;
+	work(f);
 }
 
 void feeds_changed(struct feeds *f)
@@ -328,7 +449,7 @@ void feeds_changed(struct feeds *f)
 	if (f->due)
 		return;
 	f->due = true;
-	loop_later(f->loop, push_all, f);
+	loop_later(f->loop, on_changed, f);
 }
 
 /* ---- streams ---- */
@@ -401,7 +522,7 @@ void feeds_open(struct feeds *f, struct request *r)
 		         r->node, have, f->reg->seq);
 		request_fail(r, ERR_BUSY, "a new epoch begins");
 		if (f->ahead)
-			f->ahead(f->ahead_ctx);
+			f->ahead(f->ctx);
 		return;
 	}
 	struct feed *fd = feed_of(f, r->node, true);
@@ -514,7 +635,8 @@ static bool is_acked(const struct feeds *f, uint64_t node, uint64_t seq)
 	const struct feed *fd = dict_find(f->list, span_of(&node, sizeof(node)));
 
 	/* One that does not listen is not waited for. Nothing of seq concerned it: sent is still below. */
-	return !fd || !fd->stream || fd->acked >= seq || (!f->due && fd->acked >= fd->sent && fd->sent < seq);
+	return !fd || !fd->stream || fd->acked >= seq ||
+	       (!f->due && !fd->stale && fd->acked >= fd->sent && fd->sent < seq);
 }
 
 static void look_waiters(struct feeds *f)
@@ -615,10 +737,11 @@ void feeds_metrics(const struct feeds *f, struct buf *out)
 	         (double)f->ack_max_us / 1e6);
 }
 
-void feeds_on_ahead(struct feeds *f, feeds_ahead_fn *fn, void *ctx)
+void feeds_hooks(struct feeds *f, feeds_fn *ahead, feeds_fn *bump, void *ctx)
 {
-	f->ahead = fn;
-	f->ahead_ctx = ctx;
+	f->ahead = ahead;
+	f->bump = bump;
+	f->ctx = ctx;
 }
 
 void feeds_restart(struct feeds *f)
@@ -643,11 +766,12 @@ struct feeds *feeds_new(struct loop *loop, struct registry *reg, struct audit *a
 	f->loop = loop;
 	f->reg = reg;
 	f->audit = audit;
-	f->hash = hash_key_random();
 	f->list = dict_new();
 	f->beat = loop_timer_new(loop, on_beat, f);
 	loop_timer_after(f->beat, FEED_BEAT_SEC * SEC_NS);
 	f->wait = loop_timer_new(loop, on_wait, f);
+	f->work = loop_timer_new(loop, work, f);
+	f->stale_end = &f->stale;
 	return f;
 }
 
@@ -685,5 +809,6 @@ void feeds_free(struct feeds *f)
 	}
 	loop_timer_free(f->beat);
 	loop_timer_free(f->wait);
+	loop_timer_free(f->work);
 	free(f);
 }

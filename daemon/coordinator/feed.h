@@ -16,6 +16,7 @@
 enum {
 	FEED_LOG_MAX = 4 << 20,         /* bytes of unacknowledged batches that one endpoint's log keeps */
 	FEED_BEAT_SEC = 20,             /* below MAP_BEAT_SEC */
+	FEED_SLICE = 8,                 /* views that one round of the loop looks at */
 	REVOCATIONS_MAX = 1024,         /* remembered until everybody acknowledged */
 };
 
@@ -52,8 +53,9 @@ struct feed_state {
 bool feeds_state(const struct feeds *f, uint64_t node, struct feed_state *ret);
 void feeds_metrics(const struct feeds *f, struct buf *out);     /* Prometheus text */
 
-/* Somebody with have=EPOCH:SEQ ahead of ours: this database is a restored backup. */
-typedef void feeds_ahead_fn(void *ctx);
-void feeds_on_ahead(struct feeds *f, feeds_ahead_fn *fn, void *ctx);
+/* ahead: somebody has a seq beyond ours, so this database is a restored backup. bump: another
+ * seq is needed, with nothing changed. */
+typedef void feeds_fn(void *ctx);
+void feeds_hooks(struct feeds *f, feeds_fn *ahead, feeds_fn *bump, void *ctx);
 
 #endif

@@ -14,6 +14,24 @@ static struct span id_span(const uint64_t *id)
 	return span_of(id, sizeof(*id));
 }
 
+/* What was encoded of it does not count any more. */
+static void touch(struct reg_node *n)
+{
+	for (size_t i = 0; i < array_size(n->json); i++) {
+		free(n->json[i].json);
+		n->json[i] = (struct reg_json){ 0 };
+	}
+}
+
+static void touch_all(struct registry *r, uint64_t user)
+{
+	size_t pos = 0;
+
+	for (struct reg_node *n; (n = registry_next_node(r, &pos));)
+		if (!user || n->row->user == user)
+			touch(n);
+}
+
 /* ---- lists for the topology ---- */
 
 struct list { struct span *list; size_t count; };
@@ -74,6 +92,7 @@ static void put_node(struct registry *r, struct reg_node *n)
 		.offered = n->report.routes, .offered_count = n->report.route_count,
 	};
 
+	touch(n);
 	arena_init(&mem, 4096);
 	t.tags = spans_of(list_of(n->row->tags, &mem));
 	if (n->session) {
@@ -114,12 +133,20 @@ static void put_node(struct registry *r, struct reg_node *n)
 	arena_done(&mem);
 }
 
+static void note_revoked(struct registry *r, uint64_t node, struct boot now)
+{
+	r->revoked_at = now;
+	if (r->revoked_count < REGISTRY_REVOKED_MAX)
+		r->revoked[r->revoked_count++] = node;
+}
+
 /* ---- rows ---- */
 
 static void node_free(struct registry *r, struct reg_node *n)
 {
 	if (!n)
 		return;
+	touch(n);
 	remove_services(r, n);
 	topology_node_remove(r->topology, n->id);
 	if (n->row)
@@ -151,7 +178,7 @@ static void apply_node(struct registry *r, struct row_change *c, struct boot now
 		dict_remove(r->nodes, id_span(&c->id));
 		count_node(r, n, -1);
 		node_free(r, n);
-		r->revoked_at = now;
+		note_revoked(r, c->id, now);
 		return;
 	}
 	if (!n) {
@@ -208,6 +235,7 @@ static void apply_user(struct registry *r, struct row_change *c)
 	user_row_free(u->row);
 	u->row = take(c->user);
 	put_user(r, u);
+	touch_all(r, u->id);
 }
 
 static void apply_session(struct registry *r, struct row_change *c, struct boot now)
@@ -222,7 +250,7 @@ static void apply_session(struct registry *r, struct row_change *c, struct boot 
 		dict_remove(r->by_session, id_span(&c->id));
 		session_row_free(n->session);
 		n->session = NULL;
-		r->revoked_at = now;
+		note_revoked(r, n->id, now);
 	} else {
 		if (n->session)
 			dict_remove(r->by_session, id_span(&n->session->id));
@@ -322,6 +350,7 @@ struct registry *registry_new(const struct conf *conf)
 	r->keys = dict_new();
 	r->by_session = dict_new();
 	r->by_key = dict_new();
+	r->hash = hash_key_random();
 	r->topology = topology_new();
 	r->policy = policy_empty();
 	return r;
@@ -366,6 +395,7 @@ void registry_conf(struct registry *r, const struct conf *conf)
 	r->conf = conf;
 	for (struct reg_user *u; (u = registry_next_user(r, &pos));)
 		put_user(r, u);
+	touch_all(r, 0);
 	registry_pins(r);
 }
 
@@ -533,6 +563,7 @@ bool registry_seen(struct registry *r, const struct map_seen *seen, size_t count
 		if (!n || (ip_eq(&n->seen.ip, &seen[i].at.ip) && n->seen.port == seen[i].at.port))
 			continue;
 		n->seen = seen[i].at;
+		touch(n);
 		changed = true;
 	}
 	return changed;

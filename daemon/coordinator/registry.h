@@ -18,6 +18,15 @@
 #include "policy/policy.h"
 #include "policy/topology.h"
 
+/* A node as some endpoints see it, encoded: those that want the same of people. */
+struct reg_json {
+	uint64_t want;                  /* 0: empty */
+	uint64_t hash;
+	char    *json;
+	size_t   len;
+	bool     session;               /* it shows a living one */
+};
+
 struct reg_node {
 	uint64_t            id;
 	struct node_row    *row;
@@ -27,6 +36,8 @@ struct reg_node {
 	struct ipport       seen;       /* from where the hub hears it; family 0: not */
 	struct wall         last_seen;  /* an ack or a request; 0: not since the start */
 	bool                online;     /* a map stream is open */
+	struct reg_json     json[4];    /* view.c's; dropped by every change */
+	unsigned            json_next;
 };
 
 struct reg_user {
@@ -34,6 +45,8 @@ struct reg_user {
 	struct user_row *row;
 	size_t           nodes, sessions;
 };
+
+enum { REGISTRY_REVOKED_MAX = 64 };      /* more at once are told with everything else */
 
 struct registry {
 	const struct conf *conf;        /* borrowed; replaced on reload */
@@ -46,11 +59,15 @@ struct registry {
 	struct topology   *topology;
 	struct policy     *policy;      /* never NULL */
 	struct policy_row *policy_row;  /* NULL before the first load */
+	struct hash_key    hash;        /* of what endpoints were told */
 	struct enrol_pin   pins[ENROL_PINS_MAX];        /* of the public listener */
 	size_t             pin_count;
 	/* What the last apply took from somebody: for the account of revocations. */
 	struct boot        revoked_at;
 	uint64_t           revoked_seq;
+	/* Nodes that went, or lost their session, since feed.c looked: these are told first. */
+	uint64_t           revoked[REGISTRY_REVOKED_MAX];
+	size_t             revoked_count;
 };
 
 struct registry *registry_new(const struct conf *conf);

@@ -2,7 +2,6 @@
 #include "daemon/coordinator/view.h"
 
 #include "base/mem.h"
-#include "policy/prune.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -206,47 +205,101 @@ static uint64_t *whom(const struct registry *r, const struct reg_node *self, con
 	return ids;
 }
 
-void view_build(const struct registry *r, const struct reg_node *self, struct wall now, struct view *ret_view)
+/* Who wants the same of people is told the same bytes. Never 0. */
+static uint64_t want_key(const struct registry *r, const struct want *w)
 {
-	struct view  v = { 0 };
-	struct prune p;
-	struct buf   json;
-	size_t       n;
+	const struct prune   *p = w->prune;
+	scoped_buf struct buf b = { 0 };
+
+	if (!p)
+		return 1;
+	const struct { char **list; size_t n; } lists[] = {
+		{ p->groups, p->group_count }, { p->idp_groups, p->idp_group_count },
+		{ p->roles, p->role_count },   { p->attrs, p->attr_count },
+	};
+	buf_init(&b, 1 << 20);
+	buf_add_char(&b, w->groups ? '1' : '0');
+	for (size_t i = 0; i < array_size(lists); i++) {
+		for (size_t k = 0; k < lists[i].n; k++) {
+			buf_add_str(&b, lists[i].list[k]);
+			buf_add_char(&b, '\n');
+		}
+		buf_add_char(&b, '\f');
+	}
+	return hash_bytes(&r->hash, b.ptr, b.len) | 2;
+}
+
+static const struct reg_json *encoded(const struct registry *r, struct reg_node *n, const struct want *want,
+                                      uint64_t key, struct wall now)
+{
+	for (size_t i = 0; i < array_size(n->json); i++)
+		if (n->json[i].want == key)
+			return &n->json[i];
+	struct reg_json *j = &n->json[n->json_next++ % array_size(n->json)];
+	struct map_node *m = fill(r, n, want, now);
+	struct buf       b;
+
+	buf_init(&b, MAP_NODE_LINE_MAX);
+	map_node_encode(m, &b);
+	free(j->json);
+	*j = (struct reg_json){ .want = key, .session = m->session != NULL, .len = b.over ? 0 : b.len };
+	if (j->len) {
+		j->hash = hash_bytes(&r->hash, b.ptr, b.len);
+		j->json = mem_dup(b.ptr, b.len);
+	}
+	buf_done(&b);
+	map_node_unref(m);
+	return j;
+}
+
+void view_build(struct registry *r, const struct reg_node *self, struct wall now, struct view *ret_view)
+{
+	const struct want all = { 0 };
+	struct view       v = { 0 };
+	size_t            n;
 
 	arena_init(&v.mem, 16 << 10);
-	buf_init(&json, MAP_NODE_LINE_MAX);
-	policy_prune(r->policy, r->topology, self->id, &p);
-	struct want want = { .prune = &p };
+	policy_prune(r->policy, r->topology, self->id, &v.want.prune);
 	for (size_t i = 0; i < self->report.service_count; i++)
-		want.groups |= self->report.services[i].profiles.count > 0;
-	uint64_t *ids = whom(r, self, &p, &n);
+		v.want.groups |= self->report.services[i].profiles.count > 0;
+	const struct want want = { .prune = &v.want.prune, .groups = v.want.groups };
+	v.want.key = want_key(r, &want);
+	uint64_t *ids = whom(r, self, &v.want.prune, &n);
 	v.items = arena_calloc(&v.mem, n + 1, sizeof(*v.items));
 	for (size_t i = 0; i < n; i++) {
-		const struct reg_node *one = registry_node(r, ids[i]);
-		const struct want      all = { 0 };
+		struct reg_node *one = registry_node(r, ids[i]);
 
 		if (!one)
 			continue;
-		struct map_node *m = fill(r, one, one == self ? &all : &want, now);
-		buf_clear(&json);
-		map_node_encode(m, &json);
-		if (!json.over) {
-			v.items[v.count].id = one->id;
-			v.items[v.count].session = m->session != NULL;
-			v.items[v.count++].json = arena_copy(&v.mem, buf_span(&json));
-		}
-		map_node_unref(m);
+		const struct reg_json *j = encoded(r, one, one == self ? &all : &want, one == self ? 1 : v.want.key, now);
+		if (j->len)
+			v.items[v.count++] = (struct view_item){ .id = one->id, .json = { j->json, j->len },
+				                                 .hash = j->hash, .session = j->session };
 	}
 	free(ids);
-	buf_done(&json);
-	v.policy = p.text;
-	p.text = (struct buf){ 0 };
-	prune_done(&p);
+	v.policy = v.want.prune.text;
+	v.want.prune.text = (struct buf){ 0 };
 	*ret_view = v;
+}
+
+const struct reg_json *view_one(const struct registry *r, struct reg_node *n, const struct view_want *w,
+                                struct wall now)
+{
+	const struct want      want = { .prune = &w->prune, .groups = w->groups };
+	const struct reg_json *j = w->key ? encoded(r, n, &want, w->key, now) : NULL;
+
+	return j && j->len ? j : NULL;
+}
+
+void view_want_done(struct view_want *w)
+{
+	prune_done(&w->prune);
+	*w = (struct view_want){ 0 };
 }
 
 void view_done(struct view *v)
 {
+	view_want_done(&v->want);
 	arena_done(&v->mem);
 	buf_done(&v->policy);
 	*v = (struct view){ 0 };
