@@ -446,21 +446,20 @@ static void load_tls(struct server *s)
 	buf_init(&key, 1 << 20);
 	if (roots && (!file_read(roots, 1 << 20, &chain, &err) || !front_tls_roots(s->front, buf_span(&chain), &err)))
 		die(roots, err.msg);
+	buf_done(&chain);
 	if (json_array_size(certs)) {
 		front_tls_begin(s->front);
 		json_array_foreach(certs, i, row) {
-			buf_clear(&chain);
-			buf_clear(&key);
 			if (!file_read(text(row, "certificate").ptr, 1 << 20, &chain, &err) ||
 			    !file_read(text(row, "key").ptr, 1 << 20, &key, &err) ||
 			    !front_tls_add(s->front, buf_span(&chain), buf_span(&key), &err))
 				die("certificates", err.msg);
+			buf_done(&chain);
+			buf_wipe_done(&key);
 		}
 		if (!front_tls_commit(s->front, &err))
 			die("certificates", err.msg);
 	}
-	buf_done(&chain);
-	buf_wipe_done(&key);
 }
 
 /* ---- commands ---- */
