@@ -11,7 +11,7 @@
 
 enum {
 	RETRY_FIRST_MS  = 250,
-	RETRY_MAX_MS    = 30000,
+	RETRY_MAX_MS    = 8000,         /* until then a revocation may wait that the coordinator made since it is back */
 	SILENCE_MS      = 2 * MAP_BEAT_SEC * 1000,
 	REPORT_MS       = 60000,        /* how often addresses are looked at */
 	REPORT_AGAIN_MS = 5000,         /* after a failure */

@@ -12,7 +12,7 @@
 #
 # The instrument's own way back to the mesh is the gateway; nothing else knows the lab.
 
-apps=$TOP/tests/apps
+apps=$T/apps                    # where every user of the lab can read them
 hub_url=https://hub.example.edu
 idp_issuer=https://idp.example.edu
 instrument=10.9.0.50
@@ -21,6 +21,7 @@ idp=$T/idp
 campus_build()
 {
 	local h n
+	cp -r "$TOP/tests/apps" "$apps"
 	switch campus
 	switch lab
 	while read -r h n; do

@@ -34,7 +34,8 @@ skip_all()
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 B=$(cd "${top_builddir:-.}" && pwd)
 export LC_ALL=C.UTF-8
-PATH=$B:$PATH:/usr/sbin:/sbin
+# The system's own programs first: users of the lab cannot run what is in root's home.
+PATH=$B:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 
 if [ -z "${REEVE_LAB:-}" ]; then
 	[ "$(id -u)" = 0 ] || skip_all "needs root"
@@ -61,7 +62,7 @@ lab_end()
 	local rc=$?
 	if [ $tests_failed != 0 ] || { [ $rc != 0 ] && [ $rc != 77 ]; }; then
 		for log in "$T"/log/*; do
-			[ -s "$log" ] || continue
+			[ -s "$log" ] && [ "${REEVE_LOG_LINES:-25}" != 0 ] || continue
 			echo "# ---- $(basename "$log")"
 			tail -n "${REEVE_LOG_LINES:-25}" "$log" | sed 's/^/#  /'
 		done
@@ -131,11 +132,16 @@ at()
 	nsenter -t "$(cat "$T/pid/host-$h")" -n -m -u -- "$@"
 }
 
+lab_echo()
+{
+	printf '# %s$ %s\n' "$1" "$2"
+}
+
 on()
 {
 	local h=$1
 	shift
-	echo "# $h\$ $*"
+	lab_echo "$h" "$*"
 	at "$h" "$@"
 }
 
@@ -143,7 +149,7 @@ spawn()
 {
 	local h=$1 name=$2
 	shift 2
-	echo "# $h\$ $* &   ($name)"
+	lab_echo "$h" "$* &"
 	nsenter -t "$(cat "$T/pid/host-$h")" -n -m -u -- "$@" >>"$T/log/$name" 2>&1 </dev/null &
 	echo $! >"$T/pid/$name"
 }
