@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
+import urllib.request
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -81,9 +82,9 @@ def b64(data):
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def new_key(path, kind):
+def new_key(path, kind, curve="P-256"):
     """A private key in PEM at path; its public half as a JWK."""
-    how = ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else \
+    how = ["EC", "-pkeyopt", "ec_paramgen_curve:" + curve] if kind == "ec" else \
         ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
     subprocess.run(["openssl", "genpkey", "-algorithm", *how, "-out", path], check=True,
                    stderr=subprocess.DEVNULL)
@@ -251,6 +252,24 @@ def test_client(w):
     os.chmod(wrong, 0o644)
     rp = w.rp(**{"client-secret-file": wrong})
     check("a secret that others may read is refused at start", rp.p.wait(10) == 1)
+    for text in ("", "two\nlines\n", "b\xc3\xa4d\n"):
+        idp.write_private(wrong, text)
+        os.chmod(wrong, 0o600)
+        rp = w.rp(**{"client-secret-file": wrong})
+        check("a secret file with %r is refused at start" % text, rp.p.wait(10) == 1)
+    row = {"auth-method": "private_key_jwt", "client-secret-file": None, "client-key-file": wrong}
+    rp = w.rp(**row)
+    check("a key file without a key is refused at start", rp.p.wait(10) == 1)
+    new_key(wrong, "ec", "P-384")
+    rp = w.rp(**row)
+    check("a key on another curve is refused at start", rp.p.wait(10) == 1)
+    rp = w.rp(**{"auth-method": "none", "client-secret-file": None, "client-id": "reeve-device",
+                 "device-client-id": None})
+    r = rp.ask(do="start", provider="uni", redirect=LOOPBACK, device=True)
+    check("a device login without a device client is refused", "no device client" in r["refused"], r)
+    r = w.login(rp, redirect=LOOPBACK)
+    check("a public client", r.get("identity", {}).get("login") == "staff@example.edu", r)
+    rp.close()
     rp = w.rp(**{"auth-method": "client_secret_post", "login-claim": "preferred_username"})
     r = w.login(rp, account="student@example.edu")
     check("client_secret_post", r.get("identity", {}).get("login") == "student@example.edu", r)
@@ -325,6 +344,12 @@ def test_keys(w):
     idp.admin(w.dir, "rotate", keep=False)
     r = w.login(rp)
     check("an unknown kid less than a minute after a fetch is refused", r.get("token") == "kid", r)
+    rp.ask(do="later", boot=61)
+    r = w.login(rp)
+    check("after a minute the new keys are fetched", "identity" in r, r)
+    idp.admin(w.dir, "rotate", keep=False)
+    r = w.login(rp)
+    check("and not again within the next", r.get("token") == "kid", r)
     rp.close()
     rp = w.rp()
     r = w.login(rp)
@@ -363,6 +388,92 @@ def test_evidence(w):
     r = rp.ask(**ask)
     check("a token for the portal's client is no evidence", r.get("token") == "aud", r)
     rp.close()
+
+
+def test_time(w):
+    rp = w.rp()
+    r = rp.ask(do="start", provider="uni", redirect=REDIRECT)
+    query = w.browse(r["url"])
+    rp.ask(do="later", boot=601)
+    r = rp.ask(do="finish", id=r["id"], query=query)
+    check("an attempt that took too long is refused", r.get("code") == "expired" and
+          "too long" in r["words"], r)
+    for wall, reason in ((-3600, "iat"), (7200, "exp")):
+        rp.ask(do="later", wall=wall)
+        r = w.login(rp)
+        check("our clock %+d s: %s, and the person is told of clocks" % (wall, reason),
+              r.get("token") == reason and "clock" in r["words"], r)
+        rp.ask(do="later", wall=-wall)
+    r = w.login(rp)
+    check("with the clock set right again", "identity" in r, r)
+    rp.ask(do="later", boot=90000)
+    r = w.login(rp)
+    check("a day later description and keys are fetched again", "identity" in r, r)
+    rp.ask(do="later", boot=3601)
+    idp.admin(w.dir, "set", hang=True)
+    rp.send(do="evidence", provider="uni", key="11" * 32, opening="A" * 43, max_age=-1, old=False)
+    r = rp.read()
+    check("keys beyond their age are not used while new ones cannot be had",
+          r.get("code") == "timeout" and "keys" in r["refused"], r)
+    idp.admin(w.dir, "set", hang=False)
+    rp.close()
+
+
+def test_keys_from_a_file(w):
+    path = os.path.join(w.dir, "keys.json")
+    tls = ssl.create_default_context(cafile=os.path.join(w.dir, "cert.pem"))
+
+    def fetch():
+        text = urllib.request.urlopen(w.issuer + "/jwks", context=tls).read()
+        with open(path, "wb") as f:
+            f.write(text)
+
+    with open(path, "w") as f:
+        f.write('{"keys":[]}')
+    rp = w.rp(**{"jwks-file": path})
+    check("a file without keys is refused at start", rp.p.wait(10) == 1)
+    fetch()
+    key = "11" * 32
+    rp = w.rp(**{"jwks-file": path})
+    bind = rp.ask(do="bind", key=key)
+    r = w.login(rp, device=True, redirect=LOOPBACK, nonce=bind["nonce"])
+    check("login with keys from a file", "identity" in r, r)
+    ask = dict(do="evidence", provider="uni", key=key, opening=bind["opening"], max_age=60, old=False,
+               token=rp.ask(do="token")["token"])
+    rp.close()
+    row = {"jwks-file": path, "issuer": w.issuer, "ca": "/nonexistent"}
+    rp = w.rp(**row)
+    check("a ca that is not there is refused at start", rp.p.wait(10) == 1)
+    w.idp.terminate()
+    w.idp.wait(20)
+    rp = w.rp(**{"jwks-file": path})
+    r = rp.ask(**dict(ask, key="22" * 32))
+    check("without the provider: evidence for another key is refused", r.get("token") == "nonce", r)
+    r = rp.ask(**ask)
+    check("without the provider: evidence holds by the file's keys", "identity" in r, r)
+    w.restart()
+    fetch()
+    r = w.login(rp)
+    check("a file that changed is read again for an unknown kid, after a minute", r.get("token") == "kid", r)
+    rp.ask(do="later", boot=61)
+    r = w.login(rp)
+    check("and then the login holds", "identity" in r, r)
+    rp.close()
+
+
+def test_crowd(w):
+    rp = w.rp()
+    idp.admin(w.dir, "set", hang=True)
+    for _ in range(1100):
+        rp.send(do="start", provider="uni", redirect=REDIRECT)
+    codes = [rp.read().get("code") for _ in range(1100)]
+    check("more than 1024 logins at once are told to wait",
+          (codes.count("busy"), codes.count("timeout")) == (76, 1024), {c: codes.count(c) for c in codes})
+    idp.admin(w.dir, "set", hang=False)
+    rp.ask(do="later", boot=6)
+    r = w.login(rp)
+    check("and the next one goes well", "identity" in r, r)
+    check("clean after the crowd", rp.close() == 0)
 
 
 class Backchannel:
@@ -511,7 +622,7 @@ def main():
     w = World()
     try:
         for test in (test_login, test_rows, test_client, test_step_up, test_refresh, test_evidence, test_keys,
-                     test_trouble, test_logout, test_userinfo, test_gone):
+                     test_time, test_keys_from_a_file, test_crowd, test_trouble, test_logout, test_userinfo, test_gone):
             test(w)
     finally:
         if failed:

@@ -397,6 +397,26 @@ START_TEST(keys_that_are_left_out)
 		ck_assert_ptr_null(jwks_parse(span_str(json), &err));
 		free(json);
 	}
+	/* a point that is not on its curve; more keys than anybody needs */
+	ck_assert_ptr_null(jwks_parse(SPAN("{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\","
+	                                   "\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\","
+	                                   "\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a1\"}]}"), &err));
+	ck_assert_ptr_null(jwks_parse(SPAN("{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\","
+	                                   "\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\","
+	                                   "\"y\":\"AAEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0A\"}]}"), &err));
+	{
+		scoped_buf struct buf many = { 0 };
+
+		buf_init(&many, 64 << 10);
+		buf_add_str(&many, "{\"keys\":[1");
+		for (int i = 0; i < JWKS_KEYS_MAX; i++)
+			buf_add_str(&many, ",{}");
+		buf_add_str(&many, "]}");
+		ck_assert_ptr_null(jwks_parse(buf_span(&many), &err));
+		ck_assert_int_eq(err.code, ERR_LIMIT);
+	}
+	jwks_unref(jwks_ref(keys));
+	ck_assert(!jwks_has(keys, SPAN("nobody")) && jwks_has(keys, SPAN("rsa")));
 	ck_assert_ptr_null(jwks_parse(SPAN(""), &err));
 	ck_assert_ptr_null(jwks_parse(SPAN("{\"keys\":{}}"), &err));
 	ck_assert_ptr_null(jwks_parse(SPAN("{\"keys\":[]}"), &err));
