@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/mem.h"
+#include "daemon/endpoint/conf.h"
+#include "daemon/endpoint/conf_stage.h"
+#include "tests/unit/main.h"
+
+#include <string.h>
+#include <unistd.h>
+
+START_TEST(listens)
+{
+	static const struct { const char *text; int kind; } rows[] = {
+		{ "", -1 }, { "0", -1 }, { "65536", -1 }, { "-1", -1 }, { "80 ", -1 }, { "http", -1 },
+		{ "127.0.0.1", -1 }, { "127.0.0.1:", -1 }, { "127.0.0.1:0", -1 }, { "::1:80", -1 },
+		{ "localhost:80", -1 }, { "*:80", -1 }, { "fd:", -1 }, { "fd:web", -1 }, { "fd::80", -1 },
+		{ "fd:web:", -1 }, { "fd:web:0", -1 }, { "fd:web:80:1", -1 },
+		{ "80", CONF_LISTEN_PORT }, { "65535", CONF_LISTEN_PORT }, { "127.0.0.1:80", CONF_LISTEN_AT },
+		{ "[::]:443", CONF_LISTEN_AT }, { "fd:web:80", CONF_LISTEN_FD },
+	};
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct conf_listen l = { .kind = CONF_LISTEN_PORT };
+		struct err err = { 0 };
+		bool ok = conf_listen_parse(span_str(rows[i].text), &l, &err);
+
+		ck_assert_msg(ok == (rows[i].kind >= 0), "%s", rows[i].text);
+		ck_assert_int_eq(err.code != ERR_NONE, !ok);
+		if (ok)
+			ck_assert_int_eq((int)l.kind, rows[i].kind);
+	}
+}
+END_TEST
+
+START_TEST(upstreams)
+{
+	static const struct { const char *text, *at; } rows[] = {
+		{ "", NULL }, { "127.0.0.1:80", NULL }, { "http://", NULL }, { "http:///", NULL },
+		{ "http://app.example.edu", NULL }, { "http://127.0.0.1:80/path", NULL },
+		{ "http://127.0.0.1:0", NULL }, { "http://127.0.0.1:", NULL }, { "http://user@127.0.0.1", NULL },
+		{ "http://127.0.0.1:80//", NULL }, { "h2c://127.0.0.1", NULL }, { "ftp://127.0.0.1:1", NULL },
+		{ "HTTP://127.0.0.1", NULL }, { "http://::1", NULL }, { "unix:", NULL }, { "unix:run/x", NULL },
+		{ "unix:/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+		  "xxxxxxxxxxxxxxxxxxxxxxx", NULL },
+		{ "http://127.0.0.1", "127.0.0.1:80" }, { "http://127.0.0.1:5232/", "127.0.0.1:5232" },
+		{ "https://[::1]", "[::1]:443" }, { "https://[2001:db8::1]:8443", "[2001:db8::1]:8443" },
+		{ "h2c://10.0.0.1:50051", "10.0.0.1:50051" }, { "unix:/run/app.sock", "none:0" },
+	};
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct conf_upstream u;
+		struct err err = { 0 };
+		char text[IP_TEXT_MAX];
+		bool ok = conf_upstream_parse(span_str(rows[i].text), &u, &err);
+
+		ck_assert_msg(ok == !!rows[i].at, "%s: %s", rows[i].text, err.msg);
+		if (ok)
+			ck_assert_str_eq(ipport_text(&u.at, text), rows[i].at);
+	}
+}
+END_TEST
+
+static struct conf *make(const char *text, struct buf *words)
+{
+	struct diags d;
+	struct conf *c;
+
+	diags_init(&d, "f");
+	c = conf_new(span_str(text), "/etc/reeve", &d);
+	buf_clear(words);
+	diags_text(&d, words);
+	ck_assert_int_eq(c == NULL, d.errors > 0);
+	diags_done(&d);
+	return c;
+}
+
+#define ALONE "\"identities\":\"i\",\"policy\":\"p\","
+#define UP "\"upstream\":\"http://127.0.0.1:1\""
+
+START_TEST(contradictions)
+{
+	static const struct { const char *text, *want; } rows[] = {
+		{ "{\"identities\":\"i\"}", "standalone mode needs a \"policy\"" },
+		{ "{" ALONE "\"map\":\"m\"}", "two different modes" },
+		{ "{\"unprivileged\":true}", "a mesh needs root" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":\"80\"," UP "}}}", "standalone mode has none" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":[]," UP "}}}", "0 items, want 1..32" },
+		{ "{" ALONE "\"services\":{\"a\":{" UP "}}}", "\"a\" has no \"listen\"" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":\"127.0.0.1:1\"," UP "}},"
+		  "\"public\":{\"b\":{\"listen\":\"127.0.0.1:1\"," UP "}}}", "both identities and strangers" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":\"127.0.0.1:1\"," UP "},"
+		  "\"b\":{\"listen\":\"127.0.0.1:1\",\"tls\":true," UP "}}}", "speaks TLS for one service" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":\"127.0.0.1:1\",\"upstream\":\"https://127.0.0.1\"}}}",
+		  "cannot be verified" },
+		{ "{" ALONE "\"public\":{\"a\":{\"listen\":\"127.0.0.1:1\"," UP ",\"profiles\":\"remote-user\"}}}",
+		  "no identity is known there" },
+		{ "{\"mesh\":{\"routes\":\"10.9.0.1/24\"}}", "is no prefix" },
+		{ "{\"mesh\":{\"interface\":\"sixteen-letters-\"}}", "16 bytes, want 1..15" },
+	};
+	struct buf words;
+
+	buf_init(&words, 1 << 16);
+	for (size_t i = 0; i < array_size(rows); i++) {
+		ck_assert_msg(!make(rows[i].text, &words), "%s", rows[i].text);
+		ck_assert_msg(strstr(words.ptr, rows[i].want) != NULL, "%s gives %s", rows[i].text, words.ptr);
+	}
+	buf_done(&words);
+}
+END_TEST
+
+START_TEST(modes)
+{
+	static const struct { const char *text; enum conf_mode mode; } rows[] = {
+		{ "{" ALONE "}", CONF_STANDALONE }, { "{\"map\":\"m\"}", CONF_MAP_FILE }, { "{}", CONF_MESH },
+	};
+	struct buf words;
+
+	buf_init(&words, 1 << 16);
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct conf *c = make(rows[i].text, &words);
+
+		ck_assert_msg(c != NULL, "%s", words.ptr);
+		ck_assert_int_eq(c->mode, rows[i].mode);
+		conf_free(c);
+	}
+	conf_free(NULL);
+	buf_done(&words);
+}
+END_TEST
+
+static bool stage(struct conf_stage *s, uint32_t number, const char *text)
+{
+	struct msg_conf m = { number, SPAN("/etc/reeve"), SPAN("reeved.hujson") };
+	struct err err = { 0 };
+	int fd = msg_memfd("test", span_str(text), &err);
+	bool ok = conf_stage_prepare(s, &m, fd, &err);
+
+	ck_assert_int_eq(ok, err.code == ERR_NONE);
+	close(fd);
+	return ok;
+}
+
+START_TEST(staging)
+{
+	struct conf_stage s = { 0 };
+	const struct conf *first;
+
+	ck_assert(!conf_stage_use(&s, 1));
+	ck_assert(!stage(&s, 1, "{"));
+	ck_assert(!conf_stage_use(&s, 1));
+	ck_assert(stage(&s, 1, "{}"));
+	ck_assert(!conf_stage_use(&s, 2));
+	ck_assert(conf_stage_use(&s, 1));
+	first = s.now;
+	ck_assert(stage(&s, 2, "{" ALONE "}"));
+	conf_stage_drop(&s);
+	ck_assert(!conf_stage_use(&s, 2));
+	ck_assert_ptr_eq(s.now, first);
+	ck_assert(stage(&s, 3, "{" ALONE "}"));
+	ck_assert(!stage(&s, 4, "}"));          /* the one that was prepared before does not count either */
+	ck_assert(!conf_stage_use(&s, 3));
+	ck_assert_ptr_eq(s.now, first);
+	conf_stage_done(&s);
+}
+END_TEST
+
+UNIT_MAIN("endpoint_conf", listens, upstreams, contradictions, modes, staging)
