@@ -123,8 +123,9 @@ static bool common(struct err *err)
 {
 	if (!limit(RLIMIT_CORE, 0, "RLIMIT_CORE", err))
 		return false;
-	/* After the user change, which resets both. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||
+	/* After the user change, which resets both. A leak checker traces its own process. */
+	if ((seccomp_built() && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) ||
+	    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(err, "prctl");
 	return true;
@@ -138,7 +139,8 @@ bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *r
 
 	if (geteuid() != 0)
 		return common(err);
-	if (root && (chroot(root) < 0 || chdir("/") < 0))
+	/* A leak checker needs /proc and a thread of its own. */
+	if (root && seccomp_built() && (chroot(root) < 0 || chdir("/") < 0))
 		return err_sys(err, "chroot to %s", root);
 	if (kind == PROCESS_NET) {
 		/* privilege_net() takes the rest when it is known what it is for */
@@ -148,7 +150,7 @@ bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *r
 		if (!bounding_set(0, err) || !become(uid, gid, err) || !caps_set(0, 0, err))
 			return false;
 		/* Neither has children; a front writes no file (memory files count as such). */
-		if (!limit(RLIMIT_NPROC, kind == PROCESS_CORE ? 64 : 0, "RLIMIT_NPROC", err))
+		if (seccomp_built() && !limit(RLIMIT_NPROC, kind == PROCESS_CORE ? 64 : 0, "RLIMIT_NPROC", err))
 			return false;
 	}
 	return common(err);
@@ -156,7 +158,7 @@ bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *r
 
 bool privilege_front(struct err *err)
 {
-	if (!landlock_nothing(err))
+	if (seccomp_built() && !landlock_nothing(err))
 		return false;
 	return seccomp_front(err);
 }

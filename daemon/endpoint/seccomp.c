@@ -21,6 +21,11 @@
 #define SANITIZED 0
 #endif
 
+bool seccomp_built(void)
+{
+	return !SANITIZED;
+}
+
 static bool rule(scmp_filter_ctx ctx, uint32_t action, int call, const char *name, struct err *err)
 {
 	int r = seccomp_rule_add(ctx, action, call, 0);

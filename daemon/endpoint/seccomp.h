@@ -13,6 +13,8 @@
 
 #include "base/err.h"
 
+bool seccomp_built(void);       /* false in such a build */
+
 bool seccomp_front(struct err *err);
 bool seccomp_core(struct err *err);
 bool seccomp_net(bool mesh, struct err *err);

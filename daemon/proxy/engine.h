@@ -71,7 +71,7 @@ void queue_drop(struct queue *q, size_t n);
 void queue_free(struct queue *q);
 static inline struct span queue_span(const struct queue *q)
 {
-	return (struct span){ q->ptr + q->off, q->len };
+	return (struct span){ q->ptr ? q->ptr + q->off : NULL, q->len };
 }
 
 /* ---- one side of a connection ---- */
