@@ -7,6 +7,7 @@
 #include "base/wire.h"
 #include "daemon/endpoint/conf.h"
 #include "daemon/endpoint/tunnel_process.h"
+#include "daemon/mesh/hosts.h"
 #include "daemon/mesh/mesh.h"
 
 #include <errno.h>
@@ -169,8 +170,11 @@ static void on_check(void *arg)
 
 static void on_events(void *arg, uint32_t events)
 {
+	struct net_mesh *n = arg;
+
 	(void)events;
-	check(arg);
+	if (mesh_woken(n->mesh))
+		check(n);
 }
 
 /* False: not yet, or not at all. */
@@ -560,7 +564,7 @@ struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf, const str
 	uint32_t local[FILTER_USERS_MAX], front = users->front;
 	struct mesh_conf mc = {
 		.interface = conf->mesh.interface, .port = (uint16_t)conf->mesh.port,
-		.backend = backends[conf->mesh.backend], .hosts_file = NULL,
+		.backend = backends[conf->mesh.backend],
 		.users = local, .users_n = conf->mesh.users.count + 1,
 		.users_any = conf->mesh.users.count == 0,
 		.fronts = &front, .fronts_n = 1,

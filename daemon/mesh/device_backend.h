@@ -15,7 +15,7 @@ struct device_ops {
 	bool (*setup)(void *self, const struct secret *priv, int port, struct err *err);
 	bool (*peer_set)(void *self, const struct device_peer *p, struct err *err);
 	bool (*peer_remove)(void *self, const struct device_key *key, struct err *err);
-	/* Either of the last two may be NULL. Peers are told once each, and after the answer is whole. */
+	/* ret_info and fn may be NULL. Peers are told once each, after the answer is whole. */
 	bool (*read)(void *self, struct device_info *ret_info, device_peer_fn *fn, void *arg,
 		     struct err *err);
 };

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <libnftnl/common.h>
 #include <libnftnl/object.h>
+#include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
 #include <libnftnl/udata.h>
@@ -32,6 +33,7 @@ struct filter {
 	struct prefix     *own;         /* what the rows loaded last forward to */
 	size_t             own_n;
 	char               mark[RULESET_MARK_MAX];
+	size_t             rules;       /* how many the table has before rows are loaded */
 	struct dict       *known;       /* addresses with an element, as far as we remember */
 };
 
@@ -135,11 +137,50 @@ static bool table_mark(struct filter *f, char ret_mark[RULESET_MARK_MAX], struct
 	return true;
 }
 
+static bool on_rule(void *arg, const struct nlmsghdr *nlh, struct err *err)
+{
+	struct nftnl_rule *r = have(nftnl_rule_alloc());
+	size_t *n = arg;
+	bool ok = nftnl_rule_nlmsg_parse(nlh, r) >= 0;
+	const char *table = ok ? nftnl_rule_get_str(r, NFTNL_RULE_TABLE) : NULL;
+
+	*n += table && strcmp(table, RULESET_TABLE) == 0;
+	nftnl_rule_free(r);
+	return ok || err_sys(err, "a rule that does not parse");
+}
+
+static void count_reset(void *arg)
+{
+	*(size_t *)arg = 0;
+}
+
+/* Whether our table is there, and whole: somebody may have flushed it, or one
+ * of its chains. Rows, with rules of their own, are loaded or not yet. */
+static bool table_whole(struct filter *f, bool *ret_whole, struct err *err)
+{
+	char there[RULESET_MARK_MAX];
+	struct nlmsghdr *nlh;
+	size_t n = 0;
+
+	*ret_whole = false;
+	if (!table_mark(f, there, err))
+		return false;
+	if (strcmp(f->mark, there) != 0)
+		return true;
+	nlh = nftnl_nlmsg_build_hdr(nl_buffer(f->nl), NFT_MSG_GETRULE, NFPROTO_INET, NLM_F_DUMP,
+				    nl_seq(f->nl));
+	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, RULESET_TABLE);
+	if (!nl_ask(f->nl, nlh, on_rule, count_reset, &n, NULL, err))
+		return err_prefix(err, "counting rules: ");
+	*ret_whole = n == f->rules || n == f->rules + ruleset_rows_count();
+	return true;
+}
+
 struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, struct err *err)
 {
 	struct filter *f;
-	char there[RULESET_MARK_MAX];
 	scoped_buf struct buf text = { 0 };
+	bool whole;
 
 	/* Before the lists are copied: what is beyond the limit is not read. */
 	if (base->users_n > FILTER_USERS_MAX || base->fronts_n > FILTER_USERS_MAX)
@@ -157,17 +198,16 @@ struct filter *filter_open(const struct filter_base *base, bool *ret_adopted, st
 	if (!ruleset_base(&f->base, &text, f->mark, err))
 		goto fail;
 
+	f->rules = ruleset_count(buf_span(&text));
 	f->nft = nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!f->nft || nft_ctx_buffer_error(f->nft) != 0 || nft_ctx_buffer_output(f->nft) != 0) {
 		err_set(err, ERR_SYS, "libnftables does not start");
 		goto fail;
 	}
 	f->nl = nl_open(NETLINK_NETFILTER, err);
-	if (!f->nl || !table_mark(f, there, err))
+	if (!f->nl || !table_whole(f, &whole, err) || (!whole && !run(f, &text, err)))
 		goto fail;
-	*ret_adopted = strcmp(f->mark, there) == 0;
-	if (!*ret_adopted && !run(f, &text, err))
-		goto fail;
+	*ret_adopted = whole;
 	return f;
 fail:
 	filter_close(f, false, NULL);
@@ -176,12 +216,7 @@ fail:
 
 bool filter_there(struct filter *f, bool *ret_there, struct err *err)
 {
-	char there[RULESET_MARK_MAX];
-
-	if (!table_mark(f, there, err))
-		return false;
-	*ret_there = strcmp(f->mark, there) == 0;
-	return true;
+	return table_whole(f, ret_there, err);
 }
 
 bool filter_close(struct filter *f, bool remove_table, struct err *err)

@@ -131,8 +131,9 @@ bool filter_class_remove(struct filter *f, const struct ip *ip, struct err *err)
 typedef void filter_class_fn(void *arg, const struct filter_class *c);
 bool filter_classes(struct filter *f, filter_class_fn *fn, void *arg, struct err *err);
 
-/* Whether the table is still there: anybody may say `nft flush ruleset`. Lost
- * is lost with all in it: close, open and load again. */
+/* Whether the table is still there and has all its rules: root may say `nft
+ * flush ruleset`, and nftables.service does. What is not whole does not count:
+ * close, open and load again. */
 bool filter_there(struct filter *f, bool *ret_there, struct err *err);
 
 struct filter_counter {

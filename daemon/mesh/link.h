@@ -40,7 +40,8 @@ bool link_down(struct link *l, const char *name, struct err *err);
 bool link_addresses(struct link *l, const char *name, const struct prefix *addrs, size_t n,
 		    struct err *err);
 
-/* The interface then carries exactly these routes of ours. src (either may be NULL) is the preferred source of each family. A prefix that this host is on
+/* The interface then carries exactly these routes of ours. src (either may be
+ * NULL) is the preferred source of each family. A prefix that this host is on
  * itself is the caller's to leave out: see link_local(). */
 bool link_routes(struct link *l, const char *name, const struct prefix *routes, size_t n,
 		 const struct ip *src4, const struct ip *src6, struct err *err);

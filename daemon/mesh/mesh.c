@@ -6,6 +6,7 @@
 #include "daemon/mesh/nl.h"
 
 #include <errno.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,8 @@ struct via {
 };
 
 struct mesh {
-	struct mesh_conf conf;          /* its pointers are the next five */
-	char            *interface, *hosts_file;
+	struct mesh_conf conf;          /* its pointers are the next three */
+	char            *interface;
 	uint32_t        *users, *fronts;
 
 	struct secret  key;
@@ -54,7 +55,7 @@ struct mesh {
 	struct nl          *events;
 	bool                started;
 	bool                resetting;  /* until mesh_end(): take nothing away */
-	bool                behind;     /* the device missed a change: mesh_check() tells it all again */
+	bool                behind;     /* the device missed something: mesh_check() tells it */
 
 	struct dict *peers, *routes, *classes, *vias;
 	struct filter_row     *rows;
@@ -122,10 +123,8 @@ struct mesh *mesh_new(const struct mesh_conf *conf, struct err *err)
 	m = mem_alloc(sizeof(*m));
 	m->conf = *conf;
 	m->conf.interface = m->interface = mem_strdup(conf->interface);
-	m->conf.hosts_file = m->hosts_file =
-		conf->hosts_file && conf->hosts_file[0] ? mem_strdup(conf->hosts_file) : NULL;
-	m->conf.users = m->users =
-		mem_dup(conf->users_n ? (const void *)conf->users : "", conf->users_n * sizeof(uint32_t));
+	m->conf.users = m->users = mem_dup(conf->users_n ? (const void *)conf->users : "",
+					   conf->users_n * sizeof(uint32_t));
 	m->conf.fronts = m->fronts = mem_dup(conf->fronts_n ? (const void *)conf->fronts : "",
 					     conf->fronts_n * sizeof(uint32_t));
 	m->peers = dict_new();
@@ -169,7 +168,6 @@ void mesh_free(struct mesh *m)
 	free(m->rows);
 	free(m->forward);
 	free(m->interface);
-	free(m->hosts_file);
 	free(m->users);
 	free(m->fronts);
 	free(m);
@@ -201,7 +199,6 @@ static void forget_all(struct mesh *m)
 
 bool mesh_remove(struct mesh *m, struct err *err)
 {
-	struct err e = { 0 };
 	bool ok;
 
 	device_close(take(m->device));
@@ -211,8 +208,6 @@ bool mesh_remove(struct mesh *m, struct err *err)
 	if (!device_delete(m->interface, err))
 		return false;
 	ok = filter_close(take(m->filter), true, err);
-	if (m->hosts_file && !hosts_write(m->hosts_file, NULL, 0, NULL, &e))
-		ok = ok && err_set(err, e.code, "%s", e.msg);
 	return ok;
 }
 
@@ -366,7 +361,8 @@ bool mesh_start(struct mesh *m, const struct secret *key, const struct prefix *a
 	bool same_ranges = memcmp(&m->ranges, ranges, sizeof(*ranges)) == 0;
 
 	if (n > ADDRESSES_MAX)
-		return err_set(err, ERR_LIMIT, "%zu overlay addresses, at most %d", n, ADDRESSES_MAX);
+		return err_set(err, ERR_LIMIT, "%zu overlay addresses, at most %d", n,
+			       ADDRESSES_MAX);
 	if (!overlay_check(ranges, err))
 		return false;
 	for (size_t i = 0; i < n; i++)
@@ -392,7 +388,8 @@ bool mesh_start(struct mesh *m, const struct secret *key, const struct prefix *a
 			return false;
 		m->device = device_open(m->backend, m->interface, err);
 	}
-	if (!m->device || !device_setup(m->device, &m->key, m->conf.port, err) || !make_link(m, err))
+	if (!m->device || !device_setup(m->device, &m->key, m->conf.port, err) ||
+	    !make_link(m, err))
 		return false;
 	m->started = true;
 	return true;
@@ -669,55 +666,32 @@ bool mesh_rows(struct mesh *m, const struct filter_rows *rows, struct boot now, 
 	       (m->forward_n == 0 || link_forwarding(err));
 }
 
-/* ---- names ---- */
-
-static bool next_word(struct span *line, struct span *ret_word)
-{
-	size_t i = 0, n;
-
-	while (i < line->len && (line->ptr[i] == ' ' || line->ptr[i] == '\t'))
-		i++;
-	for (n = i; n < line->len && line->ptr[n] != ' ' && line->ptr[n] != '\t';)
-		n++;
-	*ret_word = span_of(line->ptr + i, n - i);
-	*line = span_from(*line, n);
-	return ret_word->len > 0;
-}
-
-bool mesh_hosts(struct mesh *m, struct span lines, struct err *err)
-{
-	scoped_free struct host *list = NULL;
-	struct span line, word;
-	size_t n = 0, cap = 0;
-
-	if (!m->hosts_file)
-		return true;
-	while (span_next(&lines, '\n', &line)) {
-		struct ip ip;
-
-		if (!next_word(&line, &word) || word.ptr[0] == '#')
-			continue;
-		if (!ip_parse(word, &ip))
-			return err_set(err, ERR_SYNTAX, "a line of the hosts block without an address");
-		while (next_word(&line, &word)) {
-			if (n == HOSTS_NAMES_MAX)
-				return err_set(err, ERR_LIMIT, "more than %d names",
-					       HOSTS_NAMES_MAX);
-			if (n == cap) {
-				cap = cap ? 2 * cap : 64;
-				list = mem_realloc(list, cap, sizeof(*list));
-			}
-			list[n++] = (struct host){ ip, word };
-		}
-	}
-	return hosts_write(m->hosts_file, list, n, NULL, err);
-}
-
 /* ---- keeping it so ---- */
 
 int mesh_fd(const struct mesh *m)
 {
 	return m->events ? nl_fd(m->events) : -1;
+}
+
+/* Elements come and go with every login, and are ours. */
+static bool matters(void *arg, const struct nlmsghdr *nlh)
+{
+	(void)arg;
+	if (nlh->nlmsg_type >> 8 != NFNL_SUBSYS_NFTABLES)
+		return false;
+	switch (nlh->nlmsg_type & 0xff) {
+	case NFT_MSG_NEWTABLE: case NFT_MSG_DELTABLE:
+	case NFT_MSG_NEWCHAIN: case NFT_MSG_DELCHAIN:
+	case NFT_MSG_NEWRULE:  case NFT_MSG_DELRULE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool mesh_woken(struct mesh *m)
+{
+	return m->events && nl_drain(m->events, matters, NULL);
 }
 
 static void note_seen(void *arg, const struct device_peer_state *st)
@@ -741,8 +715,6 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 		*ret_what = NULL;
 	if (!need_start(m, err))
 		return false;
-	nl_drain(m->events);
-
 	/* The table first, whatever else is wrong. */
 	if (!filter_there(m->filter, &there, err))
 		return false;
@@ -768,7 +740,8 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 		m->behind = false;
 	} else if (!link_addresses(m->link, m->interface, m->addresses, m->addresses_n, err) ||
 		   !link_up(m->link, m->interface, DEVICE_MTU, err) || !set_routes(m, false, err) ||
-		   !device_peers(m->device, note_seen, m, err)) {
+		   (m->backend == DEVICE_USERSPACE &&
+		    !device_peers(m->device, note_seen, m, err))) {
 		return false;
 	}
 	if (ret_what)
@@ -795,9 +768,4 @@ bool mesh_peers(struct mesh *m, device_peer_fn *fn, void *arg, struct err *err)
 	if (!m->device)
 		return err_set(err, ERR_BUSY, "the tunnel is being restarted");
 	return device_peers(m->device, fn, arg, err);
-}
-
-bool mesh_counters(struct mesh *m, struct filter_counters *ret_c, struct err *err)
-{
-	return need_start(m, err) && filter_counters(m->filter, ret_c, err);
 }

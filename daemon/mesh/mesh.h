@@ -3,8 +3,8 @@
 #define DAEMON_MESH_MESH_H
 
 /*
- * Device, links, packet filter and hosts block as one thing that is told what
- * shall be, piece by piece, and keeps it so: what somebody else took away (a
+ * Device, links and packet filter as one thing that is told what shall be,
+ * piece by piece, and keeps it so: what somebody else took away (a
  * tunnel process that died, `nft flush ruleset`) is put back from what was
  * told. It decides nothing and reads nothing from the network.
  *
@@ -15,14 +15,12 @@
 #include "base/clock.h"
 #include "daemon/mesh/device.h"
 #include "daemon/mesh/filter.h"
-#include "daemon/mesh/hosts.h"
 #include "daemon/mesh/link.h"
 
 struct mesh_conf {
 	const char         *interface;
 	uint16_t            port;
 	enum device_backend backend;
-	const char         *hosts_file;         /* NULL or "": none */
 	const uint32_t     *users, *fronts;     /* as in struct filter_base */
 	size_t              users_n, fronts_n;
 	bool                users_any;
@@ -36,7 +34,7 @@ struct mesh *mesh_new(const struct mesh_conf *conf, struct err *err);
 /* Lets go; what is there stays. Accepts NULL. */
 void mesh_free(struct mesh *m);
 
-/* Takes interface, table and hosts block away, in this order. For a clean stop. */
+/* Takes interface and table away, in this order. For a clean stop. */
 bool mesh_remove(struct mesh *m, struct err *err);
 
 /*
@@ -72,12 +70,11 @@ bool mesh_class_gone(struct mesh *m, const struct prefix *p, struct boot now, st
 /* Replaces all rows; where some forward, forwarding is switched on. */
 bool mesh_rows(struct mesh *m, const struct filter_rows *rows, struct boot now, struct err *err);
 
-/* Lines of a hosts file: address, white space, names. ERR_SYNTAX for others. */
-bool mesh_hosts(struct mesh *m, struct span lines, struct err *err);
-
-/* Becomes readable when something in nftables changed: call mesh_check() then, and every few
- * seconds. -1 before mesh_start(). */
+/* Becomes readable when something in nftables changed; -1 before mesh_start().
+ * mesh_woken() reads it, and says whether mesh_check() is due at once; it is
+ * due every few seconds anyway. */
 int mesh_fd(const struct mesh *m);
+bool mesh_woken(struct mesh *m);
 
 /* Puts back what is no longer there. *ret_what (may be NULL) says what, for the log, or is NULL. */
 bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct err *err);
@@ -86,6 +83,5 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 bool mesh_info(struct mesh *m, struct device_info *ret_info, enum device_backend *ret_backend,
 	       struct err *err);
 bool mesh_peers(struct mesh *m, device_peer_fn *fn, void *arg, struct err *err);
-bool mesh_counters(struct mesh *m, struct filter_counters *ret_c, struct err *err);
 
 #endif

@@ -9,7 +9,10 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-enum { NL_TRIES = 5 };          /* of a dump that changes while it is read */
+enum {
+	NL_TRIES = 5,           /* of a dump that changes while it is read */
+	NL_DRAIN_MAX = 256,     /* reads at a time: the rest is there the next time */
+};
 
 struct nl {
 	struct mnl_socket *sock;
@@ -60,17 +63,28 @@ void nl_strict(struct nl *nl)
 
 bool nl_join(struct nl *nl, unsigned group, struct err *err)
 {
-	return mnl_socket_setsockopt(nl->sock, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) >= 0 ||
+	return mnl_socket_setsockopt(nl->sock, NETLINK_ADD_MEMBERSHIP, &group,
+				     sizeof(group)) >= 0 ||
 	       err_sys(err, "listening to group %u", group);
 }
 
-void nl_drain(struct nl *nl)
+bool nl_drain(struct nl *nl, bool (*fn)(void *arg, const struct nlmsghdr *nlh), void *arg)
 {
-	/* ENOBUFS says that something was lost, which is nothing to us: go on. */
-	for (int i = 0; i < 1000; i++)
-		if (recv(nl_fd(nl), nl->in, sizeof(nl->in), MSG_DONTWAIT) < 0 && errno != ENOBUFS &&
-		    errno != EINTR)
-			break;
+	bool said = false;
+
+	for (int i = 0; i < NL_DRAIN_MAX; i++) {
+		ssize_t got = recv(nl_fd(nl), nl->in, sizeof(nl->in), MSG_DONTWAIT);
+		const struct nlmsghdr *nlh = (const void *)nl->in;
+		int left = (int)got;
+
+		if (got < 0 && errno == ENOBUFS)
+			said = true;
+		else if (got < 0 && errno != EINTR)
+			return said;
+		for (; got > 0 && mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+			said = said || fn(arg, nlh);
+	}
+	return said;
 }
 
 void nl_wipe(struct nl *nl)

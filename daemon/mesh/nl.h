@@ -12,7 +12,7 @@
 #include <libmnl/libmnl.h>
 
 enum {
-	NL_DEADLINE_MS = 2000,          /* the kernel answers at once; this is for when it does not */
+	NL_DEADLINE_MS = 2000,          /* the kernel answers at once; for when it does not */
 	NL_MESSAGE_MAX = 64 << 10,      /* one request, one batch or one read */
 };
 
@@ -23,10 +23,11 @@ void nl_close(struct nl *nl);           /* accepts NULL */
 int  nl_fd(const struct nl *nl);
 /* Dumps are filtered by what the request says, where the kernel can. */
 void nl_strict(struct nl *nl);
-/* For a socket that is only listened to: becomes readable when its group is told something;
- * nl_drain() throws that away. */
+/* For a socket that is only listened to: becomes readable when its group is
+ * told something. nl_drain() reads all there is; true if fn said so of any
+ * message, or some were lost. */
 bool nl_join(struct nl *nl, unsigned group, struct err *err);
-void nl_drain(struct nl *nl);
+bool nl_drain(struct nl *nl, bool (*fn)(void *arg, const struct nlmsghdr *nlh), void *arg);
 void nl_wipe(struct nl *nl);            /* both buffers, after a secret passed through */
 
 /* A fresh request in the socket's own buffer, at its start. */

@@ -12,7 +12,8 @@
 /*
  * $device, $v4, $v6 are the base's; $users and $fronts are sets of uids;
  * #users and #fronts at the start of a line drop the line where there is no
- * such set. Everything else is nft(8)'s.
+ * such set. A rule is a line of its own behind two tabs, which are counted
+ * (ruleset_count()). Everything else is nft(8)'s.
  *
  *                 +--------+                       +---------+
  *   peer -------->| arrive |--- to this host ----->|  input  |---> sockets
@@ -58,11 +59,21 @@ static const char table_text[] =
 	/* ---- ends ---- */
 
 	/* The mark carried the class; nobody else shall see it. */
-	"	chain pass { meta mark set 0 accept; }\n"
-	"	chain no_class { counter name classless reject with icmpx admin-prohibited; }\n"
-	"	chain no_row { counter name no_row reject with icmpx admin-prohibited; }\n"
-	"	chain not_new { counter name not_new drop; }\n"
-	"	chain no_lab { counter name lab reject with icmpx admin-prohibited; }\n"
+	"	chain pass {\n"
+	"		meta mark set 0 accept\n"
+	"	}\n"
+	"	chain no_class {\n"
+	"		counter name classless reject with icmpx admin-prohibited\n"
+	"	}\n"
+	"	chain no_row {\n"
+	"		counter name no_row reject with icmpx admin-prohibited\n"
+	"	}\n"
+	"	chain not_new {\n"
+	"		counter name not_new drop\n"
+	"	}\n"
+	"	chain no_lab {\n"
+	"		counter name lab reject with icmpx admin-prohibited\n"
+	"	}\n"
 
 	/* Path MTU and unreachables of flows that passed. Others come back to the caller's rows. */
 	"	chain related {\n"
@@ -108,8 +119,8 @@ static const char table_text[] =
 	"		meta mark set ip saddr map @class4\n"
 	"		meta mark set ip6 saddr map @class6\n"
 	"		meta mark 0 goto no_class\n"
-	/* A peer chooses the destination of what it sends: without this its rows would open the same
-	 * port on this host's other addresses, where no front listens. */
+	/* A peer chooses the destination of what it sends: without this its rows would
+	 * open the same port on this host's other addresses, where no front listens. */
 	"		ip daddr != $v4 goto no_row\n"
 	"		ip6 daddr != $v6 goto no_row\n"
 	"		ct state invalid,untracked goto not_new\n"
@@ -324,6 +335,21 @@ static void add_table(struct buf *out, const struct filter_base *base)
 		}
 		buf_add_char(out, '\n');
 	}
+}
+
+size_t ruleset_count(struct span text)
+{
+	struct span line;
+	size_t n = 0;
+
+	while (span_next(&text, '\n', &line))
+		n += span_starts(line, SPAN("\t\t")) && !span_starts(line, SPAN("\t\ttype "));
+	return n;
+}
+
+size_t ruleset_rows_count(void)
+{
+	return ruleset_count(span_of(rows_text, sizeof(rows_text) - 1));
 }
 
 bool ruleset_base(const struct filter_base *base, struct buf *out, char ret_mark[RULESET_MARK_MAX],

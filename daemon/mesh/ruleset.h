@@ -16,10 +16,16 @@
 
 enum { RULESET_TEXT_MAX = 32 << 20, RULESET_MARK_MAX = 64 };
 
-/* Replaces the table, whatever it was, by one that lets nothing through. ret_mark identifies this
- * text and the base; it is the table's comment. ERR_CONFIG for a base that cannot be. */
+/* Replaces the table, whatever it was, by one that lets nothing through.
+ * ret_mark identifies this text and the base; it is the table's comment.
+ * ERR_CONFIG for a base that cannot be. */
 bool ruleset_base(const struct filter_base *base, struct buf *out, char ret_mark[RULESET_MARK_MAX],
 		  struct err *err);
+
+/* How many rules this text makes: what is missing from a table shows in their number. */
+size_t ruleset_count(struct span text);
+
+size_t ruleset_rows_count(void);        /* of what ruleset_rows() adds to the base's */
 
 bool ruleset_rows(const struct filter_base *base, const struct filter_rows *rows, struct buf *out,
 		  struct err *err);

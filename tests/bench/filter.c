@@ -227,7 +227,8 @@ int main(void)
 		printf("%u elements more: %.1f us each\n", there - before,
 		       (double)(now_ns() - start) / 1000 / (there - before));
 		bench_changes(f, there);
-		snprintf(what, sizeof(what), "%u elements, %u peers", there, there < 1000 ? there : 1000);
+		snprintf(what, sizeof(what), "%u elements, %u peers", there,
+			 there < 1000 ? there : 1000);
 		bench_packets(fd, what, there < 1000 ? there : 1000);
 	}
 	check(filter_close(f, true, &err), "close");

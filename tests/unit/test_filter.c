@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "tests/unit/netns.h"
 
+#include <nftables/libnftables.h>
 #include <stdlib.h>
 
 /* What the rules do to packets is tests/netns/mesh.sh's; here the kernel takes what we say. */
@@ -112,6 +113,54 @@ START_TEST(table_comes_stays_goes)
 	f = open_filter(&other, false);
 	ck_assert(filter_close(f, true, &err));
 	ck_assert(filter_close(NULL, true, &err));
+}
+END_TEST
+
+static int nft(const char *command)
+{
+	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	int rc = ctx ? nft_run_cmd_from_buffer(ctx, command) : -1;
+
+	nft_ctx_free(ctx);
+	return rc;
+}
+
+START_TEST(what_root_may_do)
+{
+	static const char *const commands[] = {
+		"flush ruleset", "delete table inet reeve", "flush table inet reeve",
+		"flush chain inet reeve input", "flush chain inet reeve arrive_mesh",
+		"flush chain inet reeve to_rows", "insert rule inet reeve input accept",
+		"delete table inet reeve; table inet reeve { chain input { accept; }; }",
+	};
+	struct filter_row row = { 5, IPPROTO_TCP, 80, 80 };
+	struct filter_rows rows = { .rows = &row, .rows_n = 1 };
+	struct filter_base b = base();
+	struct err err = { 0 };
+	bool there = false;
+	struct filter *f;
+
+	for (size_t i = 0; i < array_size(commands); i++) {
+		f = open_filter(&b, false);
+		ck_assert_msg(filter_there(f, &there, &err), "%s", err.msg);
+		ck_assert_msg(there, "%s", commands[i]);
+		ck_assert(filter_load(f, &rows, &err));
+		ck_assert(filter_there(f, &there, &err));
+		ck_assert_msg(there, "%s", commands[i]);
+		ck_assert_int_eq(nft(commands[i]), 0);
+		ck_assert(filter_there(f, &there, &err));
+		ck_assert_msg(!there, "%s", commands[i]);
+		ck_assert(filter_close(f, false, &err));
+		/* Nor is what is left of it adopted. */
+		f = open_filter(&b, false);
+		ck_assert(filter_close(f, true, &err));
+	}
+	/* A table of somebody else's is nothing to us. */
+	f = open_filter(&b, false);
+	ck_assert_int_eq(nft("table inet other { chain input { accept; }; }"), 0);
+	ck_assert(filter_there(f, &there, &err));
+	ck_assert(there);
+	ck_assert(filter_close(f, true, &err));
 }
 END_TEST
 
@@ -309,5 +358,5 @@ static bool available(void)
 	return f && filter_close(f, true, &err);
 }
 
-UNIT_MAIN_NETNS("filter", available, table_comes_stays_goes, bad_bases, elements, rows_load,
-		many_rows, counters)
+UNIT_MAIN_NETNS("filter", available, table_comes_stays_goes, what_root_may_do, bad_bases, elements,
+		rows_load, many_rows, counters)

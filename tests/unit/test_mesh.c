@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/mesh/mesh.h"
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "daemon/mesh/tunnel.h"
 #include "tests/unit/netns.h"
@@ -64,12 +63,10 @@ static void tunnel_kill(void)
 	tunnel_pid = 0;
 }
 
-static char hosts_path[] = "/run/hosts";
-
 static struct mesh *mesh(void)
 {
 	struct mesh_conf conf = { .interface = NAME, .port = 51999, .backend = DEVICE_AUTO,
-				  .hosts_file = hosts_path, .users_any = true };
+				  .users_any = true };
 	struct err err = { 0 };
 	struct mesh *m = mesh_new(&conf, &err);
 
@@ -277,6 +274,10 @@ START_TEST(taken_away_and_put_back)
 	ck_assert(mesh_end(m, now(), &err));
 	ck_assert_msg(mesh_check(m, now(), &what, &err), "%s", err.msg);
 	ck_assert_ptr_null(what);
+	mesh_woken(m);
+	ck_assert(mesh_class(m, &a, 6, 60000, now(), &err));
+	ck_assert(mesh_class(m, &a, 5, 60000, now(), &err));
+	ck_assert(!mesh_woken(m));              /* elements are nothing to wake up for */
 
 	/* As nftables.service does when it is restarted. */
 	struct filter_base b = { .device = NAME, .overlay = ranges, .users_any = true };
@@ -284,6 +285,7 @@ START_TEST(taken_away_and_put_back)
 	struct filter *f = filter_open(&b, &adopted, &err);
 
 	ck_assert(f && adopted && filter_close(f, true, &err));
+	ck_assert(mesh_woken(m));
 	ck_assert_msg(mesh_check(m, now(), &what, &err), "%s", err.msg);
 	ck_assert_ptr_nonnull(what);
 	ck_assert(has_class("100.64.0.9", 5));
@@ -309,30 +311,6 @@ START_TEST(taken_away_and_put_back)
 	ck_assert(mesh_check(m, now(), &what, &err));
 	ck_assert_ptr_null(what);
 	end(m);
-}
-END_TEST
-
-START_TEST(names)
-{
-	scoped_buf struct buf text = { 0 };
-	struct err err = { 0 };
-	struct mesh *m;
-
-	begin();
-	m = mesh();
-	ck_assert(mesh_hosts(m, SPAN("100.64.0.3\twiki wiki.example.edu\n# no\n\nfd00::3 wiki\n"), &err));
-	ck_assert(file_read(hosts_path, 4096, &text, &err));
-	ck_assert(span_find(buf_span(&text), '#') == 0);
-	ck_assert_ptr_nonnull(strstr(text.ptr, "100.64.0.3\twiki\n100.64.0.3\twiki.example.edu\n"
-					       "fd00::3\twiki\n"));
-	ck_assert(!mesh_hosts(m, SPAN("wiki 100.64.0.3\n"), &err));
-	ck_assert_int_eq(err.code, ERR_SYNTAX);
-	ck_assert(mesh_hosts(m, SPAN(""), &err));
-	buf_done(&text);
-	ck_assert(file_read(hosts_path, 4096, &text, &err));
-	ck_assert_uint_eq(text.len, 0);
-	mesh_free(m);
-	secret_done(&key);
 }
 END_TEST
 
@@ -368,4 +346,4 @@ static bool available(void)
 	return device_delete("rv-probe", &err);
 }
 
-UNIT_MAIN_NETNS("mesh", available, told_and_told_anew, taken_away_and_put_back, names)
+UNIT_MAIN_NETNS("mesh", available, told_and_told_anew, taken_away_and_put_back)

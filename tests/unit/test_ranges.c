@@ -50,8 +50,8 @@ static uint8_t small_proto(void)
 	return draw(10) ? protos[draw(array_size(protos))] : FILTER_PROTO_ANY;
 }
 
-static bool row_allows(uint32_t class, uint8_t proto, uint16_t lo, uint16_t hi, uint32_t c, uint8_t p,
-		       uint16_t port)
+static bool row_allows(uint32_t class, uint8_t proto, uint16_t lo, uint16_t hi, uint32_t c,
+		       uint8_t p, uint16_t port)
 {
 	return class == c && (proto == FILTER_PROTO_ANY ||
 			      (proto == p && (!proto_has_ports(p) || (lo <= port && port <= hi))));
