@@ -108,4 +108,8 @@ const struct topology_node *topology_node_next(const struct topology *t, size_t 
 const struct topology_service *topology_service_next(const struct topology *t, size_t *pos);
 size_t topology_node_count(const struct topology *t);
 
+/* As the file that `reeve policy` reads (doc/policy, section 9), for tools. */
+struct buf;
+void topology_write(const struct topology *t, struct buf *out);
+
 #endif

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "daemon/cli/cli.h"
+#include "daemon/cli/policy.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -331,7 +332,7 @@ static int policy_get(const struct cli *cli)
 	return CLI_OK;
 }
 
-static int policy_send(const struct cli *cli, const char *file, const char *base, bool only_try)
+static int policy_send(const struct cli *cli, const char *file, const char *base, bool only_try, bool yes)
 {
 	scoped_buf struct buf text = { 0 };
 	struct err err = { 0 };
@@ -353,6 +354,8 @@ static int policy_send(const struct cli *cli, const char *file, const char *base
 		json_decref(o);
 		o = NULL;
 	}
+	if (!only_try && !policy_review(cli, buf_span(&text), file, yes))
+		return CLI_FAILED;
 	body = json_object();
 	json_object_set_new(body, "text", json_stringn(text.ptr ? text.ptr : "", text.len));
 	if (!only_try)
@@ -378,9 +381,10 @@ int cli_policy_remote(const struct cli *cli, int argc, char **argv)
 {
 	const char *r[3] = { NULL }, *base = NULL;
 	struct cli own = *cli;
+	bool yes = false;
 	const struct cli_option options[] = {
 		{ "--base", &base, NULL, 1, NULL }, { "--json", NULL, &own.json, 0, NULL },
-		{ NULL, NULL, NULL, 0, NULL },
+		{ "--yes", NULL, &yes, 0, NULL }, { NULL, NULL, NULL, 0, NULL },
 	};
 	size_t n = 0;
 
@@ -391,9 +395,9 @@ int cli_policy_remote(const struct cli *cli, int argc, char **argv)
 	if (n == 1 && strcmp(r[0], "get") == 0)
 		return policy_get(&own);
 	if (n == 2 && strcmp(r[0], "set") == 0)
-		return policy_send(&own, r[1], base, false);
+		return policy_send(&own, r[1], base, false, yes);
 	if (n == 2 && strcmp(r[0], "try") == 0)
-		return policy_send(&own, r[1], NULL, true);
-	fputs("usage: reeve policy get | set FILE [--base VERSION] | try FILE\n", stderr);
+		return policy_send(&own, r[1], NULL, true, true);
+	fputs("usage: reeve policy get | set FILE [--base VERSION] [--yes] | try FILE\n", stderr);
 	return CLI_USAGE;
 }

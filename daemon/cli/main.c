@@ -20,7 +20,7 @@ static int do_policy(const struct cli *cli, int argc, char **argv)
 {
 	int status = cli_policy_remote(cli, argc, argv);
 
-	return status >= 0 ? status : cli_policy(argc, argv);
+	return status >= 0 ? status : cli_policy(cli, argc, argv);
 }
 
 static int do_help(const struct cli *cli, int argc, char **argv);

@@ -2,7 +2,9 @@
 #include "daemon/cli/policy.h"
 
 #include "base/file.h"
+#include "base/hujson.h"
 #include "base/mem.h"
+#include "daemon/cli/cli.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +15,12 @@ enum { TOPOLOGY_TEXT_MAX = 64 << 20 };
 static int usage(FILE *to)
 {
 	fputs("usage: reeve policy check FILE [--topology FILE] [--json]\n"
-	      "       reeve policy matrix --policy FILE --topology FILE [--owner FILE] [--src NODE] [--dst NODE] [--json]\n"
-	      "       reeve policy explain --policy FILE --topology FILE --src S --dst D[:PORT] [--owner FILE] [--proto P]\n"
+	      "       reeve policy matrix [--policy FILE] [--topology FILE] [--owner FILE] [--src NODE] [--dst NODE] [--json]\n"
+	      "       reeve policy explain [--policy FILE] [--topology FILE] --src S --dst D[:PORT] [--owner FILE] [--proto P]\n"
 	      "                    [--method M] [--path P] [--host H] [--at TIME] [--silent DURATION] [--json]\n"
-	      "       reeve policy diff OLD NEW --topology FILE [--owner FILE] [--json]\n"
+	      "       reeve policy diff [OLD] NEW [--topology FILE] [--owner FILE] [--json]\n"
 	      "       reeve policy fmt FILE [--write]\n"
+	      "What is not named is the mesh's own, for administrators.\n"
 	      "(reeve-policy(5) tells the language, doc/policy by example)\n",
 	      to);
 	return to == stderr ? 2 : 0;
@@ -85,19 +88,17 @@ bool text_load(const char *path, struct buf *ret_text)
 	return false;
 }
 
-static void tell(const struct diags *d, bool json)
+static void tell(const struct diags *d)
 {
 	scoped_buf struct buf b = { 0 };
 
 	buf_init(&b, TOPOLOGY_TEXT_MAX);
-	if (json)
-		return;
 	diags_text(d, &b);
 	if (b.len)
 		fwrite(b.ptr, 1, b.len, stderr);
 }
 
-struct policy *policy_load(const char *path, enum policy_mode mode, bool json, struct diags *ret_diags)
+struct policy *policy_load(const char *path, enum policy_mode mode, bool quiet, struct diags *ret_diags)
 {
 	scoped_buf struct buf text = { 0 };
 	struct policy *pol;
@@ -108,27 +109,74 @@ struct policy *policy_load(const char *path, enum policy_mode mode, bool json, s
 		return NULL;
 	}
 	pol = policy_parse(buf_span(&text), mode, ret_diags);
-	tell(ret_diags, json);
+	if (!quiet)
+		tell(ret_diags);
 	return pol;
 }
 
-struct topology *topology_load(const char *path, bool json)
+static struct topology *topology_of(struct span text, const char *name)
 {
-	scoped_buf struct buf text = { 0 };
-	struct topology *topo;
+	struct topology *topo = topology_new();
 	struct diags d;
 
-	if (!text_load(path, &text))
-		return NULL;
-	topo = topology_new();
-	diags_init(&d, path);
-	if (!topology_read(buf_span(&text), topo, &d)) {
+	diags_init(&d, name);
+	if (!topology_read(text, topo, &d)) {
 		topology_free(topo);
 		topo = NULL;
 	}
-	(void)json;
-	tell(&d, false);
+	tell(&d);
 	diags_done(&d);
+	return topo;
+}
+
+struct topology *topology_load(const char *path)
+{
+	scoped_buf struct buf text = { 0 };
+
+	return text_load(path, &text) ? topology_of(buf_span(&text), path) : NULL;
+}
+
+struct policy *policy_load_or_live(struct policy_args *a, const char **path)
+{
+	scoped_json json_t *o = NULL;
+	struct diags d = { 0 };
+	struct policy *pol;
+	struct err err;
+
+	if (*path) {
+		pol = policy_load(*path, POLICY_FILE, false, &d);
+		diags_done(&d);
+		return pol;
+	}
+	if (!cli_control(a->cli, "GET", "/v1/admin/policy", NULL, &o, &err)) {
+		a->status = cli_fail(a->cli, &err);
+		return NULL;
+	}
+	*path = "policy";
+	diags_init(&d, *path);
+	pol = policy_parse(span_str(cli_str(o, "text")), POLICY_FILE, &d);
+	if (!pol)
+		tell(&d);
+	diags_done(&d);
+	return pol;
+}
+
+struct topology *topology_load_or_live(struct policy_args *a)
+{
+	scoped_json json_t *o = NULL;
+	struct topology *topo;
+	struct err err;
+	char *text;
+
+	if (a->topology)
+		return topology_load(a->topology);
+	if (!cli_control(a->cli, "GET", "/v1/admin/topology", NULL, &o, &err)) {
+		a->status = cli_fail(a->cli, &err);
+		return NULL;
+	}
+	text = json_dumps(o, JSON_COMPACT);
+	topo = text ? topology_of(span_str(text), "topology") : NULL;
+	free(text);
 	return topo;
 }
 
@@ -150,9 +198,9 @@ bool args_now(const struct policy_args *a, struct wall *ret_now)
 	return false;
 }
 
-int cli_policy(int argc, char **argv)
+int cli_policy(const struct cli *cli, int argc, char **argv)
 {
-	static const struct { const char *name; int (*main)(const struct policy_args *); } subs[] = {
+	static const struct { const char *name; int (*main)(struct policy_args *); } subs[] = {
 		{ "check", policy_check_main },
 		{ "matrix", policy_matrix_main },
 		{ "explain", policy_explain_main },
@@ -169,6 +217,8 @@ int cli_policy(int argc, char **argv)
 		if (strcmp(argv[1], subs[i].name) == 0) {
 			if (!policy_args(argc - 1, argv + 1, &a))
 				return 2;
+			a.cli = cli;
+			a.json |= cli->json;
 			return a.help ? usage(stdout) : subs[i].main(&a);
 		}
 	fprintf(stderr, "reeve policy: no command \"%s\"\n", argv[1]);

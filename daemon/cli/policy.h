@@ -4,17 +4,22 @@
 
 /*
  * `reeve policy ...`: check, matrix, explain, diff, fmt; all of them work on
- * files alone. Nothing here decides: policy/ does.
+ * files alone, matrix, explain and diff on the live mesh, too. Nothing here decides: policy/ does.
  */
 
-#include "policy/assert.h"
 #include "policy/compile.h"
 #include "policy/policy.h"
-#include "policy/prune.h"
 #include "policy/topology.h"
 
-/* argv[0] is "policy". Returns the exit status: 0, 1 for "no", 2 for wrong use. */
-int cli_policy(int argc, char **argv);
+struct cli;
+
+/* argv[0] is "policy". Returns the exit status: 0, 1 for "no", 2 for wrong use.
+ * Where no file is named the mesh is asked, through cli. */
+int cli_policy(const struct cli *cli, int argc, char **argv);
+
+/* Before a text becomes the mesh's policy: shows what opens and what closes,
+ * and asks, unless yes. False: it is not to be applied; said on stderr. */
+bool policy_review(const struct cli *cli, struct span text, const char *file, bool yes);
 
 /* A topology file: users, nodes, services (doc/policy, section 9). Fills an
  * empty topology; faults go to diags. */
@@ -27,24 +32,25 @@ struct policy_args {
 	const char *rest[2];
 	int         rest_count;
 	bool        json, help, write;
+	const struct cli *cli;
+	int         status;     /* why a load failed: the exit status */
 };
 bool policy_args(int argc, char **argv, struct policy_args *ret_args);
 
-/* Reads and parses; faults are printed to stderr (or, as JSON, to stdout). NULL on errors. */
-struct policy *policy_load(const char *path, enum policy_mode mode, bool json, struct diags *ret_diags);
-struct topology *topology_load(const char *path, bool json);
+/* Reads and parses; faults are printed to stderr unless quiet. NULL on errors. */
+struct policy *policy_load(const char *path, enum policy_mode mode, bool quiet, struct diags *ret_diags);
+struct topology *topology_load(const char *path);
+/* The same, of the mesh where path is NULL. */
+struct policy *policy_load_or_live(struct policy_args *a, const char **path);
+struct topology *topology_load_or_live(struct policy_args *a);
 bool text_load(const char *path, struct buf *ret_text);
 bool args_now(const struct policy_args *a, struct wall *ret_now);
 
-int policy_check_main(const struct policy_args *a);
-int policy_matrix_main(const struct policy_args *a);
-int policy_explain_main(const struct policy_args *a);
-int policy_diff_main(const struct policy_args *a);
-int policy_fmt_main(const struct policy_args *a);
-
-/* For policy_run_tests(): writes what a front would write. */
-struct header_source { const struct policy *pol; const struct topology *topo; };
-assert_headers_fn policy_headers;       /* arg: struct header_source */
+int policy_check_main(struct policy_args *a);
+int policy_matrix_main(struct policy_args *a);
+int policy_explain_main(struct policy_args *a);
+int policy_diff_main(struct policy_args *a);
+int policy_fmt_main(struct policy_args *a);
 
 /* The canonical layout; false for what is no HuJSON. The caller ends ret_text. */
 bool policy_format(struct span text, struct buf *ret_text);

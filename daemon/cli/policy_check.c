@@ -2,10 +2,12 @@
 /* reeve policy check: every fault with its place, and the file's own tests. */
 #include "daemon/cli/policy.h"
 
+#include "daemon/proxy/asserted.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
-int policy_check_main(const struct policy_args *a)
+int policy_check_main(struct policy_args *a)
 {
 	const char *path = a->policy ? a->policy : a->rest[0];
 	struct diags d = { 0 };
@@ -25,8 +27,8 @@ int policy_check_main(const struct policy_args *a)
 	if (pol && a->topology) {
 		struct header_source src = { .pol = pol };
 
-		src.topo = topo = topology_load(a->topology, a->json);
-		ok = topo && policy_run_tests(pol, topo, now, policy_headers, &src, &d);
+		src.topo = topo = topology_load(a->topology);
+		ok = topo && policy_run_tests(pol, topo, now, asserted_headers, &src, &d);
 		if (!topo)
 			diag_error(&d, (struct place){ 0, 0 }, "the topology %s cannot be read", a->topology);
 	}

@@ -3,11 +3,13 @@
 #include "daemon/cli/policy.h"
 
 #include "base/mem.h"
+#include "daemon/cli/cli.h"
 #include "policy/explain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { RANGES_MAX = 4096 };
 
@@ -277,48 +279,88 @@ static void print(struct diff *d, bool json)
 	fwrite(b.ptr, 1, b.len, stdout);
 }
 
-int policy_diff_main(const struct policy_args *a)
+static void compare(struct policy *old, struct policy *new, struct policy *owner, const struct topology *topo,
+                    struct wall now, bool json)
 {
-	struct diff d = { 0 };
-	struct policy *pol[2] = { NULL, NULL }, *owner = NULL;
-	struct topology *topo = NULL;
+	struct diff d = { .topo = topo, .old = mem_alloc(sizeof(*d.old)), .new = mem_alloc(sizeof(*d.new)) };
 	const struct topology_node *self;
-	struct diags diags = { 0 };
-	struct wall now;
 	size_t pos = 0;
-	bool ok = true;
 
-	if (a->rest_count != 2 || !a->topology) {
-		fputs("reeve policy diff: OLD NEW --topology FILE\n", stderr);
-		return 2;
-	}
-	if (!args_now(a, &now))
-		return 2;
-	for (unsigned i = 0; i < 2 && ok; i++) {
-		ok = (pol[i] = policy_load(a->rest[i], POLICY_FILE, false, &diags)) != NULL;
-		diags_done(&diags);
-	}
-	if (ok && a->owner) {
-		ok = (owner = policy_load(a->owner, POLICY_OWNER, false, &diags)) != NULL;
-		diags_done(&diags);
-	}
-	ok = ok && (topo = topology_load(a->topology, false));
-	if (ok) {
-		d.topo = topo;
-		d.old = mem_alloc(sizeof(*d.old));
-		d.new = mem_alloc(sizeof(*d.new));
-		while ((self = topology_node_next(topo, &pos)))
-			one_endpoint(&d, pol[0], pol[1], owner, self, now);
-		print(&d, a->json);
-	}
+	while ((self = topology_node_next(topo, &pos)))
+		one_endpoint(&d, old, new, owner, self, now);
+	print(&d, json);
 	for (size_t i = 0; i < d.count; i++)
 		free(d.list[i].text);
 	free(d.list);
 	free(d.old);
 	free(d.new);
+}
+
+int policy_diff_main(struct policy_args *a)
+{
+	struct policy *old, *new = NULL, *owner = NULL;
+	const char *old_path = a->rest_count == 2 ? a->rest[0] : NULL, *new_path = a->rest[a->rest_count == 2];
+	struct topology *topo = NULL;
+	struct diags diags = { 0 };
+	struct wall now;
+	bool ok;
+
+	if (!new_path) {
+		fputs("reeve policy diff: [OLD] NEW [--topology FILE]\n", stderr);
+		return 2;
+	}
+	if (!args_now(a, &now))
+		return 2;
+	old = policy_load_or_live(a, &old_path);
+	ok = old && (new = policy_load_or_live(a, &new_path));
+	if (ok && a->owner) {
+		ok = (owner = policy_load(a->owner, POLICY_OWNER, false, &diags)) != NULL;
+		diags_done(&diags);
+	}
+	ok = ok && (topo = topology_load_or_live(a));
+	if (ok)
+		compare(old, new, owner, topo, now, a->json);
 	topology_free(topo);
-	policy_unref(pol[0]);
-	policy_unref(pol[1]);
+	policy_unref(old);
+	policy_unref(new);
 	policy_unref(owner);
-	return ok ? 0 : 1;
+	return ok ? 0 : a->status ? a->status : 1;
+}
+
+bool policy_review(const struct cli *cli, struct span text, const char *file, bool yes)
+{
+	struct policy_args a = { .cli = cli };
+	const char *path = NULL;
+	struct policy *old, *new;
+	struct topology *topo = NULL;
+	struct diags d;
+	char answer[8] = "";
+	bool ok;
+
+	diags_init(&d, file);
+	new = policy_parse(text, POLICY_FILE, &d);
+	if (!new) {
+		scoped_buf struct buf b = { 0 };
+
+		buf_init(&b, 1 << 20);
+		diags_text(&d, &b);
+		fprintf(stderr, "%s", b.ptr ? b.ptr : "");
+	}
+	diags_done(&d);
+	old = new ? policy_load_or_live(&a, &path) : NULL;
+	ok = old && (topo = topology_load_or_live(&a));
+	if (ok)
+		compare(old, new, NULL, topo, clock_wall(), cli->json);
+	topology_free(topo);
+	policy_unref(old);
+	policy_unref(new);
+	if (!ok || yes)
+		return ok;
+	fflush(stdout);
+	if (!isatty(STDIN_FILENO)) {
+		fputs("reeve policy: nobody is there to ask; --yes applies it\n", stderr);
+		return false;
+	}
+	fputs("Apply? [y/N] ", stderr);
+	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }

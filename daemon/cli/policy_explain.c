@@ -437,7 +437,7 @@ static int decide(struct ask *q)
 	return v == VERDICT_ALLOW ? 0 : 1;
 }
 
-int policy_explain_main(const struct policy_args *a)
+int policy_explain_main(struct policy_args *a)
 {
 	struct ask q = { .a = a, .silent = SILENT_NEVER };
 	struct policy *pol = NULL, *owner = NULL;
@@ -446,8 +446,8 @@ int policy_explain_main(const struct policy_args *a)
 	struct err err;
 	int status = 2;
 
-	if (!a->policy || !a->topology || !a->src || !a->dst) {
-		fputs("reeve policy explain: --policy, --topology, --src and --dst are needed\n", stderr);
+	if (!a->src || !a->dst) {
+		fputs("reeve policy explain: --src and --dst are needed\n", stderr);
 		return 2;
 	}
 	if (!args_now(a, &q.now) || !find_proto(&q))
@@ -456,13 +456,12 @@ int policy_explain_main(const struct policy_args *a)
 		say("--silent ", a->silent, ": want a duration");
 		return 2;
 	}
-	pol = policy_load(a->policy, POLICY_FILE, false, &d);
-	diags_done(&d);
+	pol = policy_load_or_live(a, &a->policy);
 	if (pol && a->owner) {
 		owner = policy_load(a->owner, POLICY_OWNER, false, &d);
 		diags_done(&d);
 	}
-	if (pol && (owner || !a->owner) && (q.topo = topology_load(a->topology, false)) && find_src(&q) && find_dst(&q)) {
+	if (pol && (owner || !a->owner) && (q.topo = topology_load_or_live(a)) && find_src(&q) && find_dst(&q)) {
 		q.request = a->method || a->path || a->host;
 		q.method = span_str(a->method ? a->method : "GET");
 		q.path = span_str(a->path ? a->path : "/");
@@ -484,5 +483,5 @@ int policy_explain_main(const struct policy_args *a)
 	topology_free(q.topo);
 	policy_unref(pol);
 	policy_unref(owner);
-	return status;
+	return a->status ? a->status : status;
 }

@@ -351,7 +351,7 @@ bool policy_format(struct span text, struct buf *ret_text)
 	return true;
 }
 
-int policy_fmt_main(const struct policy_args *a)
+int policy_fmt_main(struct policy_args *a)
 {
 	const char *path = a->policy ? a->policy : a->rest[0];
 	scoped_buf struct buf text = { 0 }, out = { 0 };

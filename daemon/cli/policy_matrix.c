@@ -117,7 +117,7 @@ static bool wanted(const struct topology *topo, const struct topology_node *n, c
 	return u && n->tags.count == 0 && topology_user_by_login(topo, f) == u;
 }
 
-int policy_matrix_main(const struct policy_args *a)
+int policy_matrix_main(struct policy_args *a)
 {
 	struct diags d = { 0 };
 	struct policy *pol = NULL, *owner = NULL;
@@ -129,24 +129,19 @@ int policy_matrix_main(const struct policy_args *a)
 	struct wall now;
 	size_t pos = 0, n = 0;
 
-	if (!a->policy || !a->topology) {
-		fputs("reeve policy matrix: --policy FILE and --topology FILE are needed\n", stderr);
-		return 2;
-	}
 	if (!args_now(a, &now))
 		return 2;
-	pol = policy_load(a->policy, POLICY_FILE, false, &d);
-	diags_done(&d);
+	pol = policy_load_or_live(a, &a->policy);
 	if (pol && a->owner) {
 		owner = policy_load(a->owner, POLICY_OWNER, false, &d);
 		diags_done(&d);
 	}
 	if (pol && (owner || !a->owner))
-		topo = topology_load(a->topology, false);
+		topo = topology_load_or_live(a);
 	if (!topo) {
 		policy_unref(pol);
 		policy_unref(owner);
-		return 1;
+		return a->status ? a->status : 1;
 	}
 	of = mem_calloc(topology_node_count(topo) + 1, sizeof(struct compile *));
 	own = mem_calloc(topology_node_count(topo) + 1, sizeof(*own));

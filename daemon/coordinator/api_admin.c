@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/control/fields.h"
+#include "daemon/proxy/asserted.h"
 #include "policy/assert.h"
 
 #include <openssl/evp.h>
@@ -226,6 +227,8 @@ void api_admin_get(void *ctx, struct request *r)
 		get_keys(co, r, t.id, &out);
 	else if (span_eq(t.kind, SPAN("policy")) && co->reg->policy_row)
 		get_policy(co, r, t.id, &out);
+	else if (span_eq(t.kind, SPAN("topology")) && !t.id.len)
+		topology_write(co->reg->topology, &out);
 	else if (span_eq(t.kind, SPAN("status")))
 		admin_status_json(co, &out);
 	else if (span_eq(t.kind, SPAN("metrics"))) {
@@ -441,7 +444,8 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 static bool policy_good(struct coordinator *co, struct span text, struct diags *diags)
 {
 	struct policy *pol = policy_parse(text, POLICY_FILE, diags);
-	bool           ok = pol && policy_run_tests(pol, co->reg->topology, loop_wall(co->loop), NULL, NULL, diags);
+	struct header_source src = { pol, co->reg->topology };
+	bool           ok = pol && policy_run_tests(pol, co->reg->topology, loop_wall(co->loop), asserted_headers, &src, diags);
 
 	policy_unref(pol);
 	diags_sort(diags);

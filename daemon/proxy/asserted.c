@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* What an application would see: a snapshot of one caller and one service, and
- * the front's own code to write its headers. */
-#include "daemon/cli/policy.h"
+/* A snapshot of one caller and one service, and the front's own code over it. */
+#include "daemon/proxy/asserted.h"
 
 #include "base/arena.h"
 #include "base/mem.h"
 #include "daemon/proxy/profiles.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +28,7 @@ static void take_group(void *arg, struct span group)
 	add_group(arg, span_starts(group, SPAN("group:")) ? span_from(group, strlen("group:")) : group);
 }
 
-bool policy_headers(void *arg, const struct topology_service *service, const struct topology_user *user,
+bool asserted_headers(void *arg, const struct topology_service *service, const struct topology_user *user,
                     const struct topology_node *node, assert_header_fn *fn, void *fn_arg)
 {
 	static const struct span listens[] = { { "80", 2 } };
@@ -67,7 +65,6 @@ bool policy_headers(void *arg, const struct topology_service *service, const str
 	}
 	if (!snapshot_add_ident(b, &id, &slot, &err) || !snapshot_add_service(b, &d, &index, &err)) {
 		snapshot_builder_free(b);
-		fprintf(stderr, "reeve policy: headers of %.*s: %s\n", SPAN_ARG(service->name), err.msg);
 	} else if (snapshot_finish(b, &block, &err)) {
 		struct snapshot *s = snapshot_open_mem(block.ptr, block.len, words, 1, &err);
 
@@ -75,8 +72,6 @@ bool policy_headers(void *arg, const struct topology_service *service, const str
 		about.ident = s ? snapshot_ident(s, slot) : NULL;
 		about.address = node->ip4.family == IP_NONE ? node->ip6 : node->ip4;
 		ok = s && profiles_write(&about, snapshot_service(s, index)->headers, &out, &why) && !out.over;
-		if (!ok)
-			fprintf(stderr, "reeve policy: headers of %.*s: %s\n", SPAN_ARG(service->name), why ? why : err.msg);
 		rest = span_of(out.ptr, ok ? out.len : 0);
 		while (rest.len && span_next(&rest, '\n', &line)) {
 			size_t colon = span_find(line, ':');
