@@ -182,6 +182,8 @@ static void on_end(void *arg, const struct client_reply *r)
 		enrol_error_decode(r->status, r->body, &err);
 	else
 		err_set(&err, ERR_MISSING, "the coordinator ended the stream");
+	if (!r->ok && s->core->enrolment.is_unix)
+		err_prefix(&err, "%s: ", s->core->enrolment.socket);
 	if (was || strcmp(s->why, err.msg) != 0)
 		log_note("no line to the coordinator: %s", err.msg);
 	snprintf(s->why, sizeof(s->why), "%s", err.msg);

@@ -13,7 +13,9 @@
 #include "policy/tables.h"
 #include "tests/unit/main.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -123,31 +125,50 @@ static void neighbour(struct rig *r, enum process_kind kind, int *ret_ours)
 	*ret_ours = pair[0];
 }
 
-static void start(struct rig *r)
+static void run(struct rig *r)
 {
 	int pair[2];
 
-	memset(r, 0, sizeof(*r));
 	r->net = r->front = -1;
-	snprintf(r->dir, sizeof(r->dir), "/tmp/reeve-core-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(r->dir));
 	ck_assert(channel_pair(pair, NULL));
 	r->pid = fork();
 	ck_assert_int_ge(r->pid, 0);
 	if (r->pid == 0) {
 		close(pair[0]);
 		log_open("core", getenv("CORE_LOG") ? LOG_DEBUG : LOG_ERROR);
-		_exit(core_main(pair[1], NULL));
+		exit(core_main(pair[1], NULL));        /* not _exit(): leaks are looked for */
 	}
 	close(pair[1]);
 	r->parent = pair[0];
+}
+
+static void start(struct rig *r)
+{
+	memset(r, 0, sizeof(*r));
+	snprintf(r->dir, sizeof(r->dir), "/tmp/reeve-core-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(r->dir));
+	run(r);
+}
+
+/* Kills it and starts another in the same folder. */
+static void again(struct rig *r)
+{
+	int status;
+
+	kill(r->pid, SIGKILL);
+	waitpid(r->pid, &status, 0);
+	close(r->parent);
+	close(r->net);
+	close(r->front);
+	run(r);
 }
 
 static void end(struct rig *r)
 {
 	static const char *const names[] = {
 		"policy.hujson", "identities.hujson", "map.ndjson", "audit.json", "state/device.key", "state/class-epoch",
-		"state/addresses.json", "state",
+		"state/addresses.json", "state/enrolment.json", "state/lease.json", "state/map.ndjson",
+		"state/assertion.keys", "state",
 	};
 	struct msg m = { .type = MSG_END };
 	char path[128];
@@ -578,4 +599,286 @@ START_TEST(map_file)
 }
 END_TEST
 
-UNIT_MAIN("core", standalone, audit_takes_whole_lines_only, map_file)
+/* ---- a coordinator ---- */
+
+/*
+ * On the hub's socket: answers /v1/map with what `lines` says and keeps it
+ * open, takes acknowledgements and reports.
+ */
+struct coordinator {
+	char            path[128];
+	pthread_t       thread;
+	pthread_mutex_t lock;
+	int             fd, stop[2];
+	char           *lines;          /* next to send on the open stream; taken */
+	bool            cut;            /* break the open stream */
+	char            asked[256];     /* path of the last GET */
+	char            node[64];       /* who asked */
+	uint64_t        acked;
+	char            report[8192];
+};
+
+static void reply(int fd, const char *head, const char *body)
+{
+	ck_assert_int_gt(dprintf(fd, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s", head, strlen(body), body), 0);
+}
+
+/* One request of a connection; true if it is the stream now. */
+static bool serve_request(struct coordinator *co, int fd, char *text)
+{
+	const char *body = strstr(text, "\r\n\r\n"), *node = strcasestr(text, "\nReeve-Node: ");
+	const char *seq;
+
+	pthread_mutex_lock(&co->lock);
+	snprintf(co->node, sizeof(co->node), "%.*s", node ? (int)strcspn(node + 13, "\r") : 0, node ? node + 13 : "");
+	if (strncmp(text, "GET /v1/map", 11) == 0) {
+		snprintf(co->asked, sizeof(co->asked), "%.*s", (int)strcspn(text + 4, " "), text + 4);
+		pthread_mutex_unlock(&co->lock);
+		ck_assert_int_gt(dprintf(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), 0);
+		return true;
+	}
+	if (strncmp(text, "POST /v1/map/ack", 16) == 0 && body && (seq = strstr(body, "\"seq\":")))
+		co->acked = strtoull(seq + 6, NULL, 10);
+	if (strncmp(text, "POST /v1/node", 13) == 0 && body)
+		snprintf(co->report, sizeof(co->report), "%s", body + 4);
+	pthread_mutex_unlock(&co->lock);
+	reply(fd, "200 OK", "{}");
+	return false;
+}
+
+static bool whole_request(const char *text)
+{
+	const char *end = strstr(text, "\r\n\r\n"), *length = strcasestr(text, "\nContent-Length: ");
+
+	return end && (!length || strlen(end + 4) >= strtoul(length + 17, NULL, 10));
+}
+
+static void *serve(void *arg)
+{
+	struct coordinator *co = arg;
+	struct pollfd p[18] = { { .fd = co->stop[0], .events = POLLIN }, { .fd = co->fd, .events = POLLIN } };
+	static char text[16][16384];
+	int stream = -1, n = 2;
+
+	for (;;) {
+		poll(p, (nfds_t)n, 20);
+		if (p[0].revents)
+			break;
+		if ((p[1].revents & POLLIN) && n < 18) {
+			p[n] = (struct pollfd){ .fd = accept(co->fd, NULL, NULL), .events = POLLIN };
+			text[n - 2][0] = '\0';
+			n++;
+		}
+		for (int i = 2; i < n; i++) {
+			size_t have = strlen(text[i - 2]);
+			ssize_t got;
+
+			if (p[i].fd < 0 || !(p[i].revents & (POLLIN | POLLHUP)))
+				continue;
+			got = read(p[i].fd, text[i - 2] + have, sizeof(text[0]) - 1 - have);
+			if (got <= 0) {
+				close(p[i].fd);
+				if (p[i].fd == stream)
+					stream = -1;
+				p[i] = p[--n];
+				memcpy(text[i - 2], text[n - 2], sizeof(text[0]));
+				i--;
+				continue;
+			}
+			text[i - 2][have + (size_t)got] = '\0';
+			if (!whole_request(text[i - 2]))
+				continue;
+			if (serve_request(co, p[i].fd, text[i - 2]))
+				stream = p[i].fd;
+			text[i - 2][0] = '\0';
+		}
+		pthread_mutex_lock(&co->lock);
+		if (stream >= 0 && co->lines) {
+			dprintf(stream, "%zx\r\n%s\r\n", strlen(co->lines), co->lines);
+			free(co->lines);
+			co->lines = NULL;
+		}
+		if (stream >= 0 && co->cut) {
+			shutdown(stream, SHUT_RDWR);
+			co->cut = false;
+		}
+		pthread_mutex_unlock(&co->lock);
+	}
+	for (int i = 2; i < n; i++)
+		close(p[i].fd);
+	close(co->fd);
+	return NULL;
+}
+
+static void coordinator_start(struct coordinator *co, const struct rig *r)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+
+	snprintf(co->path, sizeof(co->path), "%s/mesh.sock", r->dir);
+	snprintf(at.sun_path, sizeof(at.sun_path), "%.100s", co->path);
+	unlink(co->path);
+	co->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(co->fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(listen(co->fd, 8), 0);
+	ck_assert_int_eq(pipe2(co->stop, O_CLOEXEC), 0);
+	pthread_mutex_init(&co->lock, NULL);
+	ck_assert_int_eq(pthread_create(&co->thread, NULL, serve, co), 0);
+}
+
+static void coordinator_stop(struct coordinator *co)
+{
+	ck_assert_int_eq(write(co->stop[1], "x", 1), 1);
+	pthread_join(co->thread, NULL);
+	close(co->stop[0]);
+	close(co->stop[1]);
+	free(co->lines);
+	co->lines = NULL;
+	unlink(co->path);
+}
+
+static void say(struct coordinator *co, const char *lines)
+{
+	pthread_mutex_lock(&co->lock);
+	ck_assert_ptr_null(co->lines);
+	co->lines = mem_strdup(lines);
+	pthread_mutex_unlock(&co->lock);
+}
+
+static bool acked(struct coordinator *co, uint64_t seq)
+{
+	for (int i = 0; i < 400; i++) {
+		bool yes;
+
+		pthread_mutex_lock(&co->lock);
+		yes = co->acked == seq;
+		pthread_mutex_unlock(&co->lock);
+		if (yes)
+			return true;
+		poll(NULL, 0, 25);
+	}
+	return false;
+}
+
+static char *read_back(const struct rig *r, const char *name)
+{
+	struct buf b = { 0 };
+	char path[160];
+	struct err err = { 0 };
+
+	snprintf(path, sizeof(path), "%s/%s", r->dir, name);
+	buf_init(&b, 65536);
+	ck_assert_msg(file_read(path, 65536, &b, &err), "%s", err.msg);
+	return buf_take(&b);
+}
+
+static const char conf_mesh[] =
+	"{ \"state-dir\": \"state\", \"run-dir\": \".\", \"mesh\": { \"hosts-file\": \"\" },\n"
+	"  \"services\": { \"wiki\": { \"listen\": [\"8080\"], \"hosts\": [\"wiki\"],\n"
+	"    \"upstream\": [\"http://127.0.0.1:5232\"] } } }";
+
+START_TEST(mesh)
+{
+	struct device self, laptop;
+	struct coordinator co = { 0 };
+	struct snapshot *s;
+	struct rig r;
+	struct told t;
+	struct err err = { 0 };
+	char words[1024], path[160], line[512], answer[16384];
+	char *text;
+
+	make_device(&self);
+	make_device(&laptop);
+	start(&r);
+	snprintf(path, sizeof(path), "%s/state", r.dir);
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), "%s/state/device.key", r.dir);
+	ck_assert_msg(enrol_device_store(path, &self.key, &err), "%s", err.msg);
+	snprintf(line, sizeof(line), "{\"v\":1,\"url\":\"\",\"pins\":[],\"node\":\"n1\",\"control\":\"unix:%s/mesh.sock\"}", r.dir);
+	put_file(&r, "state/enrolment.json", line);
+	coordinator_start(&co, &r);
+	ck_assert_msg(prepare(&r, conf_mesh, words), "%s", words);
+	use(&r);
+	neighbour(&r, PROCESS_FRONT, &r.front);
+	neighbour(&r, PROCESS_NET, &r.net);
+	hear_net(&r, &t);
+	ck_assert(!t.device);                                   /* nothing was ever heard: no mesh */
+
+	/* The whole map: in force, acknowledged, stored. */
+	write_map(&r, &self, &laptop, 7, true, NULL);
+	text = read_back(&r, "map.ndjson");
+	say(&co, text);
+	free(text);
+	do
+		hear_net(&r, &t);
+	while (!t.device);
+	ck_assert_msg(acked(&co, 7), "the map was not acknowledged");
+	ck_assert_str_eq(co.node, "n1");
+	do
+		s = next_snapshot(&r);
+	while (!allows(s, "100.64.0.2", "/") && (snapshot_unref(s), true));
+	text = read_back(&r, "state/map.ndjson");
+	ck_assert_ptr_nonnull(strstr(text, "laptop"));
+	free(text);
+	ck_assert_ptr_nonnull(strstr(co.report, "\"wiki\""));
+
+	/* A change that is none of the protocol's breaks the line and changes nothing; what was there
+	 * is asked for from where it ended. */
+	say(&co, "{\"op\":\"dance\",\"seq\":8}\n");
+	for (int i = 0; i < 400 && !strstr(co.asked, "have="); i++)
+		poll(NULL, 0, 25);
+	ck_assert_str_eq(co.asked, "/v1/map?have=00000000000000aa:7");
+	ck_assert(allows(s, "100.64.0.2", "/"));
+
+	/* Deleted: gone at once. */
+	say(&co, "{\"op\":\"gone\",\"seq\":8,\"id\":\"n2\"}\n{\"op\":\"end\",\"seq\":8}\n");
+	hear_net(&r, &t);
+	ck_assert(t.gone && t.peer_gone);
+	ck_assert(!allows(s, "100.64.0.2", "/"));
+	ck_assert(acked(&co, 8));
+	snapshot_unref(s);
+
+	/* Back; then the coordinator goes, and core is started anew: the last map holds. */
+	write_map(&r, &self, &laptop, 9, true, NULL);
+	text = read_back(&r, "map.ndjson");
+	say(&co, text);
+	free(text);
+	hear_net(&r, &t);
+	ck_assert(acked(&co, 9));
+	coordinator_stop(&co);
+	again(&r);
+	ck_assert_msg(prepare(&r, conf_mesh, words), "%s", words);
+	use(&r);
+	neighbour(&r, PROCESS_FRONT, &r.front);
+	s = next_snapshot(&r);
+	ck_assert(allows(s, "100.64.0.2", "/"));
+	ck_assert(!snapshot_lease_ended(s, clock_boot()));
+	ck_assert_int_eq(ask(&r, "GET /v1/whois?addr=100.64.0.2", answer, sizeof(answer)), 200);
+	ck_assert_ptr_null(strstr(answer, "\"why\""));
+	snapshot_unref(s);
+
+	/* Once more, with a lease that has ended meanwhile: nobody is let in. */
+	text = read_back(&r, "state/lease.json");
+	ck_assert_ptr_nonnull(strstr(text, "\"lease\":86400"));
+	memcpy(strstr(text, "\"lease\":86400") + 8, "00001", 5);
+	snprintf(line, sizeof(line), "%.*s1}", (int)(strstr(text, "\"lease\":") + 8 - text), text);
+	free(text);
+	poll(NULL, 0, 1100);
+	again(&r);
+	put_file(&r, "state/lease.json", line);
+	ck_assert_msg(prepare(&r, conf_mesh, words), "%s", words);
+	use(&r);
+	neighbour(&r, PROCESS_FRONT, &r.front);
+	s = next_snapshot(&r);
+	ck_assert(snapshot_lease_ended(s, clock_boot()));
+	ck_assert(!allows(s, "100.64.0.2", "/"));
+	ck_assert_int_eq(ask(&r, "GET /v1/whois?addr=100.64.0.2", answer, sizeof(answer)), 200);
+	ck_assert_ptr_nonnull(strstr(answer, "\"why\":\"lease\""));
+	snapshot_unref(s);
+	end(&r);
+	secret_done(&self.key);
+	secret_done(&laptop.key);
+}
+END_TEST
+
+UNIT_MAIN("core", standalone, audit_takes_whole_lines_only, map_file, mesh)
