@@ -22,8 +22,13 @@ static struct reg_node *caller(struct coordinator *co, struct request *r)
 void api_map(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
+	struct err          err;
 
-	if (caller(co, r))
+	if (!caller(co, r))
+		return;
+	if (!rates_may(co->opens, span_of(&r->node, sizeof(r->node)), OPENS_PER_MINUTE, loop_now(co->loop), &err))
+		request_error(r, &err);
+	else
 		feeds_open(co->feeds, r);
 }
 
@@ -63,6 +68,14 @@ void api_node_report(void *ctx, struct request *r)
 
 	if (!n)
 		return;
+	if (!n->row->hub && r->body.len > NODE_REPORT_MAX) {
+		request_fail(r, ERR_LIMIT, "a report of more than %d bytes", NODE_REPORT_MAX);
+		return;
+	}
+	if (!rates_may(co->reports, span_of(&n->id, sizeof(n->id)), REPORTS_PER_MINUTE, loop_now(co->loop), &err)) {
+		request_error(r, &err);
+		return;
+	}
 	if (!map_report_decode(buf_span(&r->body), &rep, &err)) {
 		request_error(r, &err);
 		return;
@@ -72,7 +85,7 @@ void api_node_report(void *ctx, struct request *r)
 	else
 		rep.pins.count = 0;
 	rep.seen_count = 0;
-	buf_init(&text, 256 << 10);
+	buf_init(&text, NODE_REPORT_MAX);
 	map_report_encode(&rep, &text);
 	bool same = !text.over && span_eq(buf_span(&text), span_str(n->row->report));
 	if (text.over) {

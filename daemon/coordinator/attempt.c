@@ -8,14 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct bucket {
-	double      tokens;
-	struct boot at;
-};
-
 struct attempts {
 	struct loop       *loop;
-	struct dict       *by_id, *by_state, *rates;
+	struct dict       *by_id, *by_state;
+	struct rates      *rates;
 	struct loop_timer *tick;
 };
 
@@ -72,15 +68,6 @@ static void on_tick(void *arg)
 			attempt_free(a);
 		}
 	}
-	pos = 0;
-	while (dict_next(t->rates, &pos, &key, &v)) {
-		struct bucket *b = v;
-
-		if (now.ns - b->at.ns > 120 * SEC_NS) {
-			dict_remove(t->rates, key);
-			free(b);
-		}
-	}
 	loop_timer_after(t->tick, 5 * SEC_NS);
 }
 
@@ -91,7 +78,7 @@ struct attempts *attempts_new(struct loop *loop)
 	t->loop = loop;
 	t->by_id = dict_new();
 	t->by_state = dict_new();
-	t->rates = dict_new();
+	t->rates = rates_new(RATE_ADDRESSES_MAX);
 	t->tick = loop_timer_new(loop, on_tick, t);
 	loop_timer_after(t->tick, 5 * SEC_NS);
 	return t;
@@ -107,12 +94,9 @@ void attempts_free(struct attempts *t)
 		return;
 	while (dict_next(t->by_id, &pos, &key, &v))
 		attempt_free(v);
-	pos = 0;
-	while (dict_next(t->rates, &pos, &key, &v))
-		free(v);
 	dict_free(t->by_id);
 	dict_free(t->by_state);
-	dict_free(t->rates);
+	rates_free(t->rates);
 	loop_timer_free(t->tick);
 	free(t);
 }
@@ -120,25 +104,9 @@ void attempts_free(struct attempts *t)
 bool attempts_may(struct attempts *t, const struct ip *from, int64_t per_minute, struct err *err)
 {
 	/* Who holds one IPv6 address holds its /64. */
-	struct span    key = span_of(from->b, from->family == IP_V4 ? 4 : from->family == IP_V6 ? 8 : 0);
-	struct bucket *b = dict_find(t->rates, key);
-	struct boot    now = loop_now(t->loop);
+	struct span key = span_of(from->b, from->family == IP_V4 ? 4 : from->family == IP_V6 ? 8 : 0);
 
-	if (!b) {
-		if (dict_count(t->rates) >= RATE_ADDRESSES_MAX)
-			return err_set(err, ERR_BUSY, "too many addresses ask at once: try again in some minutes");
-		b = mem_alloc(sizeof(*b));
-		*b = (struct bucket){ .tokens = (double)per_minute, .at = now };
-		dict_put(t->rates, key, b);
-	}
-	b->tokens += (double)(now.ns - b->at.ns) / (double)SEC_NS * (double)per_minute / 60;
-	if (b->tokens > (double)per_minute)
-		b->tokens = (double)per_minute;
-	b->at = now;
-	if (b->tokens < 1)
-		return err_set(err, ERR_BUSY, "too many attempts from this address: try again in a minute");
-	b->tokens -= 1;
-	return true;
+	return rates_may(t->rates, key, per_minute, loop_now(t->loop), err);
 }
 
 static void random_text(char *out, size_t bytes)

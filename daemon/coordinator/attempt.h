@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/loop.h"
 #include "daemon/control/enrol.h"
+#include "daemon/coordinator/rate.h"
 #include "idp/idp.h"
 #include "web/form.h"
 

@@ -79,7 +79,7 @@ void coordinator_submit(struct coordinator *co, struct request *r, struct store_
 
 /* ---- time ---- */
 
-static void on_expired(void *owner, struct store_job *job, const struct err *err)
+static void on_own(void *owner, struct store_job *job, const struct err *err)
 {
 	struct coordinator *co = owner;
 
@@ -89,6 +89,25 @@ static void on_expired(void *owner, struct store_job *job, const struct err *err
 		return;
 	}
 	coordinator_commit(co, job);
+}
+
+static void on_sessions_expired(void *owner, struct store_job *job, const struct err *err)
+{
+	struct coordinator *co = owner;
+
+	for (size_t i = 0; !err && i < job->changes.count; i++) {
+		const struct session_row *s = job->changes.list[i].kind == ROW_SESSION ? job->changes.list[i].session : NULL;
+
+		if (!s)
+			continue;
+		struct buf *b = audit_begin(co->audit, loop_wall(co->loop), "session-ended");
+		audit_id(b, "session", 's', s->id);
+		audit_id(b, "node", 'n', s->node);
+		audit_id(b, "user", 'u', s->user);
+		audit_str(b, "why", s->why);
+		audit_end(co->audit);
+	}
+	on_own(owner, job, err);
 }
 
 static void on_expiry(void *arg)
@@ -104,7 +123,7 @@ static void on_expiry(void *arg)
 	}
 	op = end_op_new("expired", now);
 	op->expired = true;
-	op->job.done = on_expired;
+	op->job.done = on_sessions_expired;
 	if (!store_submit(co->store, &op->job, &err))
 		loop_timer_after(co->expiry, SEC_NS);
 }
@@ -179,7 +198,7 @@ static void bump(void *ctx)
 
 	if (!op)
 		return;
-	op->job.done = on_expired;
+	op->job.done = on_own;
 	if (!store_submit(co->store, &op->job, &err))
 		log_error("%s", err.msg);
 }
@@ -433,6 +452,8 @@ static bool start(struct coordinator *co, struct err *err)
 		return false;
 	co->reg = registry_new(co->conf);
 	co->attempts = attempts_new(co->loop);
+	co->reports = rates_new(MAP_NODES_MAX);
+	co->opens = rates_new(MAP_NODES_MAX);
 	co->portal = portal_new(&portal_ops, co);
 	co->expiry = loop_timer_new(co->loop, on_expiry, co);
 	co->sweep = loop_timer_new(co->loop, on_sweep, co);
@@ -455,6 +476,8 @@ static void end(struct coordinator *co)
 	/* Before the rest: what was submitted is written, though nobody is told. */
 	store_close(co->store);
 	attempts_free(co->attempts);
+	rates_free(co->reports);
+	rates_free(co->opens);
 	idp_free(co->idp);
 	portal_free(co->portal);
 	feeds_free(co->feeds);

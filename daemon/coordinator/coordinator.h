@@ -21,6 +21,7 @@ struct coordinator {
 	struct registry   *reg;
 	struct audit      *audit;
 	struct attempts   *attempts;
+	struct rates      *reports, *opens;     /* of each node: what it says, and map streams */
 	struct idp        *idp;
 	struct feeds      *feeds;
 	struct http       *http;
@@ -37,7 +38,9 @@ enum {
 	HUB_WAIT_MS = 2000,             /* a new peer is told its node this much later at most */
 	SWEEP_SEC = 600,
 	KEEP_ENDED_SEC = 90 * 86400,    /* ended sessions are remembered */
-	SESSION_GRACE_SEC = 1,
+	REPORTS_PER_MINUTE = 30,        /* each may concern every endpoint */
+	OPENS_PER_MINUTE = 60,          /* each may be a full map */
+	NODE_REPORT_MAX = 256 << 10,    /* the hub's alone may be larger: it tells of its peers */
 };
 
 /* Runs until SIGTERM; the exit status. */

@@ -205,6 +205,15 @@ try:
     at = time.monotonic()
     beat = s.line()
     t.ok(beat["op"] == "beat" and time.monotonic() - at <= 25, "and a beat within 25 s", beat)
+
+    # ---- a node that keeps us busy ----
+    for i in range(40):
+        rep["os"] = "%d" % i
+        r = hub.mesh("POST", "/v1/node", rep, node=lab)
+        if r.status != 200:
+            break
+    t.ok(r.status == 429 and i > 10, "a node that talks too much is not listened to", (i, r))
+    t.is_(hub.mesh("POST", "/v1/node", {"os": "x" * 300000}, node=client).status, 413, "nor one that says too much at once")
 finally:
     for s in streams:
         s.close()
