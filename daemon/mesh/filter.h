@@ -12,8 +12,8 @@
  * What holds while the table stands, whoever runs or died:
  *
  *  - Overlay addresses and far routes that arrive on any interface but the
- *    mesh's (or lo) are dropped before connection tracking sees them, as is a
- *    source from the mesh interface that is neither.
+ *    mesh's (or lo) are dropped before reassembly and connection tracking see
+ *    them, as is a source from the mesh interface that is neither.
  *  - A peer without a class, or whose element has timed out, exchanges nothing
  *    with this host or through it; the class is looked up before any connection
  *    state. Removing one element therefore ends established flows of every kind.
@@ -28,7 +28,7 @@
  *  - A front's user sends nothing, anywhere, but answers on established connections.
  *
  * The packet mark of what passes is zeroed: it carries the class inside our
- * chains. Priorities: raw - 10 for what arrives, filter - 10 for the rest; the
+ * chains. Priorities: -450 for what arrives, filter - 10 for the rest; the
  * user's own chains still judge what we accept.
  *
  * A table without an owner: it stays when its process dies, and elements run out.

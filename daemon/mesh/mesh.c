@@ -280,6 +280,22 @@ static bool is_here(const struct prefix *p, const struct link_address *local, si
 	return false;
 }
 
+/* Where a peer's own packets go to: routed into the mesh they would go round. */
+static bool leads_to_peer(const struct mesh *m, const struct prefix *p)
+{
+	struct span key;
+	size_t pos = 0;
+	void *value;
+
+	while (dict_next(m->peers, &pos, &key, &value)) {
+		const struct peer *peer = value;
+
+		if (prefix_has(p, &peer->p.endpoint.ip) || prefix_has(p, &peer->seen.ip))
+			return true;
+	}
+	return false;
+}
+
 static bool set_routes(struct mesh *m, bool force, struct err *err)
 {
 	/* For noticing a change, not against anybody. */
@@ -306,7 +322,7 @@ static bool set_routes(struct mesh *m, bool force, struct err *err)
 		const struct route *r = value;
 
 		/* Of a family in which this node has no address nothing would come back. */
-		if (!is_here(&r->to, local, local_n) && (r->to.ip.family == IP_V4 ? src4 : src6))
+		if (!is_here(&r->to, local, local_n) && !leads_to_peer(m, &r->to) && (r->to.ip.family == IP_V4 ? src4 : src6))
 			list[n++] = r->to;
 	}
 	for (size_t i = 0; i < n; i++)

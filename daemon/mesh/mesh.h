@@ -57,7 +57,8 @@ bool mesh_peer(struct mesh *m, const struct device_peer *p, struct err *err);
 bool mesh_peer_gone(struct mesh *m, const struct device_key *key, struct err *err);
 
 /* Of a prefix into the mesh, beside the ranges. One that this host has an
- * address in (other than on the mesh's interface) is left out until it has not. */
+ * address in (other than on the mesh's interface), or a peer its endpoint, is
+ * left out until that has changed. */
 bool mesh_route(struct mesh *m, const struct prefix *p, struct err *err);
 bool mesh_route_gone(struct mesh *m, const struct prefix *p, struct err *err);
 

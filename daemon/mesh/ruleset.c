@@ -84,10 +84,10 @@ static const char table_text[] =
 
 	/* ---- arriving, on any interface ---- */
 
-	/* Before connection tracking (-200), behind reassembly (-400): what is forged
-	 * here touches no state. */
+	/* Before reassembly (-400) and connection tracking (-200): what is forged here
+	 * touches no state, nor a peer's datagram of which it pretends to be a piece. */
 	"	chain arrive {\n"
-	"		type filter hook prerouting priority raw - 10; policy accept;\n"
+	"		type filter hook prerouting priority -450; policy accept;\n"
 	"		iifname \"lo\" accept\n"
 	"		iifname \"$device\" goto arrive_mesh\n"
 	"		ip saddr $v4 counter name forged drop\n"
@@ -99,7 +99,6 @@ static const char table_text[] =
 	"		ip6 saddr @own6 fib saddr . iif oif missing counter name forged drop\n"
 	"	}\n"
 	"	chain arrive_mesh {\n"
-	"		icmp type redirect counter name source drop\n"
 	"		ip saddr $v4 accept\n"
 	"		ip6 saddr $v6 accept\n"
 	"		ip saddr @via4 accept\n"
@@ -119,6 +118,7 @@ static const char table_text[] =
 	"		meta mark set ip saddr map @class4\n"
 	"		meta mark set ip6 saddr map @class6\n"
 	"		meta mark 0 goto no_class\n"
+	"		icmp type redirect goto no_row\n"
 	/* A peer chooses the destination of what it sends: without this its rows would
 	 * open the same port on this host's other addresses, where no front listens. */
 	"		ip daddr != $v4 goto no_row\n"
@@ -205,6 +205,7 @@ static const char table_text[] =
 	"		meta mark set ip saddr map @class4\n"
 	"		meta mark set ip6 saddr map @class6\n"
 	"		meta mark 0 goto no_class\n"
+	"		icmp type redirect goto no_row\n"
 	"		ct state invalid,untracked goto not_new\n"
 	"		ct state related jump related\n"
 	"		ct direction reply goto no_row\n"

@@ -288,6 +288,8 @@ ok "a forged overlay source over IPv6 to the underlay address" grows svc forged 
 ok "a forged overlay source over IPv6 to the overlay address" grows svc forged forged $lap6 $svc6 udp 5001
 ok "an honest source to the overlay address from outside" grows svc forged forged 192.0.2.66 $svc4 udp 5000
 ok "an honest source to the overlay address from outside, IPv6" grows svc forged forged 2001:db8::66 $svc6 udp 5001
+ok "a forged fragment is dropped before it waits for the rest" grows svc forged forged $lap4 $svc4 frag 5000
+ok "a forged fragment over IPv6" grows svc forged forged $lap6 $svc6 frag 5001
 sleep 0.3
 ok "and none of them arrived" not grep -q forged $T/serve-$log4 $T/serve-$log6
 ok "no flow of theirs is tracked" sh -c "! ip netns exec svc conntrack -L 2>/dev/null | grep 'sport=4242' | grep -q $lap4"

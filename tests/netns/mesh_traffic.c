@@ -11,7 +11,8 @@
  *                                        lines came, and when the last one did
  *   send tcp ADDR PORT SECONDS           the other way: sends for as long as it can; prints when
  *                                        the last byte was acknowledged by the far kernel
- *   forge SRC DST udp|ack|syn PORT       one raw packet, from source port 4242
+ *   forge SRC DST udp|frag|ack|syn PORT  one raw packet, from source port 4242; frag: UDP, more
+ *                                        to come
  *   udpraw SRC SPORT DST PORT MS         as ask udp, from a given address and port
  */
 #include <arpa/inet.h>
@@ -336,13 +337,13 @@ static uint16_t checksum(const void *p, size_t n, uint32_t sum)
 
 static size_t transport(uint8_t *out, const char *what, uint16_t port, uint8_t *ret_proto)
 {
-	if (is_udp(what)) {
-		struct udphdr u = { .source = htons(4242), .dest = htons(port), .len = htons(15) };
+	if (is_udp(what) || strcmp(what, "frag") == 0) {
+		struct udphdr u = { .source = htons(4242), .dest = htons(port), .len = htons(16) };
 
 		memcpy(out, &u, sizeof(u));
-		memcpy(out + sizeof(u), "forged\n", 7);
+		memcpy(out + sizeof(u), "forged!\n", 8);
 		*ret_proto = IPPROTO_UDP;
-		return 15;
+		return 16;
 	}
 
 	struct tcphdr t = { .source = htons(4242), .dest = htons(port), .seq = htonl(1000),
@@ -365,7 +366,7 @@ static int forge(const char *src, const char *dst, const char *what, const char 
 	socklen_t len, src_len;
 	struct sockaddr_storage from = address(src, "0", &src_len), to = address(dst, "0", &len);
 	size_t n = transport(body, what, (uint16_t)strtoul(port_text, NULL, 10), &proto), head, k;
-	bool v6 = to.ss_family == AF_INET6;
+	bool v6 = to.ss_family == AF_INET6, frag = strcmp(what, "frag") == 0;
 	int one = 1, fd = socket(to.ss_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 	uint16_t sum;
 
@@ -375,12 +376,19 @@ static int forge(const char *src, const char *dst, const char *what, const char 
 		struct ip6_hdr h = { .ip6_flow = htonl(6U << 28) };
 
 		setsockopt(fd, IPPROTO_IPV6, IPV6_HDRINCL, &one, sizeof(one));
-		h.ip6_plen = htons((uint16_t)n);
-		h.ip6_nxt = proto;
+		h.ip6_plen = htons((uint16_t)(n + (frag ? 8 : 0)));
+		h.ip6_nxt = frag ? IPPROTO_FRAGMENT : proto;
 		h.ip6_hlim = 64;
 		h.ip6_src = ((struct sockaddr_in6 *)&from)->sin6_addr;
 		h.ip6_dst = ((struct sockaddr_in6 *)&to)->sin6_addr;
 		memcpy(packet, &h, head = sizeof(h));
+		if (frag) {
+			struct ip6_frag fh = { .ip6f_nxt = proto, .ip6f_offlg = IP6F_MORE_FRAG,
+					       .ip6f_ident = 77 };
+
+			memcpy(packet + head, &fh, sizeof(fh));
+			head += sizeof(fh);
+		}
 		memcpy(pseudo, &h.ip6_src, 16);
 		memcpy(pseudo + 16, &h.ip6_dst, 16);
 		pseudo[35] = (uint8_t)n;
@@ -392,6 +400,8 @@ static int forge(const char *src, const char *dst, const char *what, const char 
 		h.saddr = ((struct sockaddr_in *)&from)->sin_addr.s_addr;
 		h.daddr = ((struct sockaddr_in *)&to)->sin_addr.s_addr;
 		h.tot_len = htons((uint16_t)(sizeof(h) + n));
+		h.frag_off = frag ? htons(IP_MF) : 0;
+		h.id = 77;
 		memcpy(packet, &h, head = sizeof(h));
 		memcpy(pseudo, &h.saddr, 4);
 		memcpy(pseudo + 4, &h.daddr, 4);

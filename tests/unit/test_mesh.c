@@ -185,12 +185,30 @@ static bool has_class(const char *address, uint32_t class)
 	return found.class == class && class != 0;
 }
 
+/* IPv4, as /proc/net/route has it. */
+static bool has_route(const char *prefix)
+{
+	char line[256], want[32];
+	struct prefix p = pfx(prefix);
+	uint32_t word;
+	bool found = false;
+	FILE *f = fopen("/proc/self/net/route", "re");
+
+	memcpy(&word, p.ip.b, 4);
+	snprintf(want, sizeof(want), NAME "\t%08X\t", word);
+	while (f && fgets(line, sizeof(line), f))
+		found |= strncmp(line, want, strlen(want)) == 0;
+	if (f)
+		fclose(f);
+	return found;
+}
+
 START_TEST(told_and_told_anew)
 {
 	struct filter_row rows[] = { { 5, IPPROTO_TCP, 80, 80 } };
 	struct filter_rows all = { .rows = rows, .rows_n = 1 };
 	struct prefix a = pfx("100.64.0.9/32"), b = pfx("100.64.0.10/32"), lab = pfx("10.9.0.0/24");
-	struct prefix in_mesh = pfx("100.64.0.0/16");
+	struct prefix in_mesh = pfx("100.64.0.0/16"), around;
 	struct device_key k = peer_key(1);
 	struct device_info info;
 	struct err err = { 0 };
@@ -229,6 +247,13 @@ START_TEST(told_and_told_anew)
 	ck_assert_uint_eq(find_peer(m, 2)->keepalive, 7);
 	ck_assert(!mesh_class(m, &in_mesh, 5, 1000, now(), &err));
 	ck_assert_int_eq(err.code, ERR_CONFIG);
+
+	/* Routes that would cut a peer's own packets off are left out. */
+	ck_assert(has_route("10.9.0.0/24"));
+	around = pfx("192.0.2.0/24");
+	ck_assert(mesh_route(m, &around, &err));
+	ck_assert(!has_route("192.0.2.0/24"));
+	ck_assert(mesh_route_gone(m, &around, &err));
 
 	/* Killed and started again: nothing goes until it is told. */
 	mesh_free(m);
