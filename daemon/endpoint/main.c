@@ -184,7 +184,7 @@ static int serve(struct process_setup *setup, struct conf *conf, struct span tex
 		return EXIT_FAILURE;
 	}
 	ps = processes_new(loop, setup, conf, text, &err);
-	if (ps) {
+	if (ps && privilege_parent(&err)) {
 		loop_signal_add(loop, SIGHUP, on_signal, ps);
 		loop_signal_add(loop, SIGTERM, on_signal, ps);
 		loop_signal_add(loop, SIGINT, on_signal, ps);

@@ -131,11 +131,26 @@ static bool common(struct err *err)
 	return true;
 }
 
+/* Net's until it knows its configuration: SETUID to CHOWN are for the tunnel process. */
+static const uint64_t net_caps =
+	CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_NET_BIND_SERVICE) | CAP_BIT(CAP_SETUID) |
+	CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_KILL) | CAP_BIT(CAP_CHOWN);
+
+bool privilege_parent(struct err *err)
+{
+	uint64_t caps = net_caps | CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_DAC_READ_SEARCH);
+
+	if (geteuid() == 0 && (!bounding_set(caps, err) || !caps_set(caps, 0, err)))
+		return false;
+	if (!limit(RLIMIT_CORE, 0, "RLIMIT_CORE", err))
+		return false;
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_sys(err, "prctl");
+	return true;
+}
+
 bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *root, struct err *err)
 {
-	const uint64_t net = CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_NET_BIND_SERVICE) |
-	                     CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP) |
-	                     CAP_BIT(CAP_KILL) | CAP_BIT(CAP_CHOWN);
 
 	if (geteuid() != 0)
 		return common(err);
@@ -144,7 +159,7 @@ bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *r
 		return err_sys(err, "chroot to %s", root);
 	if (kind == PROCESS_NET) {
 		/* privilege_net() takes the rest when it is known what it is for */
-		if (!bounding_set(net, err) || !caps_set(net, 0, err))
+		if (!bounding_set(net_caps, err) || !caps_set(net_caps, 0, err))
 			return false;
 	} else {
 		if (!bounding_set(0, err) || !become(uid, gid, err) || !caps_set(0, 0, err))
@@ -194,9 +209,8 @@ bool privilege_net(const struct conf *conf, struct err *err)
 	if (geteuid() == 0) {
 		uint64_t caps = CAP_BIT(CAP_NET_BIND_SERVICE);
 
-		if (mesh)       /* KILL, SETUID, SETGID, SETPCAP, CHOWN: the tunnel process and its socket */
-			caps |= CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) |
-			        CAP_BIT(CAP_KILL) | CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_SETPCAP);
+		if (mesh)
+			caps = net_caps;
 		/* the bounding set needs SETPCAP, which the second line may drop */
 		if (!bounding_set(caps, err) || !caps_set(caps, 0, err))
 			return false;

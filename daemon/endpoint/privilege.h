@@ -29,6 +29,10 @@ struct privilege_users {
  * all are the caller. */
 bool privilege_users_find(const struct conf *conf, struct privilege_users *ret_u, struct err *err);
 
+/* The parent, before its first child: what its children need from it, and reading its
+ * configuration again. */
+bool privilege_parent(struct err *err);
+
 /*
  * The process becomes uid and gid with no other groups (PROCESS_NET: stays
  * root with a few capabilities), sees "root" as the whole file system if it

@@ -65,6 +65,8 @@ ok "and says so to the service manager" wait_for 5 told READY=1
 # A sanitizer's runtime needs what the filters refuse: such builds have none.
 filter=2
 grep -q -- '-fsanitize=address' "$B/config.status" 2>/dev/null && filter=0
+same "parent: what its children need, and no more" 00000000000415e5 \
+	awk '$1 == "CapEff:" { print $2 }' "/proc/$(pid_of reeved)/status"
 same "front: its own user" 60101 status_of front0 Uid
 same "front: no capability" 0000000000000000 status_of front0 CapEff
 same "front: none to be had" 0000000000000000 status_of front0 CapBnd
