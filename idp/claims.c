@@ -4,16 +4,12 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "idp/text.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define REFUSE(why, code, ...) (err_set(err, code, __VA_ARGS__), why)
-
-static struct span text_of(const json_t *v)
-{
-	return json_is_string(v) ? span_of(json_string_value(v), json_string_length(v)) : span_str(NULL);
-}
 
 static bool has_controls(struct span s)
 {
@@ -89,8 +85,8 @@ static enum token_reason groups_from(const json_t *v, struct identity *who, stru
 		char *name = text_dup(json_is_array(v) ? json_array_get(v, i) : v, GROUP_NAME_MAX);
 
 		if (!name)
-			return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "group %zu is no text of 1 to %d bytes", i,
-			              GROUP_NAME_MAX);
+			return REFUSE(TOKEN_CLAIM, ERR_LIMIT,
+				      "group %zu is no text of 1 to %d bytes", i, GROUP_NAME_MAX);
 		who->groups[who->n_groups++] = name;
 	}
 	qsort(who->groups, who->n_groups, sizeof(*who->groups), group_cmp);
@@ -105,11 +101,13 @@ static enum token_reason groups_from(const json_t *v, struct identity *who, stru
 
 static enum token_reason strength_from(const json_t *claims, struct identity *who, struct err *err)
 {
-	const json_t *acr = json_object_get(claims, "acr"), *amr = json_object_get(claims, "amr"), *one;
+	const json_t *acr = json_object_get(claims, "acr"), *amr = json_object_get(claims, "amr"),
+		     *one;
 	size_t i;
 
 	if (acr && !(who->acr = text_dup(acr, ACR_MAX)))
-		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"acr\" is no text of 1 to %d bytes", ACR_MAX);
+		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"acr\" is no text of 1 to %d bytes",
+			      ACR_MAX);
 	if (!amr)
 		return TOKEN_OK;
 	if (!json_is_array(amr) || json_array_size(amr) > AMR_MAX)
@@ -118,8 +116,8 @@ static enum token_reason strength_from(const json_t *claims, struct identity *wh
 		char *name = text_dup(one, AMR_NAME_MAX);
 
 		if (!name)
-			return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"amr\" holds no texts of 1 to %d bytes",
-			              AMR_NAME_MAX);
+			return REFUSE(TOKEN_CLAIM, ERR_LIMIT,
+				      "\"amr\" holds no texts of 1 to %d bytes", AMR_NAME_MAX);
 		who->amr[who->n_amr++] = name;
 	}
 	return TOKEN_OK;
@@ -169,7 +167,8 @@ static bool is_mfa(const struct provider *p, const struct identity *who)
  * of it ends a word in a policy, a list or a header. */
 static bool login_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c && strchr("!#$%&'*+-/=?^_`{|}~.@", c));
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       (c && strchr("!#$%&'*+-/=?^_`{|}~.@", c));
 }
 
 static enum token_reason login_from(const struct provider *p, const json_t *claims,
@@ -179,13 +178,15 @@ static enum token_reason login_from(const struct provider *p, const json_t *clai
 	char shown[LOG_TEXT_MAX];
 
 	if (!s.ptr || s.len == 0)
-		return REFUSE(TOKEN_LOGIN, ERR_MISSING, "no login name: claim \"%s\" is missing or no text",
-		              p->login_claim);
+		return REFUSE(TOKEN_LOGIN, ERR_MISSING,
+			      "no login name: claim \"%s\" is missing or no text", p->login_claim);
 	if (s.len > LOGIN_MAX)
-		return REFUSE(TOKEN_LOGIN, ERR_LIMIT, "a login name of %zu bytes, want 1..%d", s.len, LOGIN_MAX);
+		return REFUSE(TOKEN_LOGIN, ERR_LIMIT, "a login name of %zu bytes, want 1..%d",
+			      s.len, LOGIN_MAX);
 	if (strcmp(p->login_claim, "email") == 0 && !who->email_verified)
-		return REFUSE(TOKEN_LOGIN, ERR_DENIED, "the provider has not verified the address \"%s\"",
-		              log_text(s, shown));
+		return REFUSE(TOKEN_LOGIN, ERR_DENIED,
+			      "the provider has not verified the address \"%s\"",
+			      log_text(s, shown));
 
 	char *login = span_dup(s);
 
@@ -194,13 +195,15 @@ static enum token_reason login_from(const struct provider *p, const json_t *clai
 			login[i] = (char)(login[i] + ('a' - 'A'));
 		if (!login_char(login[i])) {
 			free(login);
-			return REFUSE(TOKEN_LOGIN, ERR_SYNTAX, "login name \"%s\" holds a character that none may have",
-			              log_text(s, shown));
+			return REFUSE(TOKEN_LOGIN, ERR_SYNTAX,
+				      "login name \"%s\" holds a character that none may have",
+				      log_text(s, shown));
 		}
 	}
 	who->login = login;
 	if (!provider_has_domain(p, span_str(login)))
-		return REFUSE(TOKEN_LOGIN, ERR_DENIED, "login name \"%s\" is outside this provider's domains", login);
+		return REFUSE(TOKEN_LOGIN, ERR_DENIED,
+			      "login name \"%s\" is outside this provider's domains", login);
 	return TOKEN_OK;
 }
 
@@ -212,8 +215,8 @@ static void times_from(const json_t *claims, struct identity *who)
 	who->expires.sec = (int64_t)json_number_value(json_object_get(claims, "exp"));
 }
 
-static enum token_reason fill(const struct provider *p, const json_t *claims, const json_t *userinfo,
-                              struct identity *who, struct err *err)
+static enum token_reason fill(const struct provider *p, const json_t *claims,
+			      const json_t *userinfo, struct identity *who, struct err *err)
 {
 	const json_t *email, *verified;
 	enum token_reason why;
@@ -221,10 +224,12 @@ static enum token_reason fill(const struct provider *p, const json_t *claims, co
 	who->issuer = mem_strdup(p->issuer);
 	who->sub = text_dup(json_object_get(claims, "sub"), SUBJECT_MAX);
 	if (!who->sub)
-		return REFUSE(TOKEN_SUB, ERR_LIMIT, "\"sub\" is no text of 1 to %d bytes", SUBJECT_MAX);
+		return REFUSE(TOKEN_SUB, ERR_LIMIT, "\"sub\" is no text of 1 to %d bytes",
+			      SUBJECT_MAX);
 	/* Core 1.0 5.3.2: what is said of somebody else is not used */
 	if (userinfo && !span_eq(text_of(json_object_get(userinfo, "sub")), span_str(who->sub)))
-		return REFUSE(TOKEN_SUB, ERR_DENIED, "userinfo speaks of another \"sub\" than the ID token");
+		return REFUSE(TOKEN_SUB, ERR_DENIED,
+			      "userinfo speaks of another \"sub\" than the ID token");
 
 	/* address and verified go together, from one source */
 	email = json_object_get(claims, "email");
@@ -234,14 +239,16 @@ static enum token_reason fill(const struct provider *p, const json_t *claims, co
 		verified = json_object_get(userinfo, "email_verified");
 	}
 	if (email && !(who->email = text_dup(email, EMAIL_MAX)))
-		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"email\" is no text of 1 to %d bytes", EMAIL_MAX);
+		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"email\" is no text of 1 to %d bytes",
+			      EMAIL_MAX);
 	who->email_verified = who->email && json_is_true(verified);
 
 	who->name = text_dup(either(claims, userinfo, "name"), PERSON_NAME_MAX);
 	who->picture = text_dup(either(claims, userinfo, "picture"), PICTURE_MAX);
 	if (json_object_get(claims, "sid") &&
 	    !(who->sid = text_dup(json_object_get(claims, "sid"), SID_MAX)))
-		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"sid\" is no text of 1 to %d bytes", SID_MAX);
+		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"sid\" is no text of 1 to %d bytes",
+			      SID_MAX);
 	times_from(claims, who);
 	why = groups_from(either(claims, userinfo, p->groups_claim), who, err);
 	if (why == TOKEN_OK)
@@ -252,8 +259,10 @@ static enum token_reason fill(const struct provider *p, const json_t *claims, co
 		return why;
 	who->mfa = is_mfa(p, who);
 	if (p->require_mfa && !who->mfa)
-		return REFUSE(TOKEN_MFA, ERR_DENIED, "the login does not count as multi-factor (acr \"%s\", %zu amr values)",
-		              who->acr ? who->acr : "", who->n_amr);
+		return REFUSE(
+			TOKEN_MFA, ERR_DENIED,
+			"the login does not count as multi-factor (acr \"%s\", %zu amr values)",
+			who->acr ? who->acr : "", who->n_amr);
 	return TOKEN_OK;
 }
 

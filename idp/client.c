@@ -42,8 +42,9 @@ static bool key_read(struct client *c, struct span pem, const char *name, struct
 	c->ec = EVP_PKEY_is_a(c->key, "EC");
 	if (c->ec ? EVP_PKEY_get_bits(c->key) != 256 :
 	            !EVP_PKEY_is_a(c->key, "RSA") || EVP_PKEY_get_bits(c->key) < RSA_BITS_MIN)
-		return err_set(err, ERR_CONFIG, "%s: %s: want an RSA key of %d bits or more, or one on P-256",
-		               name, c->conf->client_key_file, RSA_BITS_MIN);
+		return err_set(err, ERR_CONFIG,
+			       "%s: %s: want an RSA key of %d bits or more, or one on P-256", name,
+			       c->conf->client_key_file, RSA_BITS_MIN);
 	return true;
 }
 
@@ -72,7 +73,8 @@ struct client *client_new(const struct provider *p, const char *name, struct err
 		if (ok)
 			secret_init(&c->secret, s.ptr, s.len);
 		else
-			err_set(err, ERR_CONFIG, "%s: %s: want one line of printable ASCII", name, file);
+			err_set(err, ERR_CONFIG, "%s: %s: want one line of printable ASCII", name,
+				file);
 	}
 	buf_wipe_done(&text);
 	if (ok)

@@ -46,7 +46,8 @@ static bool endpoint(const json_t *doc, const char *name, char **ret_url, struct
 		return true;
 	url = span_str(json_string_value(v));
 	if (!url_is_sound(url))
-		return err_set(err, ERR_PEER, "\"%s\" is no https URL: \"%s\"", name, log_text(url, shown));
+		return err_set(err, ERR_PEER, "\"%s\" is no https URL: \"%s\"", name,
+			       log_text(url, shown));
 	*ret_url = span_dup(url);
 	return true;
 }
@@ -67,9 +68,10 @@ static bool fill(const json_t *doc, const char *issuer, struct discovery *d, str
 	    !endpoint(doc, "pushed_authorization_request_endpoint", &d->pushed, err))
 		return false;
 	if (!d->authorization || !d->token || !d->jwks)
-		return err_set(err, ERR_PEER, "it has no authorization_endpoint, token_endpoint or jwks_uri");
-	d->iss_parameter =
-		json_is_true(json_object_get(doc, "authorization_response_iss_parameter_supported"));
+		return err_set(err, ERR_PEER,
+			       "it has no authorization_endpoint, token_endpoint or jwks_uri");
+	d->iss_parameter = json_is_true(
+		json_object_get(doc, "authorization_response_iss_parameter_supported"));
 	return true;
 }
 

@@ -278,7 +278,8 @@ static bool set_up(struct fetch *x, const struct fetch_request *req)
 	return ok;
 }
 
-struct fetch *fetch_start(struct fetcher *f, const struct fetch_request *req, fetch_fn *fn, void *arg)
+struct fetch *fetch_start(struct fetcher *f, const struct fetch_request *req, fetch_fn *fn,
+			  void *arg)
 {
 	struct fetch *x = mem_alloc(sizeof(*x));
 

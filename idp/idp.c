@@ -88,7 +88,8 @@ struct idp *idp_new(struct loop *l, const struct conf_map *providers, struct err
 		const char *name = providers->names[i];
 		struct entry *e = &idp->list[idp->count];
 
-		if (!provider_check(&p[i], name, err) || !(e->client = client_new(&p[i], name, err))) {
+		if (!provider_check(&p[i], name, err) ||
+		    !(e->client = client_new(&p[i], name, err))) {
 			idp_free(idp);
 			return NULL;
 		}
@@ -258,13 +259,18 @@ static bool post(struct idp_op *op, const char *url, struct buf *form, size_t ma
 	bool ok;
 
 	buf_init(&authorization, 16 << 10);
-	ok = client_prove(op->client, op->device, url, loop_wall(op->idp->loop), form, &authorization, err);
+	ok = client_prove(op->client, op->device, url, loop_wall(op->idp->loop), form,
+			  &authorization, err);
 	if (ok && (form->over || authorization.over))
 		ok = err_set(err, ERR_LIMIT, "the request to %s is too long", url);
 	if (ok) {
 		const struct fetch_request req = {
-			.url = url, .body = buf_span(form), .ca = conf(op)->ca, .max = max,
-			.authorization = authorization.len ? buf_span(&authorization) : span_str(NULL),
+			.url = url,
+			.body = buf_span(form),
+			.ca = conf(op)->ca,
+			.max = max,
+			.authorization =
+				authorization.len ? buf_span(&authorization) : span_str(NULL),
 			.timeout = conf(op)->timeout,
 		};
 
@@ -308,7 +314,8 @@ static void on_pushed(void *arg, int status, struct span body, const struct err 
 		return;
 	}
 	uri = json_object_get(o, "request_uri");
-	if ((status != 201 && status != 200) || !json_is_string(uri) || json_string_length(uri) > 1024) {
+	if ((status != 201 && status != 200) || !json_is_string(uri) ||
+	    json_string_length(uri) > 1024) {
 		struct span code = span_str(json_string_value(json_object_get(o, "error")));
 
 		span_cstr(code, op->refusal.error, sizeof(op->refusal.error));
@@ -361,7 +368,8 @@ struct idp_op *idp_login_start(struct idp *idp, const char *provider, const stru
 	if (o->nonce && strlen(o->nonce) != BINDING_NONCE_SIZE - 1)
 		return refuse_soon(op, ERR_CONFIG, "a device's nonce has 43 characters");
 	op->device = o->device;
-	op->login = login_new(conf(op), provider, o, loop_wall(idp->loop), loop_now(idp->loop), &op->params);
+	op->login = login_new(conf(op), provider, o, loop_wall(idp->loop), loop_now(idp->loop),
+			      &op->params);
 	if (op->params.over)
 		return refuse_soon(op, ERR_LIMIT, "the login's parameters are too long");
 	op->wait = issuer_want(op->is, false, span_str(NULL), start_described, op);
@@ -377,7 +385,8 @@ static void done_with(struct idp_op *op, struct identity *who)
 	void *arg = op->arg;
 
 	if (op->tokens.refresh_token)
-		secret_init(&r.refresh_token, op->tokens.refresh_token, strlen(op->tokens.refresh_token));
+		secret_init(&r.refresh_token, op->tokens.refresh_token,
+			    strlen(op->tokens.refresh_token));
 	op_free(op);
 	fn(arg, &r, NULL);
 	login_result_done(&r);
@@ -441,7 +450,8 @@ static void claims_known(struct idp_op *op)
 	const struct provider *p = conf(op);
 	struct buf bearer;
 
-	if (!p->userinfo || !d || !d->userinfo || !op->tokens.access_token || !claims_lack(p, op->claims)) {
+	if (!p->userinfo || !d || !d->userinfo || !op->tokens.access_token ||
+	    !claims_lack(p, op->claims)) {
 		identify(op, NULL);
 		return;
 	}
@@ -475,7 +485,8 @@ static enum token_reason check_login(struct idp_op *op, struct wall now, struct 
 	enum token_reason why;
 
 	json_decref(take(op->claims));
-	why = token_check(span_str(op->tokens.id_token), issuer_keys(op->is), &want, now, &op->claims, err);
+	why = token_check(span_str(op->tokens.id_token), issuer_keys(op->is), &want, now,
+			  &op->claims, err);
 	if (why != TOKEN_OK || !op->sub)
 		return why;
 	sub = span_str(json_string_value(json_object_get(op->claims, "sub")));
@@ -537,16 +548,22 @@ static void check(struct idp_op *op)
 		break;
 	case OP_EVIDENCE:
 		why = evidence_check(span_str(op->tokens.id_token), span_str(op->opening), op->key,
-		                     issuer_keys(op->is), p, op->max_age, op->old_exp_ok, now, &who, &err);
+				     issuer_keys(op->is), p, op->max_age, op->old_exp_ok, now, &who,
+				     &err);
 		break;
 	case OP_LOGOUT: {
 		const struct token_want want = {
-			.issuer = p->issuer, .client_id = op->device ? p->device_client_id : p->client_id,
-			.algs = provider_algs(p), .leeway = p->leeway, .max_age = -1,
-			.max_issued = IDP_LOGIN_SECONDS, .nonce_any = true,
+			.issuer = p->issuer,
+			.client_id = op->device ? p->device_client_id : p->client_id,
+			.algs = provider_algs(p),
+			.leeway = p->leeway,
+			.max_age = -1,
+			.max_issued = IDP_LOGIN_SECONDS,
+			.nonce_any = true,
 		};
 
-		why = logout_check(span_str(op->tokens.id_token), issuer_keys(op->is), &want, now, &out, &err);
+		why = logout_check(span_str(op->tokens.id_token), issuer_keys(op->is), &want, now,
+				   &out, &err);
 		break;
 	}
 	}
@@ -630,7 +647,8 @@ static void ask_tokens(void *arg, const struct err *why)
 		return;
 	}
 	if (op->kind == OP_FINISH && !op->has_iss && issuer_discovery(op->is)->iss_parameter) {
-		err_set(&err, ERR_DENIED, "callback: the provider promises \"iss\", and it is missing");
+		err_set(&err, ERR_DENIED,
+			"callback: the provider promises \"iss\", and it is missing");
 		refuse_err(op, &err, NULL);
 		return;
 	}
@@ -661,8 +679,9 @@ static bool callback_is_ours(const struct idp_op *op, const struct callback *c, 
 	    !mem_equal_ct(c->state, l->state, LOGIN_STATE_SIZE - 1))
 		return err_set(err, ERR_DENIED, "callback: \"state\" is not this attempt's");
 	if (c->iss && strcmp(c->iss, l->issuer) != 0)
-		return err_set(err, ERR_DENIED, "callback: issuer \"%s\" answered, asked was \"%s\"",
-		               log_text(span_str(c->iss), shown), l->issuer);
+		return err_set(err, ERR_DENIED,
+			       "callback: issuer \"%s\" answered, asked was \"%s\"",
+			       log_text(span_str(c->iss), shown), l->issuer);
 	return true;
 }
 
@@ -674,11 +693,13 @@ static bool finish_check(struct idp_op *op, struct span query, struct err *err)
 	bool ok;
 
 	if (boot_passed(l->deadline, loop_now(op->idp->loop)))
-		return err_set(err, ERR_EXPIRED, "the attempt is older than %d s", IDP_LOGIN_SECONDS);
+		return err_set(err, ERR_EXPIRED, "the attempt is older than %d s",
+			       IDP_LOGIN_SECONDS);
 	/* a reload may have put another issuer or client under the name */
 	if (strcmp(l->issuer, p->issuer) != 0 ||
 	    strcmp(l->client_id, l->device ? p->device_client_id : p->client_id) != 0)
-		return err_set(err, ERR_NOTNOW, "the provider's configuration has changed meanwhile");
+		return err_set(err, ERR_NOTNOW,
+			       "the provider's configuration has changed meanwhile");
 	if (!callback_parse(query, &c, err))
 		return false;
 	ok = callback_is_ours(op, &c, err);
@@ -689,7 +710,8 @@ static bool finish_check(struct idp_op *op, struct span query, struct err *err)
 		if (span_is_print(span_str(c.error)))
 			span_cstr(span_str(c.error), op->refusal.error, sizeof(op->refusal.error));
 		ok = err_set(err, ERR_DENIED, "the provider says %s: %s",
-		             log_text(span_str(c.error), code), log_text(span_str(c.description), shown));
+			     log_text(span_str(c.error), code),
+			     log_text(span_str(c.description), shown));
 	}
 	if (ok && (!c.code || !*c.code))
 		ok = err_set(err, ERR_PEER, "callback: no \"code\"");
@@ -758,8 +780,8 @@ struct idp_op *idp_evidence(struct idp *idp, const char *provider, struct span i
 	return op;
 }
 
-struct idp_op *idp_logout_token(struct idp *idp, const char *provider, struct span token, bool device,
-                                logout_fn *fn, void *arg)
+struct idp_op *idp_logout_token(struct idp *idp, const char *provider, struct span token,
+				bool device, logout_fn *fn, void *arg)
 {
 	struct idp_op *op = op_new(idp, OP_LOGOUT, provider, arg);
 

@@ -135,7 +135,8 @@ static bool disc_is_young(const struct issuer *is)
 
 static bool keys_are_young(const struct issuer *is)
 {
-	return is->keys && (*is->conf->jwks_file || !passed(is, is->keys_at, is->conf->jwks_max_age));
+	return is->keys &&
+	       (*is->conf->jwks_file || !passed(is, is->keys_at, is->conf->jwks_max_age));
 }
 
 static bool status_ok(int status, const struct err *why, const char *what, struct err *err)
@@ -262,8 +263,9 @@ static void step_keys(struct issuer *is, struct issuer_wait *w)
 		}
 	}
 	if (kid.len && !jwks_has(is->keys, kid)) {
-		err_set(&err, ERR_MISSING, "the provider has no such key, and was asked less than %d s ago",
-		        IDP_REFETCH_SECONDS);
+		err_set(&err, ERR_MISSING,
+			"the provider has no such key, and was asked less than %d s ago",
+			IDP_REFETCH_SECONDS);
 		tell(w, &err);
 		return;
 	}
@@ -296,7 +298,8 @@ static void on_told(void *arg)
 	fn(to, err.code == ERR_NONE ? NULL : &err);
 }
 
-struct issuer_wait *issuer_want(struct issuer *is, bool keys, struct span kid, issuer_fn *fn, void *arg)
+struct issuer_wait *issuer_want(struct issuer *is, bool keys, struct span kid, issuer_fn *fn,
+				void *arg)
 {
 	struct issuer_wait *w = mem_alloc(sizeof(*w));
 

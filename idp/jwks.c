@@ -4,6 +4,7 @@
 #include "base/encode.h"
 #include "base/hujson.h"
 #include "base/mem.h"
+#include "idp/text.h"
 
 #include <cjose/cjose.h>
 #include <string.h>
@@ -52,11 +53,6 @@ const char *jws_alg_name(uint32_t alg)
 		if (alg == alg_names[i].alg)
 			return alg_names[i].name;
 	return NULL;
-}
-
-static struct span text_of(const json_t *v)
-{
-	return json_is_string(v) ? span_of(json_string_value(v), json_string_length(v)) : span_str(NULL);
 }
 
 /* An integer of a key: strict base64url, no leading zeros counted. */
@@ -196,8 +192,9 @@ struct jwks *jwks_parse(struct span json, struct err *err)
 			memset(&keys->list[keys->count], 0, sizeof(keys->list[0]));
 	if (keys->count == 0) {
 		jwks_unref(keys);
-		err_set(err, ERR_MISSING, "keys: none of %zu is a public key to check signatures with",
-		        json_array_size(list));
+		err_set(err, ERR_MISSING,
+			"keys: none of %zu is a public key to check signatures with",
+			json_array_size(list));
 		return NULL;
 	}
 	return keys;

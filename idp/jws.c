@@ -5,6 +5,7 @@
 #include "base/hujson.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "idp/text.h"
 
 #include <openssl/evp.h>
 
@@ -16,18 +17,21 @@ static enum token_reason decode(struct span text, size_t max, struct buf *out, s
 	size_t n;
 
 	if (text.len > max / 3 * 4 + 4)
-		return REFUSE(TOKEN_SIZE, ERR_LIMIT, "a part of the token is longer than %zu bytes", max);
+		return REFUSE(TOKEN_SIZE, ERR_LIMIT, "a part of the token is longer than %zu bytes",
+			      max);
 
 	char *bytes = mem_alloc(text.len + 1);
 
 	if (!base64url_decode(text, bytes, text.len + 1, &n)) {
 		free(bytes);
-		return REFUSE(TOKEN_BASE64, ERR_SYNTAX, "a part of the token is not base64url (RFC 7515 2)");
+		return REFUSE(TOKEN_BASE64, ERR_SYNTAX,
+			      "a part of the token is not base64url (RFC 7515 2)");
 	}
 	buf_add(out, bytes, n);
 	free(bytes);
 	if (out->over)
-		return REFUSE(TOKEN_SIZE, ERR_LIMIT, "a part of the token is longer than %zu bytes", max);
+		return REFUSE(TOKEN_SIZE, ERR_LIMIT, "a part of the token is longer than %zu bytes",
+			      max);
 	return TOKEN_OK;
 }
 
@@ -60,8 +64,7 @@ static enum token_reason header_check(const json_t *h, uint32_t algs, uint32_t *
                                       struct err *err)
 {
 	const json_t *alg = json_object_get(h, "alg"), *kid = json_object_get(h, "kid");
-	struct span name = json_is_string(alg) ?
-	                   span_of(json_string_value(alg), json_string_length(alg)) : span_str(NULL);
+	struct span name = text_of(alg);
 	char shown[LOG_TEXT_MAX];
 
 	*ret_alg = jws_alg_of(name);
@@ -71,7 +74,8 @@ static enum token_reason header_check(const json_t *h, uint32_t algs, uint32_t *
 	/* RFC 7515 4.1.11: an extension that is marked critical and not understood; b64
 	 * (RFC 7797) changes what is signed, and must be marked so */
 	if (json_object_get(h, "crit") || json_object_get(h, "b64"))
-		return REFUSE(TOKEN_CRIT, ERR_DENIED, "the token's header wants an extension (\"crit\")");
+		return REFUSE(TOKEN_CRIT, ERR_DENIED,
+			      "the token's header wants an extension (\"crit\")");
 	if (kid && (!json_is_string(kid) || json_string_length(kid) == 0 ||
 	            json_string_length(kid) > KID_MAX))
 		return REFUSE(TOKEN_KID, ERR_LIMIT, "\"kid\" is no text of 1 to %d bytes", KID_MAX);
@@ -89,7 +93,8 @@ enum token_reason jws_check(struct span token, const struct jwks *keys, uint32_t
 	enum token_reason why;
 
 	if (token.len == 0 || token.len > TOKEN_MAX)
-		return REFUSE(TOKEN_SIZE, ERR_LIMIT, "token of %zu bytes, want 1..%d", token.len, TOKEN_MAX);
+		return REFUSE(TOKEN_SIZE, ERR_LIMIT, "token of %zu bytes, want 1..%d", token.len,
+			      TOKEN_MAX);
 	if (!span_next(&rest, '.', &head) || !span_next(&rest, '.', &body) ||
 	    !span_next(&rest, '.', &tail) || rest.ptr || head.len == 0)
 		return REFUSE(TOKEN_FORM, ERR_SYNTAX, "the token has not three parts");
@@ -121,7 +126,8 @@ enum token_reason jws_check(struct span token, const struct jwks *keys, uint32_t
 		              kid ? log_text(span_str(kid), shown) : "(the token names none)");
 	case JWKS_OTHER_TYPE:
 		return REFUSE(TOKEN_KEY, ERR_CRYPTO, "key \"%s\" is not one for %s",
-		              kid ? log_text(span_str(kid), shown) : "(the only one)", jws_alg_name(alg));
+			      kid ? log_text(span_str(kid), shown) : "(the only one)",
+			      jws_alg_name(alg));
 	case JWKS_WRONG:
 	default:
 		return REFUSE(TOKEN_SIGNATURE, ERR_CRYPTO, "the token's signature does not hold");

@@ -5,6 +5,7 @@
 #include "base/hujson.h"
 #include "base/mem.h"
 #include "idp/discovery.h"
+#include "idp/text.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -190,7 +191,8 @@ static bool value_of(struct span text, size_t max, char **ret, struct err *err, 
 	buf_add_str(&b, "");
 	if (!percent_decode(text, true, &b) || b.over) {
 		buf_done(&b);
-		return err_set(err, ERR_PEER, "callback: \"%s\" is malformed or longer than %zu bytes", name, max);
+		return err_set(err, ERR_PEER,
+			       "callback: \"%s\" is malformed or longer than %zu bytes", name, max);
 	}
 	v = buf_span(&b);
 	if (!span_is_utf8(v) || memchr(v.len ? v.ptr : "", 0, v.len)) {
@@ -220,7 +222,8 @@ bool callback_parse(struct span query, struct callback *ret_c, struct err *err)
 	struct span rest = query, pair, name;
 
 	if (query.len > IDP_QUERY_MAX)
-		return err_set(err, ERR_LIMIT, "callback: %zu bytes, more than %d", query.len, IDP_QUERY_MAX);
+		return err_set(err, ERR_LIMIT, "callback: %zu bytes, more than %d", query.len,
+			       IDP_QUERY_MAX);
 	while (span_next(&rest, '&', &pair)) {
 		struct span value = pair;
 
@@ -273,9 +276,10 @@ static bool member(const json_t *o, const char *name, size_t max, char **ret, st
 
 	if (!v || json_is_null(v))
 		return true;
-	s = json_is_string(v) ? span_of(json_string_value(v), json_string_length(v)) : span_str(NULL);
+	s = text_of(v);
 	if (!s.ptr || s.len == 0 || s.len > max || !span_is_print(s))
-		return err_set(err, ERR_PEER, "token endpoint: \"%s\" is no text of 1 to %zu bytes", name, max);
+		return err_set(err, ERR_PEER, "token endpoint: \"%s\" is no text of 1 to %zu bytes",
+			       name, max);
 	*ret = span_dup(s);
 	return true;
 }

@@ -9,16 +9,17 @@
 static const struct {
 	const char *error, *words;
 } by_error[] = {
-	{ "access_denied", "The login was cancelled, or the identity provider does not let you in here." },
-	{ "login_required", "The identity provider wants you to log in again." },
-	{ "interaction_required", "The identity provider wants you to log in again." },
-	{ "account_selection_required", "The identity provider wants you to choose an account." },
-	{ "consent_required", "The identity provider wants your consent first." },
-	{ "unmet_authentication_requirements",
-	  "The identity provider cannot do the kind of login that was asked for." },
-	{ "temporarily_unavailable", "The identity provider is busy. Try again in a minute." },
-	{ "server_error", "The identity provider has a fault of its own. Try again in a minute." },
-	{ "invalid_grant", "The identity provider no longer stands by this login. Log in again." },
+	{"access_denied",
+	 "The login was cancelled, or the identity provider does not let you in here."},
+	{"login_required", "The identity provider wants you to log in again."},
+	{"interaction_required", "The identity provider wants you to log in again."},
+	{"account_selection_required", "The identity provider wants you to choose an account."},
+	{"consent_required", "The identity provider wants your consent first."},
+	{"unmet_authentication_requirements",
+	 "The identity provider cannot do the kind of login that was asked for."},
+	{"temporarily_unavailable", "The identity provider is busy. Try again in a minute."},
+	{"server_error", "The identity provider has a fault of its own. Try again in a minute."},
+	{"invalid_grant", "The identity provider no longer stands by this login. Log in again."},
 };
 
 static const char *by_token(enum token_reason why)
@@ -28,13 +29,15 @@ static const char *by_token(enum token_reason why)
 		return "This login used one factor only, and a second one is needed here.";
 	case TOKEN_ACR:
 	case TOKEN_AUTH_TIME:
-		return "A stronger or fresher login was asked for, and the identity provider did not show one.";
+		return "A stronger or fresher login was asked for, and the identity provider did "
+		       "not show one.";
 	case TOKEN_LOGIN:
 		return "Your account has no login name that counts here.";
 	case TOKEN_EXP:
 	case TOKEN_IAT:
 	case TOKEN_NBF:
-		return "The identity provider's answer is not of now. One of the clocks may be wrong.";
+		return "The identity provider's answer is not of now. One of the clocks may be "
+		       "wrong.";
 	default:
 		return "The identity provider's answer did not pass our checks.";
 	}

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "idp/identity.h"
 #include "idp/jws.h"
+#include "idp/text.h"
 
 #include <string.h>
 
@@ -26,11 +27,6 @@ static const char *const reason_names[TOKEN_REASONS] = {
 const char *token_reason_name(enum token_reason why)
 {
 	return (unsigned)why < TOKEN_REASONS ? reason_names[why] : "unchecked";
-}
-
-static struct span text_of(const json_t *v)
-{
-	return json_is_string(v) ? span_of(json_string_value(v), json_string_length(v)) : span_str(NULL);
 }
 
 bool acr_among(const char *acr, const char *values)
@@ -84,18 +80,22 @@ static enum token_reason times_check(const json_t *c, const struct token_want *w
 		              n - (long long)iat, (long long)want->max_issued);
 	have = date_of(c, "nbf", &nbf);
 	if (have < 0 || (have && nbf > now.sec + want->leeway))
-		return REFUSE(TOKEN_NBF, ERR_DENIED, "not valid yet: nbf %lld, now %lld", (long long)nbf, n);
+		return REFUSE(TOKEN_NBF, ERR_DENIED, "not valid yet: nbf %lld, now %lld",
+			      (long long)nbf, n);
 	have = date_of(c, "auth_time", &auth);
 	if (have < 0 || (have && auth > now.sec + want->leeway))
-		return REFUSE(TOKEN_AUTH_TIME, ERR_DENIED, "auth_time %lld is no time, or in the future: now %lld",
-		              (long long)auth, n);
+		return REFUSE(TOKEN_AUTH_TIME, ERR_DENIED,
+			      "auth_time %lld is no time, or in the future: now %lld",
+			      (long long)auth, n);
 	if (want->max_age < 0)
 		return TOKEN_OK;
 	if (!have)
-		return REFUSE(TOKEN_AUTH_TIME, ERR_DENIED, "max_age was asked for, and the token has no auth_time");
+		return REFUSE(TOKEN_AUTH_TIME, ERR_DENIED,
+			      "max_age was asked for, and the token has no auth_time");
 	if (now.sec - auth > want->max_age + want->leeway)
-		return REFUSE(TOKEN_AUTH_TIME, ERR_EXPIRED, "the person logged in %lld s ago, at most %lld are allowed",
-		              n - (long long)auth, (long long)want->max_age);
+		return REFUSE(TOKEN_AUTH_TIME, ERR_EXPIRED,
+			      "the person logged in %lld s ago, at most %lld are allowed",
+			      n - (long long)auth, (long long)want->max_age);
 	return TOKEN_OK;
 }
 
@@ -116,16 +116,18 @@ static bool audience_is(const json_t *aud, struct span client)
 }
 
 /* What ID tokens and logout tokens have in common. */
-static enum token_reason parties_check(const json_t *c, const struct token_want *want, struct err *err)
+static enum token_reason parties_check(const json_t *c, const struct token_want *want,
+				       struct err *err)
 {
 	struct span iss = text_of(json_object_get(c, "iss"));
 	char shown[LOG_TEXT_MAX];
 
 	if (!iss.ptr || !span_eq(iss, span_str(want->issuer)))
-		return REFUSE(TOKEN_ISS, ERR_DENIED, "issuer \"%s\", want \"%s\"", log_text(iss, shown),
-		              want->issuer);
+		return REFUSE(TOKEN_ISS, ERR_DENIED, "issuer \"%s\", want \"%s\"",
+			      log_text(iss, shown), want->issuer);
 	if (!audience_is(json_object_get(c, "aud"), span_str(want->client_id)))
-		return REFUSE(TOKEN_AUD, ERR_DENIED, "the audience is not \"%s\" alone", want->client_id);
+		return REFUSE(TOKEN_AUD, ERR_DENIED, "the audience is not \"%s\" alone",
+			      want->client_id);
 	return TOKEN_OK;
 }
 
@@ -139,14 +141,17 @@ static bool subject_is_sound(struct span sub)
 	return true;
 }
 
-static enum token_reason nonce_check(const json_t *v, const struct token_want *want, struct err *err)
+static enum token_reason nonce_check(const json_t *v, const struct token_want *want,
+				     struct err *err)
 {
 	struct span nonce = text_of(v);
 
 	if (want->nonce_any)
 		return TOKEN_OK;
 	if (!want->nonce.ptr)
-		return v ? REFUSE(TOKEN_NONCE, ERR_DENIED, "the token has a nonce that nobody asked for") : TOKEN_OK;
+		return v ? REFUSE(TOKEN_NONCE, ERR_DENIED,
+				  "the token has a nonce that nobody asked for")
+			 : TOKEN_OK;
 	if (!nonce.ptr || nonce.len != want->nonce.len ||
 	    !mem_equal_ct(nonce.ptr, want->nonce.ptr, nonce.len))
 		return REFUSE(TOKEN_NONCE, ERR_DENIED, "the token's nonce is %s",
@@ -164,8 +169,10 @@ static enum token_reason at_hash_check(const json_t *v, const json_t *header,
 	if (!v || !want->access_token.ptr)
 		return TOKEN_OK;
 	buf_init(&half, 128);
-	jws_half_hash(jws_alg_of(text_of(json_object_get(header, "alg"))), want->access_token, &half);
-	if (!got.ptr || half.len == 0 || got.len != half.len || !mem_equal_ct(got.ptr, half.ptr, half.len))
+	jws_half_hash(jws_alg_of(text_of(json_object_get(header, "alg"))), want->access_token,
+		      &half);
+	if (!got.ptr || half.len == 0 || got.len != half.len ||
+	    !mem_equal_ct(got.ptr, half.ptr, half.len))
 		return REFUSE(TOKEN_AT_HASH, ERR_CRYPTO, "at_hash is not that of the access token");
 	return TOKEN_OK;
 }
@@ -220,9 +227,11 @@ enum token_reason token_check(struct span token, const struct jwks *keys,
 		return why;
 	azp = json_object_get(c, "azp");
 	if (azp && !span_eq(text_of(azp), span_str(want->client_id)))
-		return REFUSE(TOKEN_AZP, ERR_DENIED, "the authorized party is not \"%s\"", want->client_id);
+		return REFUSE(TOKEN_AZP, ERR_DENIED, "the authorized party is not \"%s\"",
+			      want->client_id);
 	if (!subject_is_sound(text_of(json_object_get(c, "sub"))))
-		return REFUSE(TOKEN_SUB, ERR_LIMIT, "\"sub\" is no text of 1 to %d bytes", SUBJECT_MAX);
+		return REFUSE(TOKEN_SUB, ERR_LIMIT, "\"sub\" is no text of 1 to %d bytes",
+			      SUBJECT_MAX);
 	/* Back-Channel Logout 2.4: what has this member is a logout token */
 	if (json_object_get(c, "events"))
 		return REFUSE(TOKEN_EVENT, ERR_DENIED, "an event is no login");
@@ -235,8 +244,8 @@ enum token_reason token_check(struct span token, const struct jwks *keys,
 		return why;
 	acr = json_object_get(c, "acr");
 	if (want->acr && *want->acr && !acr_among(json_string_value(acr), want->acr))
-		return REFUSE(TOKEN_ACR, ERR_DENIED, "the login does not show the acr that was asked for (%s)",
-		              want->acr);
+		return REFUSE(TOKEN_ACR, ERR_DENIED,
+			      "the login does not show the acr that was asked for (%s)", want->acr);
 	*ret_claims = take(c);
 	return TOKEN_OK;
 }
@@ -265,7 +274,8 @@ enum token_reason logout_check(struct span token, const struct jwks *keys,
 		return why;
 	typ = json_object_get(header, "typ");
 	if (typ && !typ_is(typ, "logout+jwt") && !typ_is(typ, "JWT"))
-		return REFUSE(TOKEN_TYP, ERR_DENIED, "the token's type is not that of a logout token");
+		return REFUSE(TOKEN_TYP, ERR_DENIED,
+			      "the token's type is not that of a logout token");
 	why = parties_check(c, want, err);
 	if (why == TOKEN_OK)
 		why = times_check(c, want, now, err);
@@ -282,14 +292,18 @@ enum token_reason logout_check(struct span token, const struct jwks *keys,
 	if ((!sub && !sid) || (sub && !subject_is_sound(text_of(sub))))
 		return REFUSE(TOKEN_SUB, ERR_LIMIT, "the logout token names nobody");
 	if (sid && (text_of(sid).len == 0 || text_of(sid).len > SID_MAX))
-		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"sid\" is no text of 1 to %d bytes", SID_MAX);
+		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"sid\" is no text of 1 to %d bytes",
+			      SID_MAX);
 	jti = text_of(json_object_get(c, "jti"));
 	if (jti.len == 0 || jti.len > SID_MAX)
-		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"jti\" is no text of 1 to %d bytes", SID_MAX);
+		return REFUSE(TOKEN_CLAIM, ERR_LIMIT, "\"jti\" is no text of 1 to %d bytes",
+			      SID_MAX);
 	date_of(c, "exp", &exp);
 	*ret_logout = (struct logout){
-		.sub = sub ? span_dup(text_of(sub)) : NULL, .sid = sid ? span_dup(text_of(sid)) : NULL,
-		.jti = span_dup(jti), .expires = { exp },
+		.sub = sub ? span_dup(text_of(sub)) : NULL,
+		.sid = sid ? span_dup(text_of(sid)) : NULL,
+		.jti = span_dup(jti),
+		.expires = {exp},
 	};
 	return TOKEN_OK;
 }

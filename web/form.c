@@ -34,8 +34,10 @@ void form_token(const struct secret *key, const char *purpose, const char *brows
 	buf_add_char(&text, '\0');
 	buf_add_str(&text, browser_key);
 	/* a token that could not be made is random: it fits no form */
-	if (text.over || k.len == 0 || !HMAC(EVP_sha256(), k.ptr, (int)k.len,
-	                                     (const unsigned char *)text.ptr, text.len, md, &n) || n != 32)
+	if (text.over || k.len == 0 ||
+	    !HMAC(EVP_sha256(), k.ptr, (int)k.len, (const unsigned char *)text.ptr, text.len, md,
+		  &n) ||
+	    n != 32)
 		random_bytes(md, 32);
 	encode32(md, ret_token);
 	buf_wipe_done(&text);
@@ -65,8 +67,8 @@ void page_set_browser_key(struct page *p, const char *browser_key)
 
 	/* Lax, not Strict: the provider's redirect back to us comes from its site */
 	buf_init(&b, 256);
-	buf_addf(&b, "%s=%s; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=%d", cookie_name, browser_key,
-	         COOKIE_SECONDS);
+	buf_addf(&b, "%s=%s; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=%d", cookie_name,
+		 browser_key, COOKIE_SECONDS);
 	if (p->cookie)
 		mem_wipe(p->cookie, strlen(p->cookie));
 	mem_free_ptr(&p->cookie);

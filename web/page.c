@@ -35,14 +35,14 @@ void page_done(struct page *p)
 size_t page_headers(const struct page *p, struct page_header ret_headers[PAGE_HEADERS_MAX])
 {
 	static const struct page_header always[] = {
-		{ "Content-Type", "text/html; charset=utf-8" },
-		{ "Content-Security-Policy", policy },
-		{ "Cache-Control", "no-store" },
-		{ "Referrer-Policy", "same-origin" },   /* "no-referrer" would blank a form's Origin */
-		{ "X-Content-Type-Options", "nosniff" },
-		{ "X-Frame-Options", "DENY" },
-		{ "Cross-Origin-Opener-Policy", "same-origin" },
-		{ "Cross-Origin-Resource-Policy", "same-origin" },
+		{"Content-Type", "text/html; charset=utf-8"},
+		{"Content-Security-Policy", policy},
+		{"Cache-Control", "no-store"},
+		{"Referrer-Policy", "same-origin"}, /* "no-referrer" would blank a form's Origin */
+		{"X-Content-Type-Options", "nosniff"},
+		{"X-Frame-Options", "DENY"},
+		{"Cross-Origin-Opener-Policy", "same-origin"},
+		{"Cross-Origin-Resource-Policy", "same-origin"},
 	};
 	size_t n = array_size(always);
 
@@ -108,16 +108,19 @@ bool page_redirect(struct page *p, const char *url)
 void page_source(struct page *p, const char *version, const char *url)
 {
 	page_begin(p, 200, "Source");
-	buf_add_str(&p->body, "<p>Reeve is free software: you may use, study, share and change it under the "
-	                      "GNU Affero General Public License, version 3 or later.</p>\n");
+	buf_add_str(&p->body,
+		    "<p>Reeve is free software: you may use, study, share and change it under the "
+		    "GNU Affero General Public License, version 3 or later.</p>\n");
 	HTML_FILL(&p->body, "<p>This is version {version}.", { "version", version });
 	if (strncmp(url, "https://", 8) == 0 || strncmp(url, "http://", 7) == 0)
-		HTML_FILL(&p->body, " The source of what runs here: <a href=\"{url}\">{url}</a></p>\n",
-		          { "url", url });
+		HTML_FILL(&p->body,
+			  " The source of what runs here: <a href=\"{url}\">{url}</a></p>\n",
+			  {"url", url});
 	else if (*url)
 		HTML_FILL(&p->body, " The source of what runs here: {url}</p>\n", { "url", url });
 	else
-		buf_add_str(&p->body, " It runs here as it was released; its source is the release of that "
-		                      "version, which whoever runs this server has and gives you.</p>\n");
+		buf_add_str(&p->body,
+			    " It runs here as it was released; its source is the release of that "
+			    "version, which whoever runs this server has and gives you.</p>\n");
 	page_end(p);
 }

@@ -6,7 +6,8 @@
 static void row(struct buf *b, const char *what, const char *value)
 {
 	if (value && *value)
-		HTML_FILL(b, "<dt>{what}</dt><dd><bdi>{value}</bdi></dd>\n", { "what", what }, { "value", value });
+		HTML_FILL(b, "<dt>{what}</dt><dd><bdi>{value}</bdi></dd>\n", {"what", what},
+			  {"value", value});
 }
 
 static void device_rows(struct buf *b, const struct page_device *d)
@@ -22,24 +23,28 @@ static void code(struct buf *b, const struct page_device *d)
 {
 	if (!d->code)
 		return;
-	HTML_FILL(b, "<p>The terminal that began this shows the same code. If it shows another one, or if you "
-	             "began nothing, close this page.</p>\n<p class=\"code\" id=\"code\">{code}</p>\n",
-	          { "code", d->code });
+	HTML_FILL(b,
+		  "<p>The terminal that began this shows the same code. If it shows another one, "
+		  "or if you "
+		  "began nothing, close this page.</p>\n<p class=\"code\" id=\"code\">{code}</p>\n",
+		  {"code", d->code});
 }
 
 static void cross_device(struct buf *b, const struct page_device *d)
 {
 	if (d->cross_device)
-		buf_add_str(b, "<p class=\"warn\"><strong>This browser is not on that device.</strong> Whoever sent "
-		               "you here will act in your name on it. Go on only if you began this yourself, just "
-		               "now.</p>\n");
+		buf_add_str(b, "<p class=\"warn\"><strong>This browser is not on that "
+			       "device.</strong> Whoever sent "
+			       "you here will act in your name on it. Go on only if you began this "
+			       "yourself, just "
+			       "now.</p>\n");
 }
 
 static void begin_form(struct buf *b, const char *action, const char *token, bool refuses)
 {
 	HTML_FILL(b, "<form method=\"post\" action=\"{action}\"", { "action", action });
 	buf_add_str(b, refuses ? " data-refuse>" : ">");
-	HTML_FILL(b, "<input type=\"hidden\" name=\"token\" value=\"{token}\">", { "token", token });
+	HTML_FILL(b, "<input type=\"hidden\" name=\"token\" value=\"{token}\">", {"token", token});
 }
 
 void page_login(struct page *p, const struct page_device *d, const char *action,
@@ -47,7 +52,8 @@ void page_login(struct page *p, const struct page_device *d, const char *action,
 {
 	struct buf *b = &p->body;
 
-	page_begin(p, 200, d->renew ? "Log in on this device" : "A device wants to join in your name");
+	page_begin(p, 200,
+		   d->renew ? "Log in on this device" : "A device wants to join in your name");
 	device_rows(b, d);
 	code(b, d);
 	cross_device(b, d);
@@ -68,7 +74,9 @@ void page_approve(struct page *p, const struct page_device *d, const struct page
 {
 	struct buf *b = &p->body;
 
-	page_begin(p, 200, d->renew ? "Use this login on the device?" : "Let this device act in your name?");
+	page_begin(p, 200,
+		   d->renew ? "Use this login on the device?"
+			    : "Let this device act in your name?");
 	buf_add_str(b, "<dl>\n");
 	row(b, "You are", who->name);
 	row(b, "Login", who->login);
@@ -100,8 +108,9 @@ void page_done_device(struct page *p, const struct page_device *d, const struct 
 	buf_add_str(&p->body, "<dl>\n");
 	row(&p->body, "Device", d->name);
 	row(&p->body, "Acts for", who->login);
-	buf_add_str(&p->body, "</dl>\n<p role=\"status\">You may close this window and go back to the "
-	                      "terminal.</p>\n");
+	buf_add_str(&p->body,
+		    "</dl>\n<p role=\"status\">You may close this window and go back to the "
+		    "terminal.</p>\n");
 	page_end(p);
 }
 
@@ -110,11 +119,14 @@ void page_error(struct page *p, int status, const char *title, const char *words
 {
 	page_begin(p, status, title);
 	if (words)
-		HTML_FILL(&p->body, "<p role=\"alert\" id=\"error\">{words}</p>\n", { "words", words });
+		HTML_FILL(&p->body, "<p role=\"alert\" id=\"error\">{words}</p>\n",
+			  {"words", words});
 	if (retry)
-		HTML_FILL(&p->body, "<p><a href=\"{retry}\">Begin again</a></p>\n", { "retry", retry });
+		HTML_FILL(&p->body, "<p><a href=\"{retry}\">Begin again</a></p>\n",
+			  {"retry", retry});
 	if (id)
-		HTML_FILL(&p->body, "<p><small>For your administrator: <code>{id}</code></small></p>\n",
-		          { "id", id });
+		HTML_FILL(&p->body,
+			  "<p><small>For your administrator: <code>{id}</code></small></p>\n",
+			  {"id", id});
 	page_end(p);
 }

@@ -48,7 +48,8 @@ struct draft {
 static void row(struct buf *b, const char *what, const char *value)
 {
 	if (value && *value)
-		HTML_FILL(b, "<dt>{what}</dt><dd><bdi>{value}</bdi></dd>\n", { "what", what }, { "value", value });
+		HTML_FILL(b, "<dt>{what}</dt><dd><bdi>{value}</bdi></dd>\n", {"what", what},
+			  {"value", value});
 }
 
 static void add_person(void *arg, const struct portal_person *who)
@@ -74,7 +75,8 @@ static void add_person(void *arg, const struct portal_person *who)
 	buf_add_str(b, "</dl>\n");
 }
 
-static void button(struct draft *d, const char *action, const char *id, const char *text, const char *what)
+static void button(struct draft *d, const char *action, const char *id, const char *text,
+		   const char *what)
 {
 	HTML_FILL(&d->page->body,
 	          "<form method=\"post\" action=\"{action}\" data-refuse>"
@@ -106,15 +108,19 @@ static void add_device(void *arg, const struct portal_device *dev)
 	char seen[WHEN_MAX];
 
 	if (!d->rows++)
-		buf_add_str(b, "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Device</th>"
-		               "<th scope=\"col\">System</th><th scope=\"col\">Address</th>"
-		               "<th scope=\"col\">Last seen</th><td></td></tr></thead>\n<tbody>\n");
-	HTML_FILL(b,
-	          "<tr><th scope=\"row\"><bdi>{name}</bdi>{here}</th><td><bdi>{os}</bdi></td>"
-	          "<td>{v4}<br><small>{v6}</small></td><td>{seen}</td><td>",
-	          { "name", dev->name }, { "os", dev->os }, { "v4", dev->v4 }, { "v6", dev->v6 },
-	          { "here", d->who->node && strcmp(d->who->node, dev->id) == 0 ? " (this one)" : NULL },
-	          { "seen", dev->online ? "now" : dev->seen.sec ? when(dev->seen, seen) : "never" });
+		buf_add_str(b,
+			    "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Device</th>"
+			    "<th scope=\"col\">System</th><th scope=\"col\">Address</th>"
+			    "<th scope=\"col\">Last seen</th><td></td></tr></thead>\n<tbody>\n");
+	HTML_FILL(
+		b,
+		"<tr><th scope=\"row\"><bdi>{name}</bdi>{here}</th><td><bdi>{os}</bdi></td>"
+		"<td>{v4}<br><small>{v6}</small></td><td>{seen}</td><td>",
+		{"name", dev->name}, {"os", dev->os}, {"v4", dev->v4}, {"v6", dev->v6},
+		{"here", d->who->node && strcmp(d->who->node, dev->id) == 0 ? " (this one)" : NULL},
+		{"seen", dev->online     ? "now"
+			 : dev->seen.sec ? when(dev->seen, seen)
+					 : "never"});
 	button(d, "/device/remove", dev->id, "Remove", dev->name);
 	buf_add_str(b, "</td></tr>\n");
 }
@@ -127,19 +133,21 @@ static void add_session(void *arg, const struct portal_session *s)
 	int64_t sec = d->req->now.sec > s->auth_time.sec ? d->req->now.sec - s->auth_time.sec : 0;
 
 	if (!d->rows++)
-		buf_add_str(b, "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">On</th>"
-		               "<th scope=\"col\">Logged in</th><th scope=\"col\">Until</th>"
-		               "<th scope=\"col\">Second factor</th><td></td></tr></thead>\n<tbody>\n");
+		buf_add_str(
+			b, "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">On</th>"
+			   "<th scope=\"col\">Logged in</th><th scope=\"col\">Until</th>"
+			   "<th scope=\"col\">Second factor</th><td></td></tr></thead>\n<tbody>\n");
 	HTML_FILL(b,
-	          "<tr><th scope=\"row\"><bdi>{device}</bdi>{here}</th>"
-	          "<td>{since}<br><small>{age} ago, from {from}{cross}</small></td><td>{until}</td>"
-	          "<td>{mfa}</td><td>",
-	          { "device", s->device },
-	          { "here", d->who->session && strcmp(d->who->session, s->id) == 0 ? " (this one)" : NULL },
-	          { "since", s->auth_time.sec ? when(s->auth_time, since) : "unknown" },
-	          { "age", duration_text(sec - sec % 60, age) }, { "from", s->from },
-	          { "cross", s->cross_device ? ", approved on another device" : NULL },
-	          { "until", when(s->expires, until) }, { "mfa", s->mfa ? "yes" : "no" });
+		  "<tr><th scope=\"row\"><bdi>{device}</bdi>{here}</th>"
+		  "<td>{since}<br><small>{age} ago, from {from}{cross}</small></td><td>{until}</td>"
+		  "<td>{mfa}</td><td>",
+		  {"device", s->device},
+		  {"here",
+		   d->who->session && strcmp(d->who->session, s->id) == 0 ? " (this one)" : NULL},
+		  {"since", s->auth_time.sec ? when(s->auth_time, since) : "unknown"},
+		  {"age", duration_text(sec - sec % 60, age)}, {"from", s->from},
+		  {"cross", s->cross_device ? ", approved on another device" : NULL},
+		  {"until", when(s->expires, until)}, {"mfa", s->mfa ? "yes" : "no"});
 	button(d, "/session/end", s->id, "End", s->device);
 	buf_add_str(b, "</td></tr>\n");
 }
@@ -154,13 +162,14 @@ static void close_table(struct draft *d, const char *none)
 }
 
 /* Forms count for the person and the device that asked for the page. */
-static void token_of(const struct portal *p, const struct portal_caller *who, char ret[FORM_TOKEN_SIZE])
+static void token_of(const struct portal *p, const struct portal_caller *who,
+		     char ret[FORM_TOKEN_SIZE])
 {
 	form_token(&p->key, who->user, who->node ? who->node : "", ret);
 }
 
-static void show(struct portal *p, const struct portal_caller *who, const struct portal_request *req,
-                 struct page *page)
+static void show(struct portal *p, const struct portal_caller *who,
+		 const struct portal_request *req, struct page *page)
 {
 	struct draft d = { .page = page, .who = who, .req = req };
 
@@ -183,7 +192,8 @@ static void answer(struct page *page, portal_reply_fn *reply, void *arg)
 	page_done(page);
 }
 
-static void answer_error(int status, const char *title, const char *words, portal_reply_fn *reply, void *arg)
+static void answer_error(int status, const char *title, const char *words, portal_reply_fn *reply,
+			 void *arg)
 {
 	struct page page;
 
@@ -208,15 +218,16 @@ static void on_ended(void *arg, bool ok, const struct err *err)
 		page_redirect(&page, "/");
 	else
 		page_error(&page, err && err->code == ERR_MISSING ? 404 : 500, "That did not work",
-		           err && err->code == ERR_MISSING ? "There is no such thing of yours." :
-		                                             "It could not be written down. Nothing has changed.",
-		           NULL, "/");
+			   err && err->code == ERR_MISSING
+				   ? "There is no such thing of yours."
+				   : "It could not be written down. Nothing has changed.",
+			   NULL, "/");
 	answer(&page, w->reply, w->arg);
 	free(w);
 }
 
-static void change(struct portal *p, const struct portal_caller *who, const struct portal_request *req,
-                   portal_reply_fn *reply, void *arg)
+static void change(struct portal *p, const struct portal_caller *who,
+		   const struct portal_request *req, portal_reply_fn *reply, void *arg)
 {
 	struct buf id = { 0 }, token = { 0 };
 	char want_by[FORM_TOKEN_SIZE];
@@ -227,10 +238,12 @@ static void change(struct portal *p, const struct portal_caller *who, const stru
 	if (!session && !device) {
 		answer_error(404, "There is nothing here", NULL, reply, arg);
 	} else if (req->body.len > PORTAL_BODY_MAX ||
-	           !form_field(req->body, "token", FORM_TOKEN_SIZE, &token) ||
-	           token.len != FORM_TOKEN_SIZE - 1 || !mem_equal_ct(token.ptr, want_by, token.len)) {
+		   !form_field(req->body, "token", FORM_TOKEN_SIZE, &token) ||
+		   token.len != FORM_TOKEN_SIZE - 1 ||
+		   !mem_equal_ct(token.ptr, want_by, token.len)) {
 		answer_error(403, "This form is not from here",
-		             "It is too old, or another page made it. Open your account again.", reply, arg);
+			     "It is too old, or another page made it. Open your account again.",
+			     reply, arg);
 	} else if (!form_field(req->body, "id", ID_MAX, &id) || id.len == 0) {
 		answer_error(400, "Nothing was chosen", NULL, reply, arg);
 	} else {
@@ -253,7 +266,8 @@ void portal_handle(struct portal *p, const struct portal_caller *who,
 	struct page page;
 
 	if (!who->user) {
-		answer_error(403, "Nobody is logged in here", "This device has no valid login.", reply, arg);
+		answer_error(403, "Nobody is logged in here", "This device has no valid login.",
+			     reply, arg);
 		return;
 	}
 	if (req->post) {
