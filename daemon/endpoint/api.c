@@ -266,6 +266,10 @@ static void do_up(struct ask *q, const json_t *body)
 		answer(q, json_pack("{s:s}", "state", "done"));
 		return;
 	}
+	if (!c->enrolment.enrolled && !text.len && !text_of(body, "url").len) {
+		refuse_with(q, ERR_NOTNOW, "this node is not enrolled: reeve up URL --pin PIN");
+		return;
+	}
 	if (text.len && !enrol_key_parse(text, &key, &err)) {
 		refuse(q, &err);
 		return;

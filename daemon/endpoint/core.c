@@ -16,6 +16,8 @@
 
 enum {
 	MAP_POLL_MS   = 500,            /* how often the map file is looked at */
+	STORE_AT_ONCE = 2000,           /* nodes of a map that is stored with every change; a larger one */
+	STORE_MS      = 300,            /* is, and acknowledged, when it was quiet for so long */
 	WORDS_MAX     = MSG_TEXT_MAX,   /* of faults that are told to the parent */
 };
 
@@ -33,6 +35,21 @@ void core_now(const struct core *c, struct world_now *ret_now)
 		return;
 	ret_now->lease = lease_end(&c->mark, &now);
 	ret_now->silent = lease_silent(&c->mark, &now);
+}
+
+/* What is acknowledged is stored: a restart must not bring back what was revoked. */
+static void on_store(void *arg)
+{
+	struct core *c = arg;
+	struct err err = { 0 };
+
+	if (!c->store_map)
+		return;
+	c->store_map = false;
+	if (!core_state_store_map(c, &err))
+		log_error("the map is in force but not stored: %s", err.msg);
+	if (c->sync)
+		sync_settled(c->sync);
 }
 
 /* The order matters: rights go first from the packets, then from the fronts,
@@ -57,15 +74,12 @@ static void apply(void *arg)
 	if (c->publish)
 		core_fronts_publish(c, &now);
 	c->publish = false;
+	if (c->store_map && c->map.node_count <= STORE_AT_ONCE)
+		on_store(c);
+	else if (c->store_map)
+		loop_timer_after(c->store, STORE_MS * (SEC_NS / 1000));
 	if (c->sync)
 		sync_settled(c->sync);
-	if (c->store_map) {
-		struct err err = { 0 };
-
-		c->store_map = false;
-		if (!core_state_store_map(c, &err))
-			log_error("the map is in force but not stored: %s", err.msg);
-	}
 	again = orders_again(c->told, now.boot);
 	if (next.sec != TOPOLOGY_NEVER.sec)
 		again = boot_min(again, boot_add(now.boot, (next.sec > now.wall.sec ? next.sec - now.wall.sec : 1) * SEC_NS));
@@ -194,8 +208,9 @@ static void prepare(struct core *c, const struct msg_conf *m, int fd)
 		buf_addf(&words, "%s\n", err.msg);
 	else
 		c->next = core_files_read(m->generation, text.ptr ? buf_span(&text) : SPAN(""), dir, file, &words);
-	if (c->next && c->files && c->next->conf->mode != c->files->conf->mode) {
-		buf_add_str(&words, "another mode needs a restart\n");
+	if (c->next && c->files && (c->next->conf->mode != c->files->conf->mode ||
+	                            c->next->conf->verify != c->files->conf->verify)) {
+		buf_add_str(&words, "another mode, or another \"verify\", needs a restart\n");
 		core_files_free(c->next);
 		c->next = NULL;
 	}
@@ -433,6 +448,8 @@ static void on_signal(void *arg, int signo)
 
 static void end(struct core *c)
 {
+	if (c->files)
+		on_store(c);
 	api_free(c->api);
 	core_fronts_free(c);
 	core_assertion_free(c);
@@ -451,6 +468,7 @@ static void end(struct core *c)
 	core_files_free(c->next);
 	loop_timer_free(c->net_again);
 	loop_timer_free(c->tick);
+	loop_timer_free(c->store);
 	loop_timer_free(c->map_poll);
 	loop_timer_free(c->paths);
 	loop_free(c->loop);
@@ -476,6 +494,7 @@ int core_main(int parent, bool (*confine)(const struct conf *conf, struct err *e
 	c.generation = (uint64_t)clock_boot().ns;
 	c.tick = loop_timer_new(c.loop, on_tick, &c);
 	c.map_poll = loop_timer_new(c.loop, on_map_poll, &c);
+	c.store = loop_timer_new(c.loop, on_store, &c);
 	c.parent = channel_new(c.loop, parent, PROCESS_CORE, PROCESS_PARENT, on_parent, on_parent_gone, &c);
 	if (!loop_run(c.loop, &err)) {
 		log_error("%s", err.msg);

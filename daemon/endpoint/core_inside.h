@@ -104,7 +104,7 @@ struct core {
 	bool                due;                /* apply() comes at the end of this round */
 	bool                publish;            /* the fronts must know, too */
 	struct loop_timer  *tick;
-	struct loop_timer  *map_poll, *paths;
+	struct loop_timer  *map_poll, *paths, *store;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
 
 	struct assertion_keys *assertions;      /* NULL: no service carries them */

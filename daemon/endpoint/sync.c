@@ -247,7 +247,7 @@ void sync_settled(struct sync *s)
 	scoped_buf struct buf b = { 0 };
 	struct err err = { 0 };
 
-	if (!s->connected || s->ack || !c->map.whole || c->waiting || c->under_way ||
+	if (!s->connected || s->ack || !c->map.whole || c->waiting || c->under_way || c->store_map ||
 	    (a.seq == s->acked_seq && strcmp(c->map.epoch, s->acked_epoch) == 0))
 		return;
 	memcpy(a.epoch, c->map.epoch, sizeof(a.epoch));
