@@ -185,6 +185,9 @@ void enrol_login_encode(const struct enrol_login *l, struct buf *out)
 	buf_addf(out, "{\"v\":%d", ENROL_VERSION);
 	if (l->loopback)
 		buf_addf(out, ",\"loopback\":%u", l->loopback);
+	if (l->has_max_age)
+		buf_addf(out, ",\"max_age\":%lld", (long long)l->max_age);
+	add_str(out, "acr", l->acr);
 	buf_add_char(out, '}');
 }
 
@@ -199,6 +202,11 @@ bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err 
 
 	version_ok(&f);
 	l.loopback = (uint16_t)fields_int(&f, "loopback", 1, 65535, FIELD_OPTIONAL);
+	l.has_max_age = json_object_get(root, "max_age") != NULL;
+	l.max_age = fields_int(&f, "max_age", 0, INT32_MAX, FIELD_OPTIONAL);
+	fields_cstr(&f, "acr", l.acr, sizeof(l.acr), FIELD_OPTIONAL);
+	if (!f.bad && !span_is_print(span_str(l.acr)))
+		fields_fail(&f, ERR_SYNTAX, "acr", "not printable ASCII");
 	if (f.bad)
 		return false;
 	*ret_l = l;

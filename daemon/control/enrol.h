@@ -20,6 +20,7 @@ enum {
 	ENROL_KEY_LEN      = 32,        /* X25519, secrets, challenges, proofs, pins */
 	ENROL_NAME_MAX     = 63,        /* a DNS label */
 	ENROL_OS_MAX       = 128,
+	ENROL_ACR_MAX      = 255,
 	ENROL_ATTEMPT_LEN  = 22,        /* base64url of 16 bytes */
 	ENROL_TICKET_LEN   = 43,        /* base64url of 32 bytes */
 	ENROL_URL_MAX      = 512,
@@ -129,6 +130,10 @@ bool enrol_finish_decode(struct span json, struct enrol_finish *ret_f, struct er
 /* POST /v1/login/start (mesh listener) */
 struct enrol_login {
 	uint16_t loopback;              /* 0: none */
+	/* A stronger or fresher login than the provider's row asks for (step-up). */
+	bool     has_max_age;
+	int64_t  max_age;               /* seconds since the person proved themselves; 0: again, now */
+	char     acr[ENROL_ACR_MAX + 1];        /* blank-separated, one of them; "": as configured */
 };
 void enrol_login_encode(const struct enrol_login *l, struct buf *out);
 bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err *err);

@@ -137,6 +137,8 @@ void api_session_start(void *ctx, struct request *r)
 	}
 	a->node = n->id;
 	a->loopback = l.loopback;
+	a->max_age = l.has_max_age ? l.max_age : -1;
+	memcpy(a->acr, l.acr, sizeof(a->acr));
 	a->from = r->from.family ? r->from : n->row->v4;
 	enrol_pending(co, r, a);
 }

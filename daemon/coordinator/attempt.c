@@ -130,6 +130,7 @@ struct attempt *attempts_add(struct attempts *t, enum attempt_state state, int64
 	}
 	struct attempt *a = mem_alloc(sizeof(*a));
 	a->state = state;
+	a->max_age = -1;
 	a->until = boot_add(loop_now(t->loop), seconds * SEC_NS);
 	a->expires.sec = loop_wall(t->loop).sec + seconds;
 	random_text(a->id, 16);

@@ -53,6 +53,8 @@ struct attempt {
 
 	/* a login on a node */
 	uint64_t           node;                /* 0: an enrolment */
+	int64_t            max_age;             /* as the node asks for; -1: the provider's row */
+	char               acr[ENROL_ACR_MAX + 1];
 
 	/* the browser's part */
 	char               code[ENROL_CODE_LEN + 1];

@@ -12,12 +12,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ADMIN_BODY_MAX = 32 << 20 };     /* a policy of POLICY_TEXT_MAX with its escapes */
+enum {
+	ADMIN_BODY_MAX = 32 << 20,      /* a policy of POLICY_TEXT_MAX with its escapes */
+	FILES_MAX = 65536,
+};
 
 const struct route public_routes[] = {
 	{ "GET",  "/v1/enrol",        api_hello,        0 },
@@ -499,6 +503,13 @@ int coordinator_run(const char *conf_path)
 	log_open("reeve-coordinator", (enum log_level)co.conf->log_level);
 	umask(0077);
 	signal(SIGPIPE, SIG_IGN);
+	/* One descriptor for each node that listens, and some. */
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max < FILES_MAX ? files.rlim_max : FILES_MAX;
+		if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+			log_warn("RLIMIT_NOFILE: %s", strerror(errno));
+	}
 	co.loop = loop_new(&err);
 	if (!co.loop) {
 		log_error("%s", err.msg);

@@ -193,7 +193,7 @@ static void go_on(struct coordinator *co, struct request *r, struct attempt *a, 
 	}
 	memcpy(a->browser, browser, sizeof(a->browser));
 	buf_addf(&redirect, "%s/login/callback", co->conf->url);
-	struct login_options o = { .redirect_uri = redirect.ptr, .max_age = -1 };
+	struct login_options o = { .redirect_uri = redirect.ptr, .max_age = a->max_age, .acr_values = a->acr[0] ? a->acr : NULL };
 	a->op = idp_login_start(co->idp, name, &o, on_started, ask(co, a, r));
 }
 

@@ -302,7 +302,7 @@ void join_up_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, v
 
 void join_login(struct join *j, uint16_t loopback, join_fn *fn, void *arg)
 {
-	struct enrol_login l = { loopback };
+	struct enrol_login l = { .loopback = loopback };
 	scoped_buf struct buf b = { 0 };
 
 	begin(j, STEP_LOGIN, fn, arg);

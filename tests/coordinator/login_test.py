@@ -259,6 +259,22 @@ try:
     t.is_(r.status, 403, "a student's login on the staff's laptop")
     sd.batch()
 
+    # ---- step-up: the provider asks again, whatever it remembers ----
+    b = browser()
+    one = hub.mesh("POST", "/v1/login/start", {"v": 1, "loopback": 54321}, node=n, user=u).json
+    r = hub.mesh("POST", "/v1/login/finish", ticket_of(go(one, b=b)), node=n, user=u)
+    s, before = r.json["node"]["session"]["id"], r.json["node"]["session"]["auth_time"]
+    time.sleep(1.1)
+    one = hub.mesh("POST", "/v1/login/start", {"v": 1, "loopback": 54321}, node=n, user=u).json
+    r = hub.mesh("POST", "/v1/login/finish", ticket_of(go(one, b=b)), node=n, user=u)
+    s = r.json["node"]["session"]["id"]
+    t.is_(r.json["node"]["session"]["auth_time"], before, "a browser that the provider knows is not asked again")
+    one = hub.mesh("POST", "/v1/login/start", {"v": 1, "loopback": 54321, "max_age": 0}, node=n, user=u).json
+    r = hub.mesh("POST", "/v1/login/finish", ticket_of(go(one, b=b)), node=n, user=u)
+    s = r.json["node"]["session"]["id"]
+    t.ok(r.json["node"]["session"]["auth_time"] > before, "unless a fresh login is what the node asks for",
+         (before, r.json["node"]["session"]))
+
     # ---- administrators ----
     t.is_(hub.mesh("GET", "/v1/admin/nodes", node=student["id"], user=student["user"]["id"],
                    session=student["session"]["id"]).status, 403, "a student is no administrator")

@@ -21,7 +21,7 @@ POLICY = """{
 """
 
 t = Test()
-hub = Hub(policy=POLICY)
+hub = Hub(policy=POLICY, **{"hub-user": "nobody"})
 streams = []
 
 
@@ -54,8 +54,20 @@ try:
     c.close()
     t.is_(hub.mesh("GET", "/v1/admin/nodes", node="n1").status, 403, "a server is no administrator, the hub neither")
     pid = os.fork()
-    if pid == 0:        # somebody else on the hub
+    if pid == 0:        # the hub's core: for itself, and for nobody else
         os.setuid(65534)
+        try:
+            s = Stream(hub, "n7")
+            s.batch()
+            good = s.full["self"] == "n1" and hub.mesh("GET", "/v1/admin/nodes", user="u1", session="s1").status == 403
+            good = good and hub.public("GET", "/v1/enrol").status == 403
+        except OSError:
+            good = False
+        os._exit(0 if good else 1)
+    t.is_(os.waitpid(pid, 0)[1], 0, "the hub's own core is the hub, whatever it says")
+    pid = os.fork()
+    if pid == 0:        # somebody else on the hub
+        os.setuid(12345)
         try:
             s = hub.mesh("GET", "/v1/map", node="n1").status
         except OSError:

@@ -181,6 +181,16 @@ START_TEST(test_messages)
 	ck_assert(!enrol_finish_decode(SPAN("{\"attempt\":\"AQEBAQEBAQEBAQEBAQEBAQ\",\"ticket\":\"x\"}"), &f, &err));
 	ck_assert(enrol_finish_decode(SPAN("{\"attempt\":\"AQEBAQEBAQEBAQEBAQEBAQ\"}"), &f, &err) && !f.ticket[0]);
 
+	struct enrol_login l;
+	ck_assert(!enrol_login_decode(SPAN("{\"v\":1,\"max_age\":-1}"), &l, &err));
+	ck_assert(!enrol_login_decode(SPAN("{\"v\":1,\"acr\":\"\\u00e9\"}"), &l, &err));
+	ck_assert(enrol_login_decode(SPAN("{\"v\":1}"), &l, &err) && !l.has_max_age && !l.acr[0]);
+	static const char step_up[] = "{\"v\":1,\"loopback\":4321,\"max_age\":0,\"acr\":\"a b\"}";
+	ck_assert(enrol_login_decode(span_str(step_up), &l, &err) && l.has_max_age && l.max_age == 0);
+	buf_clear(&out);
+	enrol_login_encode(&l, &out);
+	ck_assert_str_eq(out.ptr, step_up);
+
 	memcpy(r.attempt, c.attempt, sizeof(r.attempt));
 	memcpy(r.url, "http://hub/", 12);
 	memcpy(r.code, "BCDF-GHJK", 10);
