@@ -499,6 +499,65 @@ void class_drop(struct compile *c, uint32_t id)
 	u32s_add(&c->gone, id);
 }
 
+static int cmp_key(const void *x, const void *y)
+{
+	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+
+	return (a > b) - (a < b);
+}
+
+void classes_renumber(struct compile *c, const uint32_t *map)
+{
+	if (c->bucket_count)
+		memset(c->buckets, 0, c->bucket_count * sizeof(*c->buckets));
+	for (size_t i = CLASS_FIRST; i < c->class_count; i++) {
+		struct class *cl = &c->classes[i];
+		bool gone = false;
+		struct u32s key;
+
+		if (!cl->id)
+			continue;
+		for (size_t k = 0; k < cl->key_count; k++) {
+			uint32_t to = map[cl->key[k] >> 2];
+
+			gone |= to == UINT32_MAX;
+			/* A key that no rule can have: nobody is put in this class again. */
+			cl->key[k] = to == UINT32_MAX ? UINT32_MAX : to << 2 | (cl->key[k] & 3);
+		}
+		if (cl->key_count)
+			qsort(cl->key, cl->key_count, sizeof(*cl->key), cmp_key);
+		key = (struct u32s){ cl->key, cl->key_count, cl->key_count };
+		cl->hash = key_hash(&key);
+		if (c->bucket_count) {
+			uint32_t *b = &c->buckets[cl->hash & (c->bucket_count - 1)];
+
+			cl->next = *b;
+			*b = (uint32_t)i;
+		}
+		if (gone)
+			continue;
+		free(cl->rows);
+		free(cl->http);
+		free(cl->caps);
+		cl->rows = NULL;
+		cl->http = NULL;
+		cl->caps = NULL;
+		class_rows(c, cl);
+		class_http(c, cl);
+		class_caps(c, cl);
+	}
+	c->generation++;
+}
+
+bool classes_clean(const struct compile *c)
+{
+	for (size_t i = CLASS_FIRST; i < c->class_count; i++)
+		if (c->classes[i].id && c->classes[i].key_count &&
+		    c->classes[i].key[c->classes[i].key_count - 1] == UINT32_MAX)
+			return false;
+	return true;
+}
+
 const struct class *class_get(const struct compile *c, uint32_t id)
 {
 	return id >= CLASS_FIRST && id < c->class_count && c->classes[id].id ? &c->classes[id] : NULL;

@@ -178,7 +178,7 @@ static uint32_t class_for(struct compile *c, const struct topology_node *n, uint
 	return would && c->opt.login_class ? CLASS_LOGIN : CLASS_NONE;
 }
 
-static void peer_update(struct compile *c, uint64_t id, struct wall now)
+void peer_update(struct compile *c, uint64_t id, struct wall now)
 {
 	const struct topology_node *n = id == c->self ? NULL : topology_node(c->topo, id);
 	struct span key = span_of(&id, sizeof(id));
@@ -341,12 +341,26 @@ static bool same_dests(const struct dest *a, size_t an, const struct dest *b, si
 	return same;
 }
 
+/* The local rules of before are handed out; c has none until localise(). */
+static struct compile set_aside(struct compile *c)
+{
+	struct compile was = *c;
+
+	memset(&c->in, 0, sizeof(c->in));
+	memset(&c->out, 0, sizeof(c->out));
+	c->rules = NULL;
+	c->dests = NULL;
+	c->rule_count = c->service_count = c->front_port_count = c->dest_count = c->out_route_count = 0;
+	c->out_internet = c->out_services = false;
+	c->self_user = 0;
+	return was;
+}
+
 /* Everything anew, but a class that means the same to the packet filter keeps
  * its id: what is loaded there stays. */
-static void recompile(struct compile *c, struct wall now)
+static void compile_all(struct compile *c, const struct compile *was, struct wall now)
 {
-	struct dest *dests = mem_dup(c->dests, c->dest_count * sizeof(*dests));
-	size_t dest_count = c->dest_count, live = 0;
+	size_t live = 0;
 	const struct topology_node *n;
 	struct span key;
 	void *value;
@@ -370,10 +384,7 @@ static void recompile(struct compile *c, struct wall now)
 	if (c->bucket_count)
 		memset(c->buckets, 0, c->bucket_count * sizeof(*c->buckets));
 	c->live = 0;
-	localise_done(c);
-	localise(c);
-	login_rows(c);
-	c->old_count = same_dests(dests, dest_count, c->dests, c->dest_count) ? live : 0;
+	c->old_count = same_dests(was->dests, was->dest_count, c->dests, c->dest_count) ? live : 0;
 
 	/* The references of before are void; what a peer had is compared by id. */
 	while (dict_next(c->peers, &pos, &key, &value)) {
@@ -412,7 +423,6 @@ static void recompile(struct compile *c, struct wall now)
 		free(c->old[i].rows);
 	}
 	free(c->old);
-	free(dests);
 	c->old = NULL;
 	c->old_count = 0;
 	c->generation++;
@@ -420,18 +430,27 @@ static void recompile(struct compile *c, struct wall now)
 
 void compile_self(struct compile *c, struct wall now)
 {
-	recompile(c, now);
+	struct compile was = set_aside(c);
+
+	localise(c);
+	login_rows(c);
+	compile_all(c, &was, now);
+	localise_done(&was);
 }
 
 void compile_policy(struct compile *c, struct policy *pol, struct policy *owner, struct wall now)
 {
-	struct policy *old = c->pol, *old_owner = c->owner;
+	struct compile was = set_aside(c);
 
 	c->pol = policy_ref(pol);
 	c->owner = owner ? policy_ref(owner) : NULL;
-	recompile(c, now);
-	policy_unref(old);
-	policy_unref(old_owner);
+	localise(c);
+	login_rows(c);
+	if (!repolicy(c, &was, now))
+		compile_all(c, &was, now);
+	localise_done(&was);
+	policy_unref(was.pol);
+	policy_unref(was.owner);
 }
 
 struct wall compile_tick(struct compile *c, struct wall now)

@@ -162,12 +162,20 @@ bool gather(struct compile *c, const struct topology_node *n, uint8_t family, co
 bool gather_route(struct compile *c, const struct topology_node *n, const struct ipset *part, struct u32s *ret_key);
 bool we_call(const struct compile *c, const struct topology_node *n);
 
+/* compile.c, repolicy.c */
+void peer_update(struct compile *c, uint64_t id, struct wall now);
+bool repolicy(struct compile *c, const struct compile *was, struct wall now);
+
 /* classes.c */
 uint32_t class_take(struct compile *c, const struct u32s *key);        /* with one reference */
 void class_drop(struct compile *c, uint32_t id);
 const struct class *class_get(const struct compile *c, uint32_t id);
 void classes_done(struct compile *c);
 void login_rows(struct compile *c);
+/* Rules have other numbers now: map[old] is the new one, UINT32_MAX where the rule is gone. */
+void classes_renumber(struct compile *c, const uint32_t *map);
+/* True if no class has a rule that is gone. */
+bool classes_clean(const struct compile *c);
 /* Two rows that differ only in the rules that open them. */
 bool row_alike(const struct row *a, const struct row *b);
 uint64_t rows_hash(const struct row *rows, size_t n);

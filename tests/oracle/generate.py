@@ -253,6 +253,27 @@ def edit(r, topo):
     return t, changed
 
 
+def change(r, names, pol):
+    """The same policy but for a rule less, a rule more, or somebody in a group: often one that names few."""
+    pol = copy.deepcopy(pol)
+    kind = r.random()
+    few = [i for i, g in enumerate(pol["grants"]) if all(s.startswith(("group:", "tag:")) or
+           "@" in s and not s.startswith("user:") for s in g["src"])]
+    if kind < .35:
+        g = r.choice(sorted(pol["groups"]))
+        pol["groups"][g] = r.sample(names.users, min(len(names.users), r.randint(0, 3)))
+    if .25 < kind < .7 and few:
+        del pol["grants"][r.choice(few)]
+    if kind > .55:
+        g = rule(r, names, False, False)
+        if r.random() < .7 and "autogroup:self" not in g["dst"]:
+            g["src"] = [r.choice([r.choice(names.users), r.choice(sorted(names.groups)), "tag:web"])]
+        pol["grants"].insert(r.randint(0, len(pol["grants"])), g)
+    if kind > .95:
+        pol["grants"].append(rule(r, names, False, False))
+    return pol
+
+
 def world(seed, count):
     r = random.Random(seed)
     topo = topology(r)
@@ -261,12 +282,10 @@ def world(seed, count):
     own = policy(r, names, True) if r.random() < .35 else None
     steps, now, changed = [], BASE + r.choice([-1, 0, 1]), []
     for i in range(3):
-        # The policy may change, too: a rule less, a rule more.
-        if i and r.random() < .3:
-            pol = dict(pol, grants=r.sample(pol["grants"], len(pol["grants"]) - 1) + [rule(r, names, False, False)])
+        more = {}
+        if i and r.random() < .5:
+            pol = change(r, names, pol)
             more = {"policy": json.dumps(pol)}
-        else:
-            more = {}
         steps.append({**more, "now": now, "topology": json.dumps(topo), "changed": changed,
                       "queries": questions(r, topo, count // 3)})
         now += r.choice([0, 1, 59, 60, 1799, 1800, 3600])
