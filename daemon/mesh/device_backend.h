@@ -33,4 +33,10 @@ struct device_peer_list {
 
 struct device_peer_state *device_peer_list_add(struct device_peer_list *l, struct err *err);
 
+/* What the userspace process says of itself. It hears strangers, so its words
+ * are judged: on failure both may be half filled. Keys that nobody knows are
+ * passed over. The caller frees peers->list. */
+bool device_user_parse(struct span answer, struct device_info *info, struct device_peer_list *peers,
+		       struct err *err);
+
 #endif

@@ -259,7 +259,7 @@ static bool read_key(struct span hex, void *out)
 	return hex_decode(hex, out, DEVICE_KEY_LEN, &n) && n == DEVICE_KEY_LEN;
 }
 
-static bool read_lines(struct span rest, struct device_info *info, struct device_peer_list *peers,
+bool device_user_parse(struct span rest, struct device_info *info, struct device_peer_list *peers,
 		       struct err *err)
 {
 	struct device_peer_state *p = NULL;
@@ -320,7 +320,7 @@ static bool user_read(void *self, struct device_info *ret_info, device_peer_fn *
 	buf_init(&text, 4096);
 	buf_init(&answer, ANSWER_MAX);
 	buf_add_str(&text, get);
-	ok = ask(self, &text, &answer, err) && read_lines(buf_span(&answer), &info, &peers, err);
+	ok = ask(self, &text, &answer, err) && device_user_parse(buf_span(&answer), &info, &peers, err);
 	buf_done(&text);
 	buf_wipe_done(&answer);
 	info.peers = peers.n;

@@ -106,32 +106,13 @@ static void copy_rest(struct span text, struct buf *out, struct dict *names)
 	}
 }
 
-bool hosts_write(const char *path, const struct host *hosts, size_t n, size_t *ret_left_out,
-		 struct err *err)
+void hosts_block(struct span old, const struct host *hosts, size_t n, size_t *ret_left_out,
+		 struct buf *out)
 {
-	scoped_buf struct buf old = { 0 }, out = { 0 };
-	struct dict *own, *done;
+	struct dict *own = dict_new(), *done = dict_new();
 	size_t left_out = 0, written = 0;
-	struct stat st = { .st_mode = 0644 };
-	struct err e;
-	bool exists = true;
 
-	if (n > HOSTS_NAMES_MAX)
-		return err_set(err, ERR_LIMIT, "%s: %zu names, at most %d", path, n,
-			       HOSTS_NAMES_MAX);
-	buf_init(&old, HOSTS_FILE_MAX);
-	buf_init(&out, 2 * HOSTS_FILE_MAX + n * (NAME_MAX_LEN + IP_TEXT_MAX));
-	if (!file_read(path, HOSTS_FILE_MAX, &old, &e)) {
-		if (e.code != ERR_MISSING)
-			return err_set(err, e.code, "%s", e.msg);
-		exists = false;
-	} else if (stat(path, &st) != 0) {
-		return err_sys(err, "%s", path);
-	}
-
-	own = dict_new();
-	done = dict_new();
-	copy_rest(buf_span(&old), &out, own);
+	copy_rest(old, out, own);
 	for (size_t i = 0; i < n; i++) {
 		char low[NAME_MAX_LEN], text[IP_TEXT_MAX], key[IP_TEXT_MAX + NAME_MAX_LEN + 1];
 		struct span name = hosts[i].name;
@@ -151,18 +132,40 @@ bool hosts_write(const char *path, const struct host *hosts, size_t n, size_t *r
 		if (dict_put(done, span_of(key, k + name.len), done))
 			continue;
 		if (written++ == 0) {
-			if (out.len > 0 && out.ptr[out.len - 1] != '\n')
-				buf_add_char(&out, '\n');
-			buf_add_str(&out, BLOCK_BEGIN "\n");
+			if (out->len > 0 && out->ptr[out->len - 1] != '\n')
+				buf_add_char(out, '\n');
+			buf_add_str(out, BLOCK_BEGIN "\n");
 		}
-		buf_addf(&out, "%s\t%.*s\n", text, SPAN_ARG(name));
+		buf_addf(out, "%s\t%.*s\n", text, SPAN_ARG(name));
 	}
 	if (written > 0)
-		buf_add_str(&out, BLOCK_END "\n");
+		buf_add_str(out, BLOCK_END "\n");
 	dict_free(own);
 	dict_free(done);
 	if (ret_left_out)
 		*ret_left_out = left_out;
+}
+
+bool hosts_write(const char *path, const struct host *hosts, size_t n, size_t *ret_left_out,
+		 struct err *err)
+{
+	scoped_buf struct buf old = { 0 }, out = { 0 };
+	struct stat st = { .st_mode = 0644 };
+	struct err e;
+	bool exists = true;
+
+	if (n > HOSTS_NAMES_MAX)
+		return err_set(err, ERR_LIMIT, "%s: %zu names, at most %d", path, n,
+			       HOSTS_NAMES_MAX);
+	buf_init(&out, 2 * HOSTS_FILE_MAX + n * (NAME_MAX_LEN + IP_TEXT_MAX));
+	if (!file_read(path, HOSTS_FILE_MAX, &old, &e)) {
+		if (e.code != ERR_MISSING)
+			return err_set(err, e.code, "%s", e.msg);
+		exists = false;
+	} else if (stat(path, &st) != 0) {
+		return err_sys(err, "%s", path);
+	}
+	hosts_block(buf_span(&old), hosts, n, ret_left_out, &out);
 	if (out.over)
 		return err_set(err, ERR_LIMIT, "%s: too long with the mesh's names", path);
 	if (span_eq(buf_span(&out), buf_span(&old)) && (exists || out.len == 0))

@@ -14,6 +14,7 @@
  * lines win.
  */
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/ip.h"
 
@@ -26,6 +27,10 @@ struct host {
 	struct ip   ip;
 	struct span name;
 };
+
+/* The text of a hosts file with its block made anew (n == 0: without one). Pure. */
+void hosts_block(struct span old, const struct host *hosts, size_t n, size_t *ret_left_out,
+		 struct buf *out);
 
 /* Writes only if something changes. ret_left_out may be NULL. n == 0 removes the block. */
 bool hosts_write(const char *path, const struct host *hosts, size_t n, size_t *ret_left_out,
