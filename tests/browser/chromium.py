@@ -149,6 +149,31 @@ class Tab:
             self.ask("Input.dispatchMouseEvent", {"type": kind, "x": box[0], "y": box[1], "button": "left",
                                                   "clickCount": 1})
 
+    def key(self, name):
+        code = {"Tab": 9, "Enter": 13}[name]
+        text = {"text": "\r"} if name == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", dict({
+                "type": kind, "key": name, "code": name, "windowsVirtualKeyCode": code},
+                **(text if kind == "keyDown" else {})))
+
+    def press_by_keyboard(self, script, most=10):
+        """Tab until the element has the focus, then Enter; how many tabs it took, or None."""
+        for n in range(1, most + 1):
+            self.key("Tab")
+            if self.run("document.activeElement === %s" % script):
+                self.key("Enter")
+                return n
+        return None
+
+    def overflow(self, width):
+        """How far the page is wider than a window of that width, in pixels."""
+        self.ask("Emulation.setDeviceMetricsOverride", {"width": width, "height": 700, "deviceScaleFactor": 1,
+                                                        "mobile": False})
+        over = self.run("document.documentElement.scrollWidth") - width
+        self.ask("Emulation.clearDeviceMetricsOverride")
+        return max(over, 0)
+
     def complaints(self):
         """What the console and the browser's log said: policies broken, files refused."""
         self.run("1")

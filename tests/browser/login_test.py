@@ -140,7 +140,9 @@ def browse(w, h, b, check, device, back, asked):
     other.wait("location.protocol == 'https:'")
     check("a form from another site is refused", "not yours" in other.text(), other.text())
 
-    tab.press(GO)
+    check("it fits a telephone's window", tab.overflow(360) == 0, tab.overflow(360))
+    tabs = tab.press_by_keyboard(GO)
+    check("\"continue\" is the first thing that the keyboard reaches", tabs == 1, tabs)
     check("\"continue\" leads to the provider", tab.wait(
         "location.port == '%d' && document.querySelector('input[name=password]') && 1" % w.port), tab.url())
     a = w.accounts["staff@example.edu"]
@@ -159,6 +161,8 @@ def browse(w, h, b, check, device, back, asked):
           all(x in text for x in ("Staff Example", "yes", "laptop", asked["code"])), text)
     check("the callback's URL is not told to others", tab.run(
         "document.querySelectorAll('a[href^=http]').length") == 0)
+
+    check("the approval fits a telephone's window", tab.overflow(360) == 0, tab.overflow(360))
 
     # the callback in another browser
     here = tab.url()
@@ -197,6 +201,7 @@ def portal(h, b, check, node):
     text = tab.text()
     check("the portal shows person, device and session",
           all(x in text for x in ("Staff Example", "staff@example.edu", "laptop", "(this one)", "End")), text)
+    check("the portal fits a telephone's window", tab.overflow(360) == 0, tab.overflow(360))
     other = b.tab()
     other.go("data:text/html,<form method=post action='http://127.0.0.1:%d/session/end'>"
              "<input name=id value=%s><button>x</button></form>" % (port, session["id"]))
