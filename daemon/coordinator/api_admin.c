@@ -63,15 +63,19 @@ static struct reg_user *user_of(struct coordinator *co, struct request *r, struc
 	return user;
 }
 
-/* What was done is on record before it is answered. */
-static struct buf *record(struct coordinator *co, const struct request *r, const char *event)
+/* Who asks for what. It is written with what came of it, before that is answered. */
+static void note(struct buf *b, const struct coordinator *co, const struct request *r, const char *event)
 {
-	struct buf            *b = audit_begin(co->audit, loop_wall(co->loop), event);
-	const struct reg_user *u = r ? registry_user(co->reg, r->user) : NULL;
+	const struct reg_user *u = registry_user(co->reg, r->user);
 
-	audit_str(b, "by", u ? u->row->login : r && r->root ? "root" : "");
-	audit_id(b, "by_node", 'n', r ? r->node : 0);
-	return b;
+	audit_note(b, event);
+	audit_str(b, "by", u ? u->row->login : r->root ? "root" : "");
+	audit_id(b, "by_node", 'n', r->node);
+}
+
+static void record(struct coordinator *co, const struct store_job *job, const struct err *err)
+{
+	audit_write(co->audit, loop_wall(co->loop), job->note, err);
 }
 
 /* ---- reading ---- */
@@ -288,6 +292,7 @@ static void on_done(void *owner, struct store_job *job, const struct err *err)
 	struct coordinator *co = owner;
 	struct request     *r = http_find(co->http, job->who);
 
+	record(co, job, err);
 	if (err) {
 		if (r)
 			request_error(r, err);
@@ -315,12 +320,13 @@ static void set_node(struct coordinator *co, struct request *r, const struct reg
 		request_error(r, f->err);
 		return;
 	}
-	struct buf *b = record(co, r, "node-set");
-	audit_id(b, "node", 'n', n->id);
-	audit_str(b, "name", op->name);
-	audit_str(b, "tags", op->tags);
-	audit_str(b, "routes", op->routes);
-	audit_end(co->audit);
+	struct buf b;
+	note(&b, co, r, "node-set");
+	audit_id(&b, "node", 'n', n->id);
+	audit_str(&b, "name", op->name);
+	audit_str(&b, "tags", op->tags);
+	audit_str(&b, "routes", op->routes);
+	op->job.note = buf_take(&b);
 	coordinator_submit(co, r, &op->job, on_done);
 }
 
@@ -348,12 +354,13 @@ static void set_user(struct coordinator *co, struct request *r, const struct reg
 		request_fail(r, ERR_SYNTAX, "\"blocked\": true or false, or \"link\": {\"issuer\", \"sub\"}");
 		return;
 	}
-	struct buf *b = record(co, r, link ? "user-linked" : op->what == USER_BLOCK ? "user-blocked" : "user-unblocked");
-	audit_id(b, "user", 'u', u->id);
-	audit_str(b, "login", u->row->login);
-	audit_str(b, "issuer", op->issuer);
-	audit_str(b, "sub", op->sub);
-	audit_end(co->audit);
+	struct buf b;
+	note(&b, co, r, link ? "user-linked" : op->what == USER_BLOCK ? "user-blocked" : "user-unblocked");
+	audit_id(&b, "user", 'u', u->id);
+	audit_str(&b, "login", u->row->login);
+	audit_str(&b, "issuer", op->issuer);
+	audit_str(&b, "sub", op->sub);
+	op->job.note = buf_take(&b);
 	coordinator_submit(co, r, &op->job, on_done);
 }
 
@@ -372,6 +379,7 @@ static void on_key(void *owner, struct store_job *job, const struct err *err)
 	char                id[MAP_ID_MAX];
 
 	buf_init(&out, 8192);
+	record(co, job, err);
 	if (!err)
 		coordinator_commit(co, job);
 	if (r && err)
@@ -394,7 +402,7 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 	scoped_free char *tags = list_of(f, "tags", tag_ok);
 	int64_t           uses = fields_int(f, "uses", 1, KEY_USES_MAX, FIELD_OPTIONAL);
 	int64_t           expires = fields_int(f, "expires", 1, KEY_EXPIRES_MAX, FIELD_OPTIONAL);
-	struct span       note = fields_str(f, "note", 200, FIELD_OPTIONAL);
+	struct span       words = fields_str(f, "note", 200, FIELD_OPTIONAL);
 	uint8_t           hash[32];
 	unsigned          n = 0;
 	struct err        err;
@@ -419,16 +427,17 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 	secret_random(&k->key.secret, ENROL_KEY_LEN);
 	memcpy(k->key.pins, co->reg->pins, sizeof(k->key.pins));
 	k->key.pin_count = co->reg->pin_count;
-	scoped_free char *words = span_dup(note);
+	scoped_free char *words_text = span_dup(words);
 	EVP_Digest(k->key.secret.ptr, k->key.secret.len, hash, &n, EVP_sha256(), NULL);
-	struct key_op *op = key_op_create(hash, tags, words, uses ? uses : 1, now,
+	struct key_op *op = key_op_create(hash, tags, words_text, uses ? uses : 1, now,
 	                                  (struct wall){ now.sec + (expires ? expires : KEY_EXPIRES_DEF) }, r->user);
 	mem_wipe(hash, sizeof(hash));
-	struct buf *b = record(co, r, "key-made");
-	audit_str(b, "tags", tags);
-	audit_int(b, "uses", op->uses);
-	audit_int(b, "expires", op->expires.sec);
-	audit_end(co->audit);
+	struct buf b;
+	note(&b, co, r, "key-made");
+	audit_str(&b, "tags", tags);
+	audit_int(&b, "uses", op->uses);
+	audit_int(&b, "expires", op->expires.sec);
+	op->job.note = buf_take(&b);
 	op->job.who = (uint64_t)(uintptr_t)k;
 	op->job.done = on_key;
 	if (!store_submit(co->store, &op->job, &err)) {
@@ -480,12 +489,10 @@ static void on_policy_put(void *owner, struct store_job *job, const struct err *
 	scoped_buf struct buf out = { 0 };
 
 	buf_init(&out, ADMIN_REPLY_MAX);
+	record(co, job, err);
 	if (!err) {
 		struct policy_op *op = container_of(job, struct policy_op, job);
-		struct buf       *b = record(co, r, "policy-set");
 
-		audit_int(b, "version", (int64_t)op->version);
-		audit_end(co->audit);
 		buf_addf(&out, "{\"version\":%llu,\"diags\":", (unsigned long long)op->version);
 		diags_json(&p->diags, &out);
 		buf_add_str(&out, "}\n");
@@ -527,6 +534,11 @@ static void put_policy(struct coordinator *co, struct request *r, struct fields 
 	} else {
 		struct policy_op *op = policy_op_new(text, (uint64_t)base, r->user, loop_wall(co->loop));
 
+		struct buf        b;
+
+		note(&b, co, r, "policy-set");
+		audit_int(&b, "after", (int64_t)co->reg->policy_row->version);
+		op->job.note = buf_take(&b);
 		op->job.who = (uint64_t)(uintptr_t)p;
 		op->job.done = on_policy_put;
 		if (store_submit(co->store, &op->job, &err))
@@ -605,17 +617,12 @@ static void on_revoked(void *owner, struct store_job *job, const struct err *err
 	struct end_op      *op = container_of(job, struct end_op, job);
 	struct request     *r = http_find(co->http, job->who);
 
+	record(co, job, err);
 	if (err) {
 		if (r)
 			request_error(r, err);
 		return;
 	}
-	struct buf *b = record(co, r, "sessions-revoked");
-	audit_id(b, "session", 's', op->session);
-	audit_id(b, "node", 'n', op->node);
-	audit_id(b, "user", 'u', op->user);
-	audit_int(b, "ended", (int64_t)op->ended);
-	audit_end(co->audit);
 	coordinator_commit(co, job);
 	if (r) {
 		scoped_buf struct buf out = { 0 };
@@ -633,6 +640,12 @@ static void revoke(struct coordinator *co, struct request *r, uint64_t session, 
 	op->session = session;
 	op->node = node;
 	op->user = user;
+	struct buf b;
+	note(&b, co, r, "sessions-revoked");
+	audit_id(&b, "session", 's', session);
+	audit_id(&b, "node", 'n', node);
+	audit_id(&b, "user", 'u', user);
+	op->job.note = buf_take(&b);
 	coordinator_submit(co, r, &op->job, on_revoked);
 }
 
@@ -644,7 +657,8 @@ void api_admin_delete(void *ctx, struct request *r)
 	bool                sessions = span_eq(t.sub, SPAN("sessions"));
 	struct reg_node    *n;
 	struct reg_user    *u;
-	struct buf         *b;
+	struct store_job   *job;
+	struct buf          b;
 	uint64_t            id;
 
 	if (!may(co, r))
@@ -658,11 +672,12 @@ void api_admin_delete(void *ctx, struct request *r)
 			revoke(co, r, 0, n->id, 0);
 			return;
 		}
-		b = record(co, r, "node-deleted");
-		audit_id(b, "node", 'n', n->id);
-		audit_str(b, "name", n->row->name);
-		audit_end(co->audit);
-		coordinator_submit(co, r, &node_delete_op_new(n->id, now, until)->job, on_done);
+		note(&b, co, r, "node-deleted");
+		audit_id(&b, "node", 'n', n->id);
+		audit_str(&b, "name", n->row->name);
+		job = &node_delete_op_new(n->id, now, until)->job;
+		job->note = buf_take(&b);
+		coordinator_submit(co, r, job, on_done);
 	} else if (span_eq(t.kind, SPAN("users"))) {
 		if (!(u = user_of(co, r, t.id)))
 			return;
@@ -670,20 +685,21 @@ void api_admin_delete(void *ctx, struct request *r)
 			revoke(co, r, 0, 0, u->id);
 			return;
 		}
-		b = record(co, r, "user-deleted");
-		audit_id(b, "user", 'u', u->id);
-		audit_str(b, "login", u->row->login);
-		audit_end(co->audit);
+		note(&b, co, r, "user-deleted");
+		audit_id(&b, "user", 'u', u->id);
+		audit_str(&b, "login", u->row->login);
 		struct user_op *op = user_op_new(u->id, USER_DELETE, now);
 		op->until = until;
+		op->job.note = buf_take(&b);
 		coordinator_submit(co, r, &op->job, on_done);
 	} else if (span_eq(t.kind, SPAN("sessions")) && map_id_parse(t.id, 's', &id)) {
 		revoke(co, r, id, 0, 0);
 	} else if (span_eq(t.kind, SPAN("keys")) && map_id_parse(t.id, 'k', &id)) {
-		b = record(co, r, "key-revoked");
-		audit_id(b, "key", 'k', id);
-		audit_end(co->audit);
-		coordinator_submit(co, r, &key_op_revoke(id)->job, on_done);
+		note(&b, co, r, "key-revoked");
+		audit_id(&b, "key", 'k', id);
+		job = &key_op_revoke(id)->job;
+		job->note = buf_take(&b);
+		coordinator_submit(co, r, job, on_done);
 	} else {
 		request_fail(r, ERR_MISSING, "there is nothing here");
 	}

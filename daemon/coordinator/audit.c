@@ -99,6 +99,27 @@ void audit_end(struct audit *a)
 	}
 }
 
+void audit_note(struct buf *b, const char *event)
+{
+	buf_init(b, AUDIT_LINE_MAX / 2);
+	buf_addf(b, "\"event\":\"%s\"", event);
+}
+
+void audit_write(struct audit *a, struct wall now, const char *note, const struct err *err)
+{
+	char text[WALL_TEXT_MAX];
+
+	if (!note)
+		return;
+	buf_clear(&a->line);
+	buf_addf(&a->line, "{\"time\":\"%s\",%s", wall_text(now, text), note);
+	if (err) {
+		audit_str(&a->line, "refused", err_code_name(err->code));
+		audit_str(&a->line, "reason", err->msg);
+	}
+	audit_end(a);
+}
+
 uint64_t audit_lost(const struct audit *a)
 {
 	return a->lost;

@@ -29,6 +29,12 @@ void audit_str(struct buf *b, const char *name, const char *value);    /* NULL a
 void audit_id(struct buf *b, const char *name, char kind, uint64_t id); /* 0 is left out */
 void audit_int(struct buf *b, const char *name, int64_t value);
 void audit_end(struct audit *a);
+
+/* A line that is made before it is known what comes of it:
+ *   audit_note(&b, "node-deleted"); audit_id(&b, ...); job->note = buf_take(&b);
+ * and, once it is known, written with the refusal where err is not NULL. */
+void audit_note(struct buf *b, const char *event);      /* b is empty */
+void audit_write(struct audit *a, struct wall now, const char *note, const struct err *err);
 uint64_t audit_lost(const struct audit *a);
 
 #endif

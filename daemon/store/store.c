@@ -65,6 +65,7 @@ static struct store_job *queue_next(struct queue *q)
 static void job_free(struct store_job *job)
 {
 	row_changes_done(&job->changes);
+	free(job->note);
 	job->free(job);
 }
 

@@ -33,6 +33,7 @@ struct store_job {
 	store_done_fn     *done;        /* may be NULL */
 	void (*free)(struct store_job *job);
 	uint64_t           who;         /* the object that waits, by id: it may be gone by then */
+	char              *note;        /* the asker's own, for its done; NULL: none */
 	struct row_changes changes;     /* what the work did */
 	struct err         err;
 	bool               ok;

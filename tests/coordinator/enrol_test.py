@@ -109,6 +109,8 @@ try:
     gone = names[0]
     t.is_(hub.root("DELETE", "nodes/" + gone.node["id"]).status, 200, "a node is deleted")
     t.is_(hub.root("DELETE", "nodes/n1").status, 403, "the hub is not")
+    t.is_([(e["node"], e.get("refused")) for e in hub.audit() if e["event"] == "node-deleted"],
+          [(gone.node["id"], None), ("n1", "denied")], "and the audit tells the one from the other")
     again = hub.key(uses=30)
     v4 = set()
     for i in range(30):
