@@ -61,7 +61,8 @@ static bool pin_seen(struct client_request *r, struct enrol_pin *ret_pin)
 {
 	struct curl_certinfo *info = NULL;
 
-	if (curl_easy_getinfo(r->easy, CURLINFO_CERTINFO, &info) != CURLE_OK || !info || info->num_of_certs < 1)
+	if (curl_easy_getinfo(r->easy, CURLINFO_CERTINFO, &info) != CURLE_OK || !info ||
+	    info->num_of_certs < 1)
 		return false;
 	for (struct curl_slist *l = info->certinfo[0]; l; l = l->next) {
 		if (strncmp(l->data, "Cert:", 5) != 0)
@@ -106,7 +107,8 @@ static void finished(struct client_request *r, CURLcode rc)
 	if (err.code != ERR_NONE)
 		;
 	else if (rc != CURLE_OK)
-		err_set(&err, code_of(rc), "%s", r->curl_error[0] ? r->curl_error : curl_easy_strerror(rc));
+		err_set(&err, code_of(rc), "%s",
+			r->curl_error[0] ? r->curl_error : curl_easy_strerror(rc));
 	else if (r->to == CLIENT_PUBLIC && !pin_seen(r, &reply.pin))
 		err_set(&err, ERR_CRYPTO, "the TLS key is none of the pinned ones");
 	reply.ok = err.code == ERR_NONE;
@@ -139,7 +141,8 @@ static void settle(struct client *c)
 	for (r = c->list; r; r = r->next) {
 		if (!r->idled)
 			continue;
-		err_set(&r->err, ERR_TIMEOUT, "nothing came for %lld s", (long long)(r->idle_ns / SEC_NS));
+		err_set(&r->err, ERR_TIMEOUT, "nothing came for %lld s",
+			(long long)(r->idle_ns / SEC_NS));
 		loop_timer_after(c->timer, 0);
 		finished(r, CURLE_OK);
 		return;
@@ -260,7 +263,7 @@ void client_free(struct client *c)
 		return;
 	while (c->list)
 		request_free(c->list);
-	curl_multi_cleanup(c->multi);   /* closes idle connections: set_socket() is called for them */
+	curl_multi_cleanup(c->multi); /* closes idle connections: set_socket() is called for them */
 	loop_timer_free(c->timer);
 	free(c);
 	curl_global_cleanup();
@@ -306,7 +309,8 @@ static bool header_ok(const char *h)
 	return strpbrk(h, "\r\n") == NULL && strchr(h, ':') != NULL;
 }
 
-static bool target(struct client_request *r, const struct client_spec *s, struct buf *url, struct err *err)
+static bool target(struct client_request *r, const struct client_spec *s, struct buf *url,
+		   struct err *err)
 {
 	char text[IP_TEXT_MAX];
 	char base[ENROL_URL_MAX];
@@ -320,7 +324,8 @@ static bool target(struct client_request *r, const struct client_spec *s, struct
 		if (!enrol_url_check(span_str(s->url), base, err))
 			return false;
 		if (s->pin_count < 1 || s->pin_count > ENROL_PINS_MAX)
-			return err_set(err, ERR_CONFIG, "1..%d pins, not %zu", ENROL_PINS_MAX, s->pin_count);
+			return err_set(err, ERR_CONFIG, "1..%d pins, not %zu", ENROL_PINS_MAX,
+				       s->pin_count);
 		memcpy(r->pins, s->pins, s->pin_count * sizeof(*s->pins));
 		r->pin_count = s->pin_count;
 		buf_init(&pins, 512);
@@ -347,7 +352,8 @@ static bool target(struct client_request *r, const struct client_spec *s, struct
 		buf_addf(url, "http://%s", ipport_text(&s->address, text));
 		break;
 	case CLIENT_UNIX:
-		if (!s->socket || curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, s->socket) != CURLE_OK)
+		if (!s->socket ||
+		    curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, s->socket) != CURLE_OK)
 			return err_set(err, ERR_CONFIG, "no unix socket");
 		curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http");
 		buf_add_str(url, "http://localhost");

@@ -34,7 +34,8 @@ static bool version_ok(struct fields *f)
 {
 	int64_t v = fields_int(f, "v", 1, INT64_MAX, FIELD_REQUIRED);
 
-	return v == ENROL_VERSION || fields_fail(f, ERR_PEER, "v", "a version that this release does not know");
+	return v == ENROL_VERSION ||
+	       fields_fail(f, ERR_PEER, "v", "a version that this release does not know");
 }
 
 /* base64url of exactly len characters: attempts, tickets. */
@@ -269,8 +270,8 @@ static bool reply_decode(struct fields *f, struct enrol_reply *r)
 	token(f, "attempt", r->attempt, ENROL_ATTEMPT_LEN, FIELD_REQUIRED);
 	fields_cstr(f, "url", r->url, sizeof(r->url), FIELD_REQUIRED);
 	/* It is going to be opened in a browser and printed on a terminal. */
-	if (!f->bad && (!span_starts(span_str(r->url), SPAN("https://")) || !span_is_print(span_str(r->url)) ||
-	                strpbrk(r->url, " \"'<>\\`")))
+	if (!f->bad && (!span_starts(span_str(r->url), SPAN("https://")) ||
+			!span_is_print(span_str(r->url)) || strpbrk(r->url, " \"'<>\\`")))
 		fields_fail(f, ERR_PEER, "url", "not an https URL");
 	fields_cstr(f, "code", r->code, sizeof(r->code), FIELD_REQUIRED);
 	if (!f->bad && !span_is_print(span_str(r->code)))
@@ -344,7 +345,9 @@ bool enrol_error_decode(unsigned status, struct span body, struct err *err)
 
 		for (int c = ERR_SYNTAX; name && c <= ERR_SYS; c++)
 			if (strcmp(name, err_code_name((enum err_code)c)) == 0)
-				return err_set(err, (enum err_code)c, "%s", log_text(span_str(msg), text));
+				return err_set(err, (enum err_code)c, "%s",
+					       log_text(span_str(msg), text));
 	}
-	return err_set(err, status == 429 ? ERR_BUSY : ERR_PEER, "the coordinator answered with status %u", status);
+	return err_set(err, status == 429 ? ERR_BUSY : ERR_PEER,
+		       "the coordinator answered with status %u", status);
 }

@@ -30,7 +30,8 @@ bool enrol_pin_parse(struct span text, struct enrol_pin *ret_pin)
 			break;
 		}
 	if (text.len > ENROL_PIN_TEXT_LEN + 1 ||
-	    !(base64url_decode(text, bytes, sizeof(bytes), &n) || base64_decode(text, bytes, sizeof(bytes), &n)) ||
+	    !(base64url_decode(text, bytes, sizeof(bytes), &n) ||
+	      base64_decode(text, bytes, sizeof(bytes), &n)) ||
 	    n != sizeof(pin.sha256))
 		return false;
 	memcpy(pin.sha256, bytes, sizeof(pin.sha256));
@@ -81,13 +82,16 @@ bool enrol_url_check(struct span text, char ret_url[ENROL_URL_MAX], struct err *
 		text.len--;
 	struct span host = span_from(text, scheme.len);
 	if (host.len == 0 || host.len > 300)
-		return err_set(err, ERR_SYNTAX, "the coordinator's URL has no host, or a very long one");
+		return err_set(err, ERR_SYNTAX,
+			       "the coordinator's URL has no host, or a very long one");
 	for (size_t i = 0; i < host.len; i++) {
 		char c = host.ptr[i];
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-		      c == '.' || c == ':' || c == '[' || c == ']'))
-			return err_set(err, ERR_SYNTAX, "the coordinator's URL is https://HOST or https://HOST:PORT");
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		      c == '-' || c == '.' || c == ':' || c == '[' || c == ']'))
+			return err_set(
+				err, ERR_SYNTAX,
+				"the coordinator's URL is https://HOST or https://HOST:PORT");
 	}
 	if (!span_cstr(text, ret_url, ENROL_URL_MAX))
 		return err_set(err, ERR_LIMIT, "the coordinator's URL is too long");
@@ -120,7 +124,8 @@ static bool key_parse(struct span text, struct enrol_key *k, struct err *err)
 	size_t      n;
 
 	if (text.len > ENROL_STRING_MAX)
-		return err_set(err, ERR_LIMIT, "an enrolment key has at most %d characters", ENROL_STRING_MAX);
+		return err_set(err, ERR_LIMIT, "an enrolment key has at most %d characters",
+			       ENROL_STRING_MAX);
 	if (!span_next(&rest, '.', &part) || !span_eq(part, SPAN("rk1")))
 		return err_set(err, ERR_SYNTAX, "an enrolment key begins with \"rk1.\"");
 	if (!span_next(&rest, '.', &part) || !base64url_decode(part, url, sizeof(url), &n))
@@ -136,8 +141,10 @@ static bool key_parse(struct span text, struct enrol_key *k, struct err *err)
 	mem_wipe(secret, sizeof(secret));
 	while (span_next(&rest, '.', &part)) {
 		if (k->pin_count == ENROL_PINS_MAX)
-			return err_set(err, ERR_LIMIT, "the enrolment key has more than %d pins", ENROL_PINS_MAX);
-		if (part.len != ENROL_PIN_TEXT_LEN || !enrol_pin_parse(part, &k->pins[k->pin_count]))
+			return err_set(err, ERR_LIMIT, "the enrolment key has more than %d pins",
+				       ENROL_PINS_MAX);
+		if (part.len != ENROL_PIN_TEXT_LEN ||
+		    !enrol_pin_parse(part, &k->pins[k->pin_count]))
 			return err_set(err, ERR_SYNTAX, "a pin of the enrolment key is damaged");
 		k->pin_count++;
 	}
@@ -189,13 +196,16 @@ void enrol_device_new(struct secret *ret_private)
 	ret_private->ptr[31] = (unsigned char)((ret_private->ptr[31] & 127) | 64);
 }
 
-bool enrol_device_public(const struct secret *private_key, uint8_t ret_public[ENROL_KEY_LEN], struct err *err)
+bool enrol_device_public(const struct secret *private_key, uint8_t ret_public[ENROL_KEY_LEN],
+			 struct err *err)
 {
 	size_t    n = ENROL_KEY_LEN;
 	EVP_PKEY *key = private_key->len == ENROL_KEY_LEN
-	                ? EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key->ptr, ENROL_KEY_LEN)
-	                : NULL;
-	bool ok = key && EVP_PKEY_get_raw_public_key(key, ret_public, &n) == 1 && n == ENROL_KEY_LEN;
+				? EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL,
+							       private_key->ptr, ENROL_KEY_LEN)
+				: NULL;
+	bool ok =
+		key && EVP_PKEY_get_raw_public_key(key, ret_public, &n) == 1 && n == ENROL_KEY_LEN;
 
 	EVP_PKEY_free(key);
 	return ok || err_set(err, ERR_CRYPTO, "not an X25519 private key");
@@ -242,15 +252,17 @@ static bool x25519(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN
 {
 	static const uint8_t zero[ENROL_KEY_LEN];
 	size_t        n = ENROL_KEY_LEN;
-	EVP_PKEY     *priv = mine->len == ENROL_KEY_LEN
-	                     ? EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, mine->ptr, ENROL_KEY_LEN)
-	                     : NULL;
-	EVP_PKEY     *pub = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, theirs, ENROL_KEY_LEN);
+	EVP_PKEY *priv = mine->len == ENROL_KEY_LEN
+				 ? EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, mine->ptr,
+								ENROL_KEY_LEN)
+				 : NULL;
+	EVP_PKEY *pub = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, theirs, ENROL_KEY_LEN);
 	EVP_PKEY_CTX *ctx = priv && pub ? EVP_PKEY_CTX_new(priv, NULL) : NULL;
 	/* OpenSSL refuses an all-zero result by itself; ours is the word that counts. */
-	bool ok = ctx && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer(ctx, pub) == 1 &&
-	          EVP_PKEY_derive(ctx, ret_shared, &n) == 1 && n == ENROL_KEY_LEN &&
-	          !mem_equal_ct(ret_shared, zero, ENROL_KEY_LEN);
+	bool ok = ctx && EVP_PKEY_derive_init(ctx) == 1 &&
+		  EVP_PKEY_derive_set_peer(ctx, pub) == 1 &&
+		  EVP_PKEY_derive(ctx, ret_shared, &n) == 1 && n == ENROL_KEY_LEN &&
+		  !mem_equal_ct(ret_shared, zero, ENROL_KEY_LEN);
 
 	EVP_PKEY_CTX_free(ctx);
 	EVP_PKEY_free(pub);
@@ -259,7 +271,8 @@ static bool x25519(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN
 }
 
 bool enrol_proof(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN],
-                 const struct enrol_proof_input *in, uint8_t ret_proof[ENROL_KEY_LEN], struct err *err)
+		 const struct enrol_proof_input *in, uint8_t ret_proof[ENROL_KEY_LEN],
+		 struct err *err)
 {
 	static const char label[] = "reeve enrol v1";   /* its NUL is part of the text */
 	uint8_t      shared[ENROL_KEY_LEN], body[32], mac[EVP_MAX_MD_SIZE];
@@ -271,16 +284,18 @@ bool enrol_proof(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN],
 	}
 	struct buf msg;
 	buf_init(&msg, 512);
-	bool ok = EVP_Digest(in->start.ptr ? in->start.ptr : "", in->start.len, body, &body_len, EVP_sha256(),
-	                     NULL) == 1;
+	bool ok = EVP_Digest(in->start.ptr ? in->start.ptr : "", in->start.len, body, &body_len,
+			     EVP_sha256(), NULL) == 1;
 	buf_add(&msg, label, sizeof(label));
 	buf_add(&msg, in->challenge, sizeof(in->challenge));
 	buf_add(&msg, in->pin.sha256, sizeof(in->pin.sha256));
 	buf_add(&msg, in->device, sizeof(in->device));
 	buf_add(&msg, in->ephemeral, sizeof(in->ephemeral));
 	buf_add(&msg, body, sizeof(body));
-	ok = ok && HMAC(EVP_sha256(), shared, sizeof(shared), (const unsigned char *)msg.ptr, msg.len, mac,
-	                &mac_len) && mac_len == ENROL_KEY_LEN;
+	ok = ok &&
+	     HMAC(EVP_sha256(), shared, sizeof(shared), (const unsigned char *)msg.ptr, msg.len,
+		  mac, &mac_len) &&
+	     mac_len == ENROL_KEY_LEN;
 	if (ok)
 		memcpy(ret_proof, mac, ENROL_KEY_LEN);
 	mem_wipe(shared, sizeof(shared));

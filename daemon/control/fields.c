@@ -41,7 +41,8 @@ static const json_t *field(struct fields *f, const char *name, unsigned flags)
 	return v;
 }
 
-static struct span text_of(struct fields *f, const char *name, const json_t *v, size_t max, unsigned flags)
+static struct span text_of(struct fields *f, const char *name, const json_t *v, size_t max,
+			   unsigned flags)
 {
 	if (!json_is_string(v)) {
 		fields_fail(f, ERR_SYNTAX, name, "not a string");
@@ -157,7 +158,8 @@ bool fields_base64url(struct fields *f, const char *name, uint8_t *out, size_t n
 	return decoded(f, name, out, n, flags, base64url_decode);
 }
 
-bool fields_ip(struct fields *f, const char *name, enum ip_family family, struct ip *ret, unsigned flags)
+bool fields_ip(struct fields *f, const char *name, enum ip_family family, struct ip *ret,
+	       unsigned flags)
 {
 	struct span s = fields_str(f, name, IP_TEXT_MAX, flags);
 	struct ip   ip;

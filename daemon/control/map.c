@@ -129,7 +129,8 @@ static void settle(struct map_pending *p)
 }
 
 /* Both lists ascend; a full batch keeps nothing of the old one. */
-static bool merge(struct map *map, struct map_pending *p, struct map_node ***ret, size_t *ret_n, struct err *err)
+static bool merge(struct map *map, struct map_pending *p, struct map_node ***ret, size_t *ret_n,
+		  struct err *err)
 {
 	size_t            room = map->node_count + p->count, n = 0, i = 0, k = 0;
 	struct map_node **out = mem_calloc(room ? room : 1, sizeof(*out));
@@ -151,16 +152,17 @@ static bool merge(struct map *map, struct map_pending *p, struct map_node ***ret
 	size_t   at = position(out, n, self);
 	if (n > MAP_NODES_MAX || at == n || out[at]->id != self) {
 		free(out);
-		return n > MAP_NODES_MAX ? err_set(err, ERR_LIMIT, "more than %d nodes", MAP_NODES_MAX)
-		                         : err_set(err, ERR_PEER, "the map lacks its own node");
+		return n > MAP_NODES_MAX
+			       ? err_set(err, ERR_LIMIT, "more than %d nodes", MAP_NODES_MAX)
+			       : err_set(err, ERR_PEER, "the map lacks its own node");
 	}
 	*ret = out;
 	*ret_n = n;
 	return true;
 }
 
-static bool finish(struct map *map, map_changed_fn *changed, void *arg, enum map_applied *ret_applied,
-                   struct err *err)
+static bool finish(struct map *map, map_changed_fn *changed, void *arg,
+		   enum map_applied *ret_applied, struct err *err)
 {
 	struct map_pending *p = map->pending;
 	struct map_node   **next = NULL;
@@ -246,14 +248,14 @@ static bool begin(struct map *map, struct map_msg *m, struct err *err)
 		if (!map->whole)
 			return err_set(err, ERR_PEER, "a change before any full map");
 		if (m->seq <= map->seq)
-			return err_set(err, ERR_PEER, "seq %llu after %llu", (unsigned long long)m->seq,
-			               (unsigned long long)map->seq);
+			return err_set(err, ERR_PEER, "seq %llu after %llu",
+				       (unsigned long long)m->seq, (unsigned long long)map->seq);
 		p = map->pending = mem_alloc(sizeof(*p));
 		p->seq = m->seq;
 	}
 	if (m->seq != p->seq)
-		return err_set(err, ERR_PEER, "seq %llu inside the batch %llu", (unsigned long long)m->seq,
-		               (unsigned long long)p->seq);
+		return err_set(err, ERR_PEER, "seq %llu inside the batch %llu",
+			       (unsigned long long)m->seq, (unsigned long long)p->seq);
 	return true;
 }
 
@@ -326,7 +328,8 @@ void map_store(const struct map *map, struct buf *out)
 		map_msg_encode(&n, out);
 	}
 	if (map->policy) {
-		struct map_msg t = { .op = MAP_POLICY, .seq = map->seq, .text = { map->policy, map->policy_len } };
+		struct map_msg t = {
+			.op = MAP_POLICY, .seq = map->seq, .text = {map->policy, map->policy_len}};
 
 		map_msg_encode(&t, out);
 	}

@@ -30,7 +30,8 @@ void map_add_mesh(struct buf *out, const struct map_mesh *m)
 {
 	char ula[IP_TEXT_MAX], v4[IP_TEXT_MAX];
 
-	buf_addf(out, "{\"ula\":\"%s\",\"v4\":\"%s\",\"name\":", prefix_text(&m->ula, ula), prefix_text(&m->v4, v4));
+	buf_addf(out, "{\"ula\":\"%s\",\"v4\":\"%s\",\"name\":", prefix_text(&m->ula, ula),
+		 prefix_text(&m->v4, v4));
 	buf_add_json(out, m->name);
 	buf_add_char(out, '}');
 }
@@ -82,7 +83,8 @@ bool map_have_parse(struct span text, char ret_epoch[MAP_EPOCH_LEN + 1], uint64_
 	struct span epoch = span_head(text, colon);
 	uint64_t    seq;
 
-	if (colon == text.len || !epoch_ok(epoch) || !span_u64(span_from(text, colon + 1), INT64_MAX, &seq))
+	if (colon == text.len || !epoch_ok(epoch) ||
+	    !span_u64(span_from(text, colon + 1), INT64_MAX, &seq))
 		return false;
 	*ret_seq = seq;
 	return span_cstr(epoch, ret_epoch, MAP_EPOCH_LEN + 1);
@@ -99,7 +101,8 @@ void map_msg_encode(const struct map_msg *m, struct buf *out)
 	case MAP_FULL:
 		buf_addf(out, ",\"v\":%lld", (long long)m->v);
 		map_add_member(out, "epoch", m->epoch);
-		buf_addf(out, ",\"lease\":%lld,\"now\":%lld,\"mesh\":", (long long)m->lease, (long long)m->now.sec);
+		buf_addf(out, ",\"lease\":%lld,\"now\":%lld,\"mesh\":", (long long)m->lease,
+			 (long long)m->now.sec);
 		map_add_mesh(out, &m->mesh);
 		buf_addf(out, ",\"self\":\"%s\"", map_id_text('n', m->id, id));
 		break;
@@ -149,8 +152,8 @@ static bool decode(const json_t *root, struct map_msg *m, struct err *err)
 	case MAP_FULL:
 		m->v = fields_int(&f, "v", 0, INT64_MAX, FIELD_REQUIRED);
 		if (!f.bad && (m->v < 1 || m->v > MAP_VERSION))
-			return err_set(err, ERR_PEER, "map version %lld, this release knows %d", (long long)m->v,
-			               MAP_VERSION);
+			return err_set(err, ERR_PEER, "map version %lld, this release knows %d",
+				       (long long)m->v, MAP_VERSION);
 		if (map_get_epoch(&f, epoch))
 			m->epoch = arena_copy(&m->mem, span_str(epoch));
 		m->lease = fields_int(&f, "lease", 1, INT64_MAX, FIELD_REQUIRED);
@@ -174,7 +177,8 @@ static bool decode(const json_t *root, struct map_msg *m, struct err *err)
 		m->id = map_get_id(&f, "id", 'n');
 		break;
 	case MAP_POLICY:
-		m->text = map_get_str(&f, &m->mem, "text", MAP_LINE_MAX, FIELD_REQUIRED | FIELD_TEXT);
+		m->text =
+			map_get_str(&f, &m->mem, "text", MAP_LINE_MAX, FIELD_REQUIRED | FIELD_TEXT);
 		break;
 	case MAP_BEAT:
 		m->now.sec = fields_int(&f, "now", 1, INT64_MAX, FIELD_REQUIRED);
@@ -239,7 +243,8 @@ static bool one_line(struct span line, map_msg_fn *fn, void *arg, struct err *er
 	return ok;
 }
 
-bool map_reader_feed(struct map_reader *r, struct span bytes, map_msg_fn *fn, void *arg, struct err *err)
+bool map_reader_feed(struct map_reader *r, struct span bytes, map_msg_fn *fn, void *arg,
+		     struct err *err)
 {
 	if (r->dead)
 		return err_set(err, ERR_NOTNOW, "the map stream had an error before");
@@ -250,15 +255,17 @@ bool map_reader_feed(struct map_reader *r, struct span bytes, map_msg_fn *fn, vo
 			buf_add_span(&r->line, bytes);
 			if (r->line.over) {
 				r->dead = true;
-				return err_set(err, ERR_LIMIT, "a line beyond %d bytes", MAP_LINE_MAX);
+				return err_set(err, ERR_LIMIT, "a line beyond %d bytes",
+					       MAP_LINE_MAX);
 			}
 			return true;
 		}
 		bool ok;
 		if (r->line.len) {
 			buf_add_span(&r->line, span_head(bytes, end));
-			ok = r->line.over ? err_set(err, ERR_LIMIT, "a line beyond %d bytes", MAP_LINE_MAX)
-			                  : one_line(buf_span(&r->line), fn, arg, err);
+			ok = r->line.over ? err_set(err, ERR_LIMIT, "a line beyond %d bytes",
+						    MAP_LINE_MAX)
+					  : one_line(buf_span(&r->line), fn, arg, err);
 			buf_clear(&r->line);
 		} else {
 			ok = one_line(span_head(bytes, end), fn, arg, err);

@@ -171,8 +171,9 @@ static void add_session(struct buf *out, const struct map_session *s)
 {
 	char id[MAP_ID_MAX];
 
-	buf_addf(out, ",\"session\":{\"id\":\"%s\",\"auth_time\":%lld,\"expires\":%lld", map_id_text('s', s->id, id),
-	         (long long)s->auth_time.sec, (long long)s->expires.sec);
+	buf_addf(out, ",\"session\":{\"id\":\"%s\",\"auth_time\":%lld,\"expires\":%lld",
+		 map_id_text('s', s->id, id), (long long)s->auth_time.sec,
+		 (long long)s->expires.sec);
 	map_add_member(out, "acr", s->acr);
 	map_add_list(out, "amr", &s->amr);
 	if (s->cross_device)
@@ -221,7 +222,8 @@ static struct span keep(struct arena *mem, struct span s)
 	return s.len ? arena_copy(mem, s) : (struct span){ "", 0 };
 }
 
-struct span map_get_str(struct fields *f, struct arena *mem, const char *name, size_t max, unsigned flags)
+struct span map_get_str(struct fields *f, struct arena *mem, const char *name, size_t max,
+			unsigned flags)
 {
 	return keep(mem, fields_str(f, name, max, flags));
 }
@@ -234,7 +236,8 @@ void map_get_list(struct fields *f, struct arena *mem, const char *name, struct 
 		return;
 	ret->list = arena_calloc(mem, json_array_size(arr), sizeof(*ret->list));
 	for (size_t i = 0; i < json_array_size(arr); i++)
-		ret->list[ret->count++] = keep(mem, fields_item(f, name, json_array_get(arr, i), MAP_TEXT_MAX));
+		ret->list[ret->count++] =
+			keep(mem, fields_item(f, name, json_array_get(arr, i), MAP_TEXT_MAX));
 }
 
 void map_get_endpoints(struct fields *f, struct arena *mem, struct ipport **ret, size_t *ret_n)

@@ -58,8 +58,8 @@ void admin_node_json(const struct coordinator *co, const struct reg_node *n, str
 	add_time(out, "seen", n->last_seen);
 	add_str(out, "from", n->row->from);
 	add_id(out, "enrol_key", 'k', n->row->enrol_key);
-	buf_addf(out, ",\"online\":%s,\"sent\":%" PRIu64 ",\"acked\":%" PRIu64 ",\"offered\":[", yes(n->online), f.sent,
-	         f.acked);
+	buf_addf(out, ",\"online\":%s,\"sent\":%" PRIu64 ",\"acked\":%" PRIu64 ",\"offered\":[",
+		 yes(n->online), f.sent, f.acked);
 	for (size_t i = 0; i < n->report.route_count; i++)
 		buf_addf(out, "%s\"%s\"", i ? "," : "", prefix_text(&n->report.routes[i], text));
 	buf_add_char(out, ']');
@@ -89,8 +89,9 @@ void admin_user_json(const struct coordinator *co, const struct reg_user *u, str
 	add_list(out, "idp", u->row->groups);
 	add_time(out, "created", u->row->created);
 	add_time(out, "last_login", u->row->last_login);
-	buf_addf(out, ",\"blocked\":%s,\"admin\":%s,\"nodes\":%zu,\"sessions\":%zu}", yes(u->row->blocked),
-	         yes(registry_user_is_admin(co->reg, u->row)), u->nodes, sessions);
+	buf_addf(out, ",\"blocked\":%s,\"admin\":%s,\"nodes\":%zu,\"sessions\":%zu}",
+		 yes(u->row->blocked), yes(registry_user_is_admin(co->reg, u->row)), u->nodes,
+		 sessions);
 }
 
 void admin_session_json(const struct coordinator *co, const struct reg_node *n, struct buf *out)
@@ -125,7 +126,8 @@ void admin_key_json(const struct key_row *k, struct buf *out)
 	add_time(out, "created", k->created);
 	add_time(out, "expires", k->expires);
 	add_id(out, "by", 'u', k->by);
-	buf_addf(out, ",\"uses\":%" PRId64 ",\"used\":%" PRId64 ",\"revoked\":%s}", k->uses, k->used, yes(k->revoked));
+	buf_addf(out, ",\"uses\":%" PRId64 ",\"used\":%" PRId64 ",\"revoked\":%s}", k->uses,
+		 k->used, yes(k->revoked));
 }
 
 void admin_status_json(const struct coordinator *co, struct buf *out)
@@ -138,19 +140,25 @@ void admin_status_json(const struct coordinator *co, struct buf *out)
 	for (struct reg_node *n; (n = registry_next_node(reg, &pos));)
 		online += n->online;
 	store_stats(co->store, &st);
-	buf_addf(out, "{\"mesh\":\"%s\",\"epoch\":\"%s\",\"seq\":%" PRIu64 ",\"acked\":%" PRIu64
-	              ",\"ula\":\"%s\",\"v4\":\"%s\"", reg->mesh.name, reg->mesh.epoch, reg->seq, feeds_acked(co->feeds),
-	         prefix_text(&reg->mesh.ula, ula), prefix_text(&reg->mesh.v4, v4));
+	buf_addf(out,
+		 "{\"mesh\":\"%s\",\"epoch\":\"%s\",\"seq\":%" PRIu64 ",\"acked\":%" PRIu64
+		 ",\"ula\":\"%s\",\"v4\":\"%s\"",
+		 reg->mesh.name, reg->mesh.epoch, reg->seq, feeds_acked(co->feeds),
+		 prefix_text(&reg->mesh.ula, ula), prefix_text(&reg->mesh.v4, v4));
 	add_str(out, "url", co->conf->url);
 	buf_add_str(out, ",\"pins\":[");
 	for (size_t i = 0; i < reg->pin_count; i++) {
 		enrol_pin_text(&reg->pins[i], pin);
 		buf_addf(out, "%s\"%s\"", i ? "," : "", pin);
 	}
-	buf_addf(out, "],\"nodes\":%zu,\"online\":%zu,\"users\":%zu,\"policy\":%" PRIu64 ",\"attempts\":%zu"
-	              ",\"commits\":%" PRIu64 ",\"commit_worst_us\":%" PRId64 ",\"audit_lost\":%" PRIu64 "}",
-	         dict_count(reg->nodes), online, dict_count(reg->users), reg->policy_row ? reg->policy_row->version : 0,
-	         attempts_count(co->attempts), st.commits, st.worst_commit_ns / 1000, audit_lost(co->audit));
+	buf_addf(out,
+		 "],\"nodes\":%zu,\"online\":%zu,\"users\":%zu,\"policy\":%" PRIu64
+		 ",\"attempts\":%zu"
+		 ",\"commits\":%" PRIu64 ",\"commit_worst_us\":%" PRId64 ",\"audit_lost\":%" PRIu64
+		 "}",
+		 dict_count(reg->nodes), online, dict_count(reg->users),
+		 reg->policy_row ? reg->policy_row->version : 0, attempts_count(co->attempts),
+		 st.commits, st.worst_commit_ns / 1000, audit_lost(co->audit));
 }
 
 void admin_metrics(const struct coordinator *co, struct buf *out)
@@ -161,13 +169,17 @@ void admin_metrics(const struct coordinator *co, struct buf *out)
 	store_stats(co->store, &st);
 	http_stats(co->http, &hs);
 	feeds_metrics(co->feeds, out);
-	buf_addf(out, "reeve_nodes %zu\nreeve_users %zu\nreeve_attempts %zu\n", dict_count(co->reg->nodes),
-	         dict_count(co->reg->users), attempts_count(co->attempts));
-	buf_addf(out, "reeve_store_jobs_total %" PRIu64 "\nreeve_store_commits_total %" PRIu64
-	              "\nreeve_store_failures_total %" PRIu64 "\nreeve_store_waiting %zu\n"
-	              "reeve_store_commit_worst_seconds %.6f\n", st.jobs, st.commits, st.failures, st.waiting,
-	         (double)st.worst_commit_ns / 1e9);
-	buf_addf(out, "reeve_http_requests_total %" PRIu64 "\nreeve_http_refused_total %" PRIu64
-	              "\nreeve_http_connections %zu\nreeve_http_parked %zu\nreeve_audit_lost_total %" PRIu64 "\n",
-	         hs.requests, hs.refused, hs.connections, hs.parked, audit_lost(co->audit));
+	buf_addf(out, "reeve_nodes %zu\nreeve_users %zu\nreeve_attempts %zu\n",
+		 dict_count(co->reg->nodes), dict_count(co->reg->users),
+		 attempts_count(co->attempts));
+	buf_addf(out,
+		 "reeve_store_jobs_total %" PRIu64 "\nreeve_store_commits_total %" PRIu64
+		 "\nreeve_store_failures_total %" PRIu64 "\nreeve_store_waiting %zu\n"
+		 "reeve_store_commit_worst_seconds %.6f\n",
+		 st.jobs, st.commits, st.failures, st.waiting, (double)st.worst_commit_ns / 1e9);
+	buf_addf(out,
+		 "reeve_http_requests_total %" PRIu64 "\nreeve_http_refused_total %" PRIu64
+		 "\nreeve_http_connections %zu\nreeve_http_parked %zu\nreeve_audit_lost_total "
+		 "%" PRIu64 "\n",
+		 hs.requests, hs.refused, hs.connections, hs.parked, audit_lost(co->audit));
 }

@@ -21,7 +21,8 @@ enum {
 
 static bool may(struct coordinator *co, struct request *r)
 {
-	if (r->root || registry_is_admin(co->reg, r->node, r->user, r->session, loop_wall(co->loop)))
+	if (r->root ||
+	    registry_is_admin(co->reg, r->node, r->user, r->session, loop_wall(co->loop)))
 		return true;
 	request_fail(r, ERR_DENIED, "this is for administrators");
 	return false;
@@ -46,7 +47,8 @@ static struct target target_of(const struct request *r)
 static struct reg_node *node_of(struct coordinator *co, struct request *r, struct span id)
 {
 	uint64_t         n;
-	struct reg_node *node = map_id_parse(id, 'n', &n) ? registry_node(co->reg, n) : registry_by_name(co->reg, id);
+	struct reg_node *node = map_id_parse(id, 'n', &n) ? registry_node(co->reg, n)
+							  : registry_by_name(co->reg, id);
 
 	if (!node)
 		request_fail(r, ERR_MISSING, "there is no such node");
@@ -56,7 +58,8 @@ static struct reg_node *node_of(struct coordinator *co, struct request *r, struc
 static struct reg_user *user_of(struct coordinator *co, struct request *r, struct span id)
 {
 	uint64_t         n;
-	struct reg_user *user = map_id_parse(id, 'u', &n) ? registry_user(co->reg, n) : registry_by_login(co->reg, id);
+	struct reg_user *user = map_id_parse(id, 'u', &n) ? registry_user(co->reg, n)
+							  : registry_by_login(co->reg, id);
 
 	if (!user)
 		request_fail(r, ERR_MISSING, "there is no such user");
@@ -64,7 +67,8 @@ static struct reg_user *user_of(struct coordinator *co, struct request *r, struc
 }
 
 /* Who asks for what. It is written with what came of it, before that is answered. */
-static void note(struct buf *b, const struct coordinator *co, const struct request *r, const char *event)
+static void note(struct buf *b, const struct coordinator *co, const struct request *r,
+		 const char *event)
 {
 	const struct reg_user *u = registry_user(co->reg, r->user);
 
@@ -126,7 +130,8 @@ static void get_sessions(struct coordinator *co, struct request *r, struct span 
 	uint64_t sid;
 
 	if (id.len) {
-		struct reg_node *n = map_id_parse(id, 's', &sid) ? registry_by_session(co->reg, sid) : NULL;
+		struct reg_node *n =
+			map_id_parse(id, 's', &sid) ? registry_by_session(co->reg, sid) : NULL;
 
 		if (n)
 			admin_session_json(co, n, out);
@@ -151,7 +156,8 @@ static void get_keys(struct coordinator *co, struct request *r, struct span id, 
 	uint64_t kid;
 
 	if (id.len) {
-		struct key_row *key = map_id_parse(id, 'k', &kid) ? registry_key(co->reg, kid) : NULL;
+		struct key_row *key =
+			map_id_parse(id, 'k', &kid) ? registry_key(co->reg, kid) : NULL;
 
 		if (key)
 			admin_key_json(key, out);
@@ -172,7 +178,8 @@ static void policy_json(const struct policy_row *p, struct buf *out)
 {
 	char by[MAP_ID_MAX];
 
-	buf_addf(out, "{\"version\":%llu,\"at\":%lld", (unsigned long long)p->version, (long long)p->at.sec);
+	buf_addf(out, "{\"version\":%llu,\"at\":%lld", (unsigned long long)p->version,
+		 (long long)p->at.sec);
 	if (p->by)
 		buf_addf(out, ",\"by\":\"%s\"", map_id_text('u', p->by, by));
 	buf_add_str(out, ",\"text\":");
@@ -303,7 +310,8 @@ static void on_done(void *owner, struct store_job *job, const struct err *err)
 		request_reply(r, 200, "application/json", SPAN("{}\n"));
 }
 
-static void set_node(struct coordinator *co, struct request *r, const struct reg_node *n, struct fields *f)
+static void set_node(struct coordinator *co, struct request *r, const struct reg_node *n,
+		     struct fields *f)
 {
 	char                name[64] = "";
 	struct node_set_op *op = node_set_op_new(n->id);
@@ -330,10 +338,12 @@ static void set_node(struct coordinator *co, struct request *r, const struct reg
 	coordinator_submit(co, r, &op->job, on_done);
 }
 
-static void set_user(struct coordinator *co, struct request *r, const struct reg_user *u, struct fields *f)
+static void set_user(struct coordinator *co, struct request *r, const struct reg_user *u,
+		     struct fields *f)
 {
 	struct wall     now = loop_wall(co->loop);
-	const json_t   *link = fields_object(f, "link", FIELD_OPTIONAL), *blocked = json_object_get(f->obj, "blocked");
+	const json_t *link = fields_object(f, "link", FIELD_OPTIONAL),
+		     *blocked = json_object_get(f->obj, "blocked");
 	struct user_op *op;
 
 	if (link) {
@@ -351,11 +361,15 @@ static void set_user(struct coordinator *co, struct request *r, const struct reg
 	} else if (json_is_boolean(blocked)) {
 		op = user_op_new(u->id, json_is_true(blocked) ? USER_BLOCK : USER_UNBLOCK, now);
 	} else {
-		request_fail(r, ERR_SYNTAX, "\"blocked\": true or false, or \"link\": {\"issuer\", \"sub\"}");
+		request_fail(r, ERR_SYNTAX,
+			     "\"blocked\": true or false, or \"link\": {\"issuer\", \"sub\"}");
 		return;
 	}
 	struct buf b;
-	note(&b, co, r, link ? "user-linked" : op->what == USER_BLOCK ? "user-blocked" : "user-unblocked");
+	note(&b, co, r,
+	     link                     ? "user-linked"
+	     : op->what == USER_BLOCK ? "user-blocked"
+				      : "user-unblocked");
 	audit_id(&b, "user", 'u', u->id);
 	audit_str(&b, "login", u->row->login);
 	audit_str(&b, "issuer", op->issuer);
@@ -412,13 +426,16 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 		return;
 	}
 	if (!tags || !tags[0]) {
-		request_fail(r, ERR_SYNTAX, "\"tags\": a server needs at least one, such as [\"tag:server\"]");
+		request_fail(r, ERR_SYNTAX,
+			     "\"tags\": a server needs at least one, such as [\"tag:server\"]");
 		return;
 	}
 	registry_pins(co->reg);
 	if (!co->reg->pin_count) {
-		request_fail(r, ERR_CONFIG, "the pin of the public listener is not known yet: start the hub's reeved, or "
-		                            "set \"pins\" or \"certificates\"");
+		request_fail(r, ERR_CONFIG,
+			     "the pin of the public listener is not known yet: start the hub's "
+			     "reeved, or "
+			     "set \"pins\" or \"certificates\"");
 		return;
 	}
 	struct new_key *k = mem_alloc(sizeof(*k));
@@ -429,8 +446,9 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 	k->key.pin_count = co->reg->pin_count;
 	scoped_free char *words_text = span_dup(words);
 	EVP_Digest(k->key.secret.ptr, k->key.secret.len, hash, &n, EVP_sha256(), NULL);
-	struct key_op *op = key_op_create(hash, tags, words_text, uses ? uses : 1, now,
-	                                  (struct wall){ now.sec + (expires ? expires : KEY_EXPIRES_DEF) }, r->user);
+	struct key_op *op = key_op_create(
+		hash, tags, words_text, uses ? uses : 1, now,
+		(struct wall){now.sec + (expires ? expires : KEY_EXPIRES_DEF)}, r->user);
 	mem_wipe(hash, sizeof(hash));
 	struct buf b;
 	note(&b, co, r, "key-made");
@@ -454,7 +472,8 @@ static bool policy_good(struct coordinator *co, struct span text, struct diags *
 {
 	struct policy *pol = policy_parse(text, POLICY_FILE, diags);
 	struct header_source src = { pol, co->reg->topology };
-	bool           ok = pol && policy_run_tests(pol, co->reg->topology, loop_wall(co->loop), asserted_headers, &src, diags);
+	bool ok = pol && policy_run_tests(pol, co->reg->topology, loop_wall(co->loop),
+					  asserted_headers, &src, diags);
 
 	policy_unref(pol);
 	diags_sort(diags);
@@ -508,7 +527,7 @@ static void on_policy_put(void *owner, struct store_job *job, const struct err *
 
 static void put_policy(struct coordinator *co, struct request *r, struct fields *f, bool check_only)
 {
-	struct span       text = fields_str(f, "text", POLICY_TEXT_MAX, FIELD_REQUIRED | FIELD_TEXT);
+	struct span text = fields_str(f, "text", POLICY_TEXT_MAX, FIELD_REQUIRED | FIELD_TEXT);
 	int64_t           base = fields_int(f, "base", 0, INT64_MAX, FIELD_OPTIONAL);
 	struct put_policy *p;
 	struct err        err;
@@ -532,7 +551,8 @@ static void put_policy(struct coordinator *co, struct request *r, struct fields 
 	} else if (!ok) {
 		refuse_policy(r, &p->diags);
 	} else {
-		struct policy_op *op = policy_op_new(text, (uint64_t)base, r->user, loop_wall(co->loop));
+		struct policy_op *op =
+			policy_op_new(text, (uint64_t)base, r->user, loop_wall(co->loop));
 
 		struct buf        b;
 
@@ -633,7 +653,8 @@ static void on_revoked(void *owner, struct store_job *job, const struct err *err
 	}
 }
 
-static void revoke(struct coordinator *co, struct request *r, uint64_t session, uint64_t node, uint64_t user)
+static void revoke(struct coordinator *co, struct request *r, uint64_t session, uint64_t node,
+		   uint64_t user)
 {
 	struct end_op *op = end_op_new("revoked", loop_wall(co->loop));
 

@@ -26,7 +26,8 @@ void api_map(void *ctx, struct request *r)
 
 	if (!caller(co, r))
 		return;
-	if (!rates_may(co->opens, span_of(&r->node, sizeof(r->node)), OPENS_PER_MINUTE, loop_now(co->loop), &err))
+	if (!rates_may(co->opens, span_of(&r->node, sizeof(r->node)), OPENS_PER_MINUTE,
+		       loop_now(co->loop), &err))
 		request_error(r, &err);
 	else
 		feeds_open(co->feeds, r);
@@ -72,7 +73,8 @@ void api_node_report(void *ctx, struct request *r)
 		request_fail(r, ERR_LIMIT, "a report of more than %d bytes", NODE_REPORT_MAX);
 		return;
 	}
-	if (!rates_may(co->reports, span_of(&n->id, sizeof(n->id)), REPORTS_PER_MINUTE, loop_now(co->loop), &err)) {
+	if (!rates_may(co->reports, span_of(&n->id, sizeof(n->id)), REPORTS_PER_MINUTE,
+		       loop_now(co->loop), &err)) {
 		request_error(r, &err);
 		return;
 	}
@@ -148,7 +150,8 @@ static void on_session(void *owner, struct store_job *job, const struct err *err
 	struct coordinator *co = owner;
 	struct login_op    *op = container_of(job, struct login_op, job);
 	struct request     *r = http_find(co->http, job->who);
-	struct buf         *b = audit_begin(co->audit, loop_wall(co->loop), err ? "login-refused" : "login");
+	struct buf *b =
+		audit_begin(co->audit, loop_wall(co->loop), err ? "login-refused" : "login");
 
 	audit_id(b, "node", 'n', op->node);
 	audit_str(b, "login", op->person.login);
@@ -185,7 +188,8 @@ void api_session_finish(void *ctx, struct request *r)
 	}
 	struct attempt *a = attempts_find(co->attempts, span_str(f.attempt));
 	if (!a || a->node != n->id) {
-		request_fail(r, ERR_MISSING, "there is no such attempt of this node, or it is over");
+		request_fail(r, ERR_MISSING,
+			     "there is no such attempt of this node, or it is over");
 		return;
 	}
 	if (!enrol_take_ticket(co, r, a, &f))
@@ -234,19 +238,24 @@ void api_logout(void *ctx, struct request *r)
 
 /* ---- the portal ---- */
 
-static bool ask_person(void *ctx, const char *user, void (*fn)(void *arg, const struct portal_person *), void *arg)
+static bool ask_person(void *ctx, const char *user,
+		       void (*fn)(void *arg, const struct portal_person *), void *arg)
 {
 	struct coordinator *co = ctx;
 	uint64_t            id;
-	struct reg_user    *u = map_id_parse(span_str(user), 'u', &id) ? registry_user(co->reg, id) : NULL;
+	struct reg_user *u =
+		map_id_parse(span_str(user), 'u', &id) ? registry_user(co->reg, id) : NULL;
 	const char         *groups[256];
 	struct arena        mem;
 	struct span         rest, item;
 
 	if (!u)
 		return false;
-	struct portal_person p = { .name = u->row->name, .login = u->row->login, .email = u->row->email,
-		                   .issuer = u->row->issuer, .groups = groups };
+	struct portal_person p = {.name = u->row->name,
+				  .login = u->row->login,
+				  .email = u->row->email,
+				  .issuer = u->row->issuer,
+				  .groups = groups};
 	arena_init(&mem, 1024);
 	rest = span_str(u->row->groups);
 	while (p.n_groups < array_size(groups) && row_list_next(&rest, &item))
@@ -256,7 +265,8 @@ static bool ask_person(void *ctx, const char *user, void (*fn)(void *arg, const 
 	return true;
 }
 
-static void each_device(void *ctx, const char *user, void (*fn)(void *arg, const struct portal_device *), void *arg)
+static void each_device(void *ctx, const char *user,
+			void (*fn)(void *arg, const struct portal_device *), void *arg)
 {
 	struct coordinator *co = ctx;
 	uint64_t            id;
@@ -269,14 +279,19 @@ static void each_device(void *ctx, const char *user, void (*fn)(void *arg, const
 
 		if (n->row->user != id)
 			continue;
-		struct portal_device d = { .id = map_id_text('n', n->id, nid), .name = n->row->name, .os = n->row->os,
-			                   .v4 = ip_text(&n->row->v4, v4), .v6 = ip_text(&n->v6, v6),
-			                   .seen = n->last_seen, .online = n->online };
+		struct portal_device d = {.id = map_id_text('n', n->id, nid),
+					  .name = n->row->name,
+					  .os = n->row->os,
+					  .v4 = ip_text(&n->row->v4, v4),
+					  .v6 = ip_text(&n->v6, v6),
+					  .seen = n->last_seen,
+					  .online = n->online};
 		fn(arg, &d);
 	}
 }
 
-static void each_session(void *ctx, const char *user, void (*fn)(void *arg, const struct portal_session *), void *arg)
+static void each_session(void *ctx, const char *user,
+			 void (*fn)(void *arg, const struct portal_session *), void *arg)
 {
 	struct coordinator *co = ctx;
 	uint64_t            id;
@@ -290,9 +305,13 @@ static void each_session(void *ctx, const char *user, void (*fn)(void *arg, cons
 
 		if (!s || s->user != id)
 			continue;
-		struct portal_session p = { .id = map_id_text('s', s->id, sid), .device = n->row->name, .from = s->from,
-			                    .auth_time = s->auth_time, .expires = s->expires, .mfa = s->mfa,
-			                    .cross_device = s->cross_device };
+		struct portal_session p = {.id = map_id_text('s', s->id, sid),
+					   .device = n->row->name,
+					   .from = s->from,
+					   .auth_time = s->auth_time,
+					   .expires = s->expires,
+					   .mfa = s->mfa,
+					   .cross_device = s->cross_device};
 		fn(arg, &p);
 	}
 }
@@ -315,7 +334,8 @@ static void on_portal_done(void *owner, struct store_job *job, const struct err 
 	free(w);
 }
 
-static void portal_submit(struct coordinator *co, struct store_job *job, portal_ended_fn *done, void *arg)
+static void portal_submit(struct coordinator *co, struct store_job *job, portal_ended_fn *done,
+			  void *arg)
 {
 	struct portal_wait *w = mem_alloc(sizeof(*w));
 	struct err          err;
@@ -330,12 +350,15 @@ static void portal_submit(struct coordinator *co, struct store_job *job, portal_
 	}
 }
 
-static void end_session(void *ctx, const char *user, const char *session, portal_ended_fn *done, void *arg)
+static void end_session(void *ctx, const char *user, const char *session, portal_ended_fn *done,
+			void *arg)
 {
 	struct coordinator *co = ctx;
 	uint64_t            uid, sid;
 	struct err          err;
-	struct reg_node    *n = map_id_parse(span_str(session), 's', &sid) ? registry_by_session(co->reg, sid) : NULL;
+	struct reg_node *n = map_id_parse(span_str(session), 's', &sid)
+				     ? registry_by_session(co->reg, sid)
+				     : NULL;
 
 	if (!map_id_parse(span_str(user), 'u', &uid) || !n || n->session->user != uid) {
 		err_set(&err, ERR_MISSING, "there is no such session of yours");
@@ -347,12 +370,14 @@ static void end_session(void *ctx, const char *user, const char *session, portal
 	portal_submit(co, &op->job, done, arg);
 }
 
-static void remove_device(void *ctx, const char *user, const char *node, portal_ended_fn *done, void *arg)
+static void remove_device(void *ctx, const char *user, const char *node, portal_ended_fn *done,
+			  void *arg)
 {
 	struct coordinator *co = ctx;
 	uint64_t            uid, nid;
 	struct err          err;
-	struct reg_node    *n = map_id_parse(span_str(node), 'n', &nid) ? registry_node(co->reg, nid) : NULL;
+	struct reg_node *n =
+		map_id_parse(span_str(node), 'n', &nid) ? registry_node(co->reg, nid) : NULL;
 	struct wall         now = loop_wall(co->loop);
 
 	if (!map_id_parse(span_str(user), 'u', &uid) || !n || n->row->user != uid) {
@@ -360,7 +385,9 @@ static void remove_device(void *ctx, const char *user, const char *node, portal_
 		done(arg, false, &err);
 		return;
 	}
-	portal_submit(co, &node_delete_op_new(nid, now, (struct wall){ now.sec + co->conf->lease })->job, done, arg);
+	portal_submit(co,
+		      &node_delete_op_new(nid, now, (struct wall){now.sec + co->conf->lease})->job,
+		      done, arg);
 }
 
 const struct portal_ops portal_ops = {

@@ -39,7 +39,8 @@ void api_enrol_start(void *ctx, struct request *r)
 	}
 	if (!s.enrol_key.len && !s.loopback && !co->conf->cross_device) {
 		enrol_start_done(&s);
-		request_fail(r, ERR_DENIED, "a login needs a browser on this device, or an enrolment key");
+		request_fail(r, ERR_DENIED,
+			     "a login needs a browser on this device, or an enrolment key");
 		return;
 	}
 	struct attempt *a = attempts_add(co->attempts, ATTEMPT_STARTED, ATTEMPT_START_SEC, &err);
@@ -93,7 +94,8 @@ void enrol_pending(struct coordinator *co, struct request *r, const struct attem
 	request_json(r, 200, &out);
 }
 
-static void refused(struct coordinator *co, const char *event, const char *name, const char *from, const struct err *err)
+static void refused(struct coordinator *co, const char *event, const char *name, const char *from,
+		    const struct err *err)
 {
 	struct buf *b = audit_begin(co->audit, loop_wall(co->loop), event);
 
@@ -135,12 +137,15 @@ static void on_enrolled(void *owner, struct store_job *job, const struct err *er
 static void enrol_by_key(struct coordinator *co, struct request *r, struct attempt *a)
 {
 	char             from[IP_TEXT_MAX] = "";
-	struct enrol_op *op = enrol_op_new(a->device, a->name, a->os, a->from.family ? ip_text(&a->from, from) : "",
-	                                   loop_wall(co->loop), feeds_acked(co->feeds));
+	struct enrol_op *op = enrol_op_new(a->device, a->name, a->os,
+					   a->from.family ? ip_text(&a->from, from) : "",
+					   loop_wall(co->loop), feeds_acked(co->feeds));
 	uint8_t          hash[32];
 	unsigned         n = 0;
 
-	bool ok = EVP_Digest(a->enrol_key.ptr, a->enrol_key.len, hash, &n, EVP_sha256(), NULL) == 1 && n == sizeof(hash);
+	bool ok =
+		EVP_Digest(a->enrol_key.ptr, a->enrol_key.len, hash, &n, EVP_sha256(), NULL) == 1 &&
+		n == sizeof(hash);
 	/* Its part is over, whatever comes of it: a proof is not used twice. */
 	attempts_drop(co->attempts, a);
 	if (!ok) {
@@ -174,7 +179,8 @@ void api_enrol_prove(void *ctx, struct request *r)
 	memcpy(in.challenge, a->challenge, sizeof(in.challenge));
 	memcpy(in.device, a->device, sizeof(in.device));
 	memcpy(in.ephemeral, a->ephemeral_public, sizeof(in.ephemeral));
-	if (!enrol_proof(&a->ephemeral, a->device, &in, want, &err) || !mem_equal_ct(want, p.proof, sizeof(want))) {
+	if (!enrol_proof(&a->ephemeral, a->device, &in, want, &err) ||
+	    !mem_equal_ct(want, p.proof, sizeof(want))) {
 		mem_wipe(want, sizeof(want));
 		err_set(&err, ERR_CRYPTO, "the proof does not hold");
 		refused(co, "enrolment-refused", a->name, from_text(r, from), &err);
@@ -195,7 +201,8 @@ void api_enrol_prove(void *ctx, struct request *r)
 	enrol_pending(co, r, a);
 }
 
-bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt *a, const struct enrol_finish *f)
+bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt *a,
+		       const struct enrol_finish *f)
 {
 	if (!a->loopback && !f->ticket[0] && co->conf->cross_device) {
 		if (a->state == ATTEMPT_APPROVED)
@@ -242,7 +249,8 @@ void api_enrol_finish(void *ctx, struct request *r)
 		return;
 	if (a->from.family)
 		ip_text(&a->from, from);
-	struct enrol_op *op = enrol_op_new(a->device, a->name, a->os, from, loop_wall(co->loop), feeds_acked(co->feeds));
+	struct enrol_op *op = enrol_op_new(a->device, a->name, a->os, from, loop_wall(co->loop),
+					   feeds_acked(co->feeds));
 	arena_init(&mem, 4096);
 	coordinator_person(co, a, from, &mem, &person);
 	enrol_op_person(op, &person);

@@ -15,14 +15,16 @@ struct attempts {
 	struct loop_timer *tick;
 };
 
-static const char *const names[ATTEMPT_STATES] = { "started", "proved", "provider", "approving", "approved", "finishing" };
+static const char *const names[ATTEMPT_STATES] = {"started",   "proved",   "provider",
+						  "approving", "approved", "finishing"};
 
 static const bool may_move[ATTEMPT_STATES][ATTEMPT_STATES] = {
-	[ATTEMPT_STARTED]   = { [ATTEMPT_PROVED] = true, [ATTEMPT_FINISHING] = true },
-	[ATTEMPT_PROVED]    = { [ATTEMPT_PROVIDER] = true },
-	[ATTEMPT_PROVIDER]  = { [ATTEMPT_PROVED] = true, [ATTEMPT_APPROVING] = true, [ATTEMPT_PROVIDER] = true },
-	[ATTEMPT_APPROVING] = { [ATTEMPT_APPROVED] = true, [ATTEMPT_PROVIDER] = true },
-	[ATTEMPT_APPROVED]  = { [ATTEMPT_FINISHING] = true },
+	[ATTEMPT_STARTED] = {[ATTEMPT_PROVED] = true, [ATTEMPT_FINISHING] = true},
+	[ATTEMPT_PROVED] = {[ATTEMPT_PROVIDER] = true},
+	[ATTEMPT_PROVIDER] =
+		{[ATTEMPT_PROVED] = true, [ATTEMPT_APPROVING] = true, [ATTEMPT_PROVIDER] = true},
+	[ATTEMPT_APPROVING] = {[ATTEMPT_APPROVED] = true, [ATTEMPT_PROVIDER] = true},
+	[ATTEMPT_APPROVED] = {[ATTEMPT_FINISHING] = true},
 };
 
 bool attempt_move(struct attempt *a, enum attempt_state to)
@@ -104,7 +106,9 @@ void attempts_free(struct attempts *t)
 bool attempts_may(struct attempts *t, const struct ip *from, int64_t per_minute, struct err *err)
 {
 	/* Who holds one IPv6 address holds its /64. */
-	struct span key = span_of(from->b, from->family == IP_V4 ? 4 : from->family == IP_V6 ? 8 : 0);
+	struct span key = span_of(from->b, from->family == IP_V4   ? 4
+					   : from->family == IP_V6 ? 8
+								   : 0);
 
 	return rates_may(t->rates, key, per_minute, loop_now(t->loop), err);
 }
@@ -122,10 +126,12 @@ static void random_text(char *out, size_t bytes)
 	mem_wipe(b.ptr, b.len);
 }
 
-struct attempt *attempts_add(struct attempts *t, enum attempt_state state, int64_t seconds, struct err *err)
+struct attempt *attempts_add(struct attempts *t, enum attempt_state state, int64_t seconds,
+			     struct err *err)
 {
 	if (dict_count(t->by_id) >= ATTEMPTS_MAX) {
-		err_set(err, ERR_BUSY, "%d attempts are under way: try again in a minute", ATTEMPTS_MAX);
+		err_set(err, ERR_BUSY, "%d attempts are under way: try again in a minute",
+			ATTEMPTS_MAX);
 		return NULL;
 	}
 	struct attempt *a = mem_alloc(sizeof(*a));
@@ -161,7 +167,8 @@ void attempts_set_login(struct attempts *t, struct attempt *a, struct login *log
 	if (a->login != login)
 		login_free(a->login);
 	a->login = login;
-	if (login && span_cstr(span_str(login_state(login)), a->login_state, sizeof(a->login_state)))
+	if (login &&
+	    span_cstr(span_str(login_state(login)), a->login_state, sizeof(a->login_state)))
 		dict_put(t->by_state, span_str(a->login_state), a);
 }
 

@@ -14,49 +14,60 @@ static const char *const levels[] = { "error", "warn", "note", "info", "debug", 
 
 #define AT(member) .offset = offsetof(struct conf, member)
 static const struct conf_row rows[] = {
-	{ "state-dir", CONF_PATH, AT(state_dir), 1, 1024, LOCALSTATEDIR "/lib/reeve-coordinator",
-	  .help = "The database." },
-	{ "run-dir", CONF_PATH, AT(run_dir), 1, 80, RUNSTATEDIR "/reeve-coordinator",
-	  .help = "The sockets public.sock and mesh.sock." },
-	{ "url", CONF_STR, AT(url), 1, ENROL_URL_MAX - 1, NULL,
-	  .help = "How browsers and new devices reach the public listener: https://HOST or https://HOST:PORT." },
-	{ "mesh-name", CONF_STR, AT(mesh_name), 1, 63, "mesh", .help = "The mesh's name, a DNS label. Used by init." },
-	{ "v4", CONF_PREFIX, AT(v4), .def = "100.64.0.0/10",
-	  .help = "IPv4 overlay addresses are allotted from here. Used by init." },
-	{ "hub-name", CONF_STR, AT(hub_name), 1, 63, "hub", .help = "The hub's own node. Used by init." },
-	{ "hub-port", CONF_INT, AT(hub_port), 1, 65535, "80",
-	  .help = "Port on the hub's overlay addresses where its reeved serves the mesh socket." },
-	{ "hub-endpoints", CONF_STRS, AT(hub_endpoints), 0, MAP_ENDPOINTS_MAX, "",
-	  .help = "ADDRESS:PORT under which the hub's WireGuard is reached, beside those that its reeved finds itself." },
-	{ "pins", CONF_STRS, AT(pins), 0, ENROL_PINS_MAX, "",
-	  .help = "Pins of the public listener's certificates, beside those that the hub's reeved tells." },
-	{ "certificates", CONF_STRS, AT(certificates), 0, ENROL_PINS_MAX, "",
-	  .help = "PEM files of the public listener's certificates, in place of their pins." },
-	{ "admins", CONF_STRS, AT(admins), 0, 1024, "",
-	  .help = "Login names of administrators. The policy's nodeAttrs may name more, with reeve:admin." },
-	{ "front-users", CONF_STRS, AT(front_users), 1, 16, "root",
-	  .help = "Local users who may connect to the sockets: the one that reeved's net process runs as." },
-	{ "hub-user", CONF_STR, AT(hub_user), 0, 32, "reeve",
-	  .help = "The local user of the hub's core process, who may read the hub's map from the mesh socket." },
-	{ "issuers", CONF_MAP, AT(issuers), 0, PROVIDERS_MAX, "", .sub = provider_rows,
-	  .sub_size = sizeof(struct provider), .help = "Identity providers, by a name of your own." },
-	{ "session", CONF_SECONDS, AT(session), 5, 90 * 86400, "12h", .help = "How long a login lasts." },
-	{ "lease", CONF_SECONDS, AT(lease), 60, MAP_LEASE_MAX, "24h",
-	  .help = "How long an endpoint may act on what it last heard from the coordinator." },
-	{ "login-time", CONF_SECONDS, AT(login_time), 60, 3600, "10m",
-	  .help = "How long a person has from the beginning of a login to its end." },
-	{ "cross-device", CONF_BOOL, AT(cross_device), .def = "false",
-	  .help = "Let a login be approved in a browser on another device. Such sessions never satisfy a grant's auth." },
-	{ "attempts-per-minute", CONF_INT, AT(attempts_per_minute), 1, 100000, "120",
-	  .help = "Enrolments and logins that one address (IPv6: one /64) may begin in a minute." },
-	{ "source", CONF_STR, AT(source), 0, 512, "",
-	  .help = "URL of the source of what runs here, shown under /source. Whoever runs a changed Reeve sets it (AGPL, section 13)." },
-	{ "audit", CONF_PATH, AT(audit), .def = "",
-	  .help = "File for the audit, one JSON object a line; else audit.json in the state directory." },
-	{ "log-level", CONF_ENUM, AT(log_level), .def = "info", .words = levels,
-	  .help = "The most that is said in the journal." },
-	CONF_END
-};
+	{"state-dir", CONF_PATH, AT(state_dir), 1, 1024, LOCALSTATEDIR "/lib/reeve-coordinator",
+	 .help = "The database."},
+	{"run-dir", CONF_PATH, AT(run_dir), 1, 80, RUNSTATEDIR "/reeve-coordinator",
+	 .help = "The sockets public.sock and mesh.sock."},
+	{"url", CONF_STR, AT(url), 1, ENROL_URL_MAX - 1, NULL,
+	 .help = "How browsers and new devices reach the public listener: https://HOST or "
+		 "https://HOST:PORT."},
+	{"mesh-name", CONF_STR, AT(mesh_name), 1, 63, "mesh",
+	 .help = "The mesh's name, a DNS label. Used by init."},
+	{"v4", CONF_PREFIX, AT(v4), .def = "100.64.0.0/10",
+	 .help = "IPv4 overlay addresses are allotted from here. Used by init."},
+	{"hub-name", CONF_STR, AT(hub_name), 1, 63, "hub",
+	 .help = "The hub's own node. Used by init."},
+	{"hub-port", CONF_INT, AT(hub_port), 1, 65535, "80",
+	 .help = "Port on the hub's overlay addresses where its reeved serves the mesh socket."},
+	{"hub-endpoints", CONF_STRS, AT(hub_endpoints), 0, MAP_ENDPOINTS_MAX, "",
+	 .help = "ADDRESS:PORT under which the hub's WireGuard is reached, beside those that its "
+		 "reeved finds itself."},
+	{"pins", CONF_STRS, AT(pins), 0, ENROL_PINS_MAX, "",
+	 .help = "Pins of the public listener's certificates, beside those that the hub's reeved "
+		 "tells."},
+	{"certificates", CONF_STRS, AT(certificates), 0, ENROL_PINS_MAX, "",
+	 .help = "PEM files of the public listener's certificates, in place of their pins."},
+	{"admins", CONF_STRS, AT(admins), 0, 1024, "",
+	 .help = "Login names of administrators. The policy's nodeAttrs may name more, with "
+		 "reeve:admin."},
+	{"front-users", CONF_STRS, AT(front_users), 1, 16, "root",
+	 .help = "Local users who may connect to the sockets: the one that reeved's net process "
+		 "runs as."},
+	{"hub-user", CONF_STR, AT(hub_user), 0, 32, "reeve",
+	 .help = "The local user of the hub's core process, who may read the hub's map from the "
+		 "mesh socket."},
+	{"issuers", CONF_MAP, AT(issuers), 0, PROVIDERS_MAX, "", .sub = provider_rows,
+	 .sub_size = sizeof(struct provider), .help = "Identity providers, by a name of your own."},
+	{"session", CONF_SECONDS, AT(session), 5, 90 * 86400, "12h",
+	 .help = "How long a login lasts."},
+	{"lease", CONF_SECONDS, AT(lease), 60, MAP_LEASE_MAX, "24h",
+	 .help = "How long an endpoint may act on what it last heard from the coordinator."},
+	{"login-time", CONF_SECONDS, AT(login_time), 60, 3600, "10m",
+	 .help = "How long a person has from the beginning of a login to its end."},
+	{"cross-device", CONF_BOOL, AT(cross_device), .def = "false",
+	 .help = "Let a login be approved in a browser on another device. Such sessions never "
+		 "satisfy a grant's auth."},
+	{"attempts-per-minute", CONF_INT, AT(attempts_per_minute), 1, 100000, "120",
+	 .help = "Enrolments and logins that one address (IPv6: one /64) may begin in a minute."},
+	{"source", CONF_STR, AT(source), 0, 512, "",
+	 .help = "URL of the source of what runs here, shown under /source. Whoever runs a changed "
+		 "Reeve sets it (AGPL, section 13)."},
+	{"audit", CONF_PATH, AT(audit), .def = "",
+	 .help = "File for the audit, one JSON object a line; else audit.json in the state "
+		 "directory."},
+	{"log-level", CONF_ENUM, AT(log_level), .def = "info", .words = levels,
+	 .help = "The most that is said in the journal."},
+	CONF_END};
 #undef AT
 
 char *conf_path(const struct conf *c, const char *dir, const char *name)
@@ -95,7 +106,8 @@ static bool check(struct conf *c, struct diags *diags)
 		if (!ipport_parse(span_str(c->hub_endpoints.list[i]), &at) || at.port == 0)
 			ok = diag_error(diags, c->hub_endpoints.at[i], "not ADDRESS:PORT");
 	for (size_t i = 0; i < c->issuers.count; i++)
-		if (!provider_check((const struct provider *)c->issuers.items + i, c->issuers.names[i], &err))
+		if (!provider_check((const struct provider *)c->issuers.items + i,
+				    c->issuers.names[i], &err))
 			ok = diag_error(diags, c->issuers.at[i], "%s", err.msg);
 	return ok;
 }
@@ -118,7 +130,8 @@ struct conf *conf_load(const char *path, struct diags *diags)
 	scoped_buf struct buf text = { 0 };
 	struct err   err = { 0 };
 	const char  *slash = strrchr(path, '/');
-	scoped_free char *dir = slash ? mem_dup(path, slash == path ? 1 : (size_t)(slash - path)) : mem_strdup(".");
+	scoped_free char *dir =
+		slash ? mem_dup(path, slash == path ? 1 : (size_t)(slash - path)) : mem_strdup(".");
 
 	buf_init(&text, 1 << 20);
 	if (!file_read(path, 1 << 20, &text, &err)) {

@@ -62,7 +62,8 @@ void coordinator_commit(struct coordinator *co, struct store_job *job)
 	bool     hub = false;
 
 	for (size_t i = 0; i < job->changes.count; i++)
-		hub |= job->changes.list[i].kind == ROW_NODE && job->changes.list[i].id == co->reg->hub;
+		hub |= job->changes.list[i].kind == ROW_NODE &&
+		       job->changes.list[i].id == co->reg->hub;
 	registry_apply(co->reg, &job->changes, loop_now(co->loop));
 	if (hub)
 		registry_pins(co->reg);
@@ -71,7 +72,8 @@ void coordinator_commit(struct coordinator *co, struct store_job *job)
 	set_expiry(co);
 }
 
-void coordinator_submit(struct coordinator *co, struct request *r, struct store_job *job, store_done_fn *done)
+void coordinator_submit(struct coordinator *co, struct request *r, struct store_job *job,
+			store_done_fn *done)
 {
 	struct err err;
 
@@ -100,7 +102,9 @@ static void on_sessions_expired(void *owner, struct store_job *job, const struct
 	struct coordinator *co = owner;
 
 	for (size_t i = 0; !err && i < job->changes.count; i++) {
-		const struct session_row *s = job->changes.list[i].kind == ROW_SESSION ? job->changes.list[i].session : NULL;
+		const struct session_row *s = job->changes.list[i].kind == ROW_SESSION
+						      ? job->changes.list[i].session
+						      : NULL;
 
 		if (!s)
 			continue;
@@ -222,24 +226,36 @@ static const char *joined(struct arena *mem, char *const *list, size_t n)
 	return b.len ? arena_str(mem, buf_span(&b)) : "";
 }
 
-void coordinator_person(const struct coordinator *co, const struct attempt *a, const char *from, struct arena *mem,
-                        struct store_person *ret)
+void coordinator_person(const struct coordinator *co, const struct attempt *a, const char *from,
+			struct arena *mem, struct store_person *ret)
 {
 	const struct identity *w = &a->who;
 
 	*ret = (struct store_person){
-		.issuer = w->issuer, .sub = w->sub, .login = w->login, .name = w->name, .email = w->email,
-		.groups = joined(mem, w->groups, w->n_groups), .groups_known = w->groups_known,
-		.acr = w->acr, .amr = joined(mem, w->amr, w->n_amr), .mfa = w->mfa, .cross_device = a->cross_device,
-		.auth_time = w->auth_time, .expires = { loop_wall(co->loop).sec + co->conf->session }, .from = from,
+		.issuer = w->issuer,
+		.sub = w->sub,
+		.login = w->login,
+		.name = w->name,
+		.email = w->email,
+		.groups = joined(mem, w->groups, w->n_groups),
+		.groups_known = w->groups_known,
+		.acr = w->acr,
+		.amr = joined(mem, w->amr, w->n_amr),
+		.mfa = w->mfa,
+		.cross_device = a->cross_device,
+		.auth_time = w->auth_time,
+		.expires = {loop_wall(co->loop).sec + co->conf->session},
+		.from = from,
 	};
-	/* The words of a policy's auth are acr and amr; what the provider's rows make MFA must say so. */
+	/* The words of a policy's auth are acr and amr; what the provider's rows make MFA must say
+	 * so. */
 	struct span rest = span_str(ret->amr), item;
 	bool        says = false;
 	while (row_list_next(&rest, &item))
 		says |= span_eq(item, SPAN("mfa"));
 	if (w->mfa && !says) {
-		struct span amr = ret->amr[0] ? arena_printf(mem, "%s\nmfa", ret->amr) : SPAN("mfa");
+		struct span amr =
+			ret->amr[0] ? arena_printf(mem, "%s\nmfa", ret->amr) : SPAN("mfa");
 
 		ret->amr = amr.ptr;
 	}
@@ -292,7 +308,8 @@ void coordinator_reply_node(struct coordinator *co, uint64_t request, uint64_t n
 	if (!r)
 		return;
 	r->subject = node;
-	feeds_when_acked(co->feeds, co->reg->hub, co->reg->seq, HUB_WAIT_MS * INT64_C(1000000), reply_now, co, request);
+	feeds_when_acked(co->feeds, co->reg->hub, co->reg->seq, HUB_WAIT_MS * INT64_C(1000000),
+			 reply_now, co, request);
 }
 
 /* ---- start ---- */
@@ -340,20 +357,29 @@ static bool open_doors(struct coordinator *co, struct err *err)
 	scoped_free char *mesh_path = conf_path(co->conf, co->conf->run_dir, "mesh.sock");
 	uid_t             uids[16];
 	size_t            n = 0;
-	struct http_options o = { .public_path = public_path, .mesh_path = mesh_path, .public_routes = public_routes,
-		                  .mesh_routes = mesh_routes, .front_uids = uids, .hub_uid = (uid_t)-1,
-		                  .hub_node = co->reg->hub, .ctx = co };
+	struct http_options o = {.public_path = public_path,
+				 .mesh_path = mesh_path,
+				 .public_routes = public_routes,
+				 .mesh_routes = mesh_routes,
+				 .front_uids = uids,
+				 .hub_uid = (uid_t)-1,
+				 .hub_node = co->reg->hub,
+				 .ctx = co};
 
 	for (size_t i = 0; i < co->conf->front_users.count && n < array_size(uids); i++)
 		if (!uid_of(co->conf->front_users.list[i], &uids[n++]))
-			return err_set(err, ERR_CONFIG, "\"front-users\": there is no user %s", co->conf->front_users.list[i]);
+			return err_set(err, ERR_CONFIG, "\"front-users\": there is no user %s",
+				       co->conf->front_users.list[i]);
 	if (co->conf->hub_user[0] && !uid_of(co->conf->hub_user, &o.hub_uid)) {
 		o.hub_uid = (uid_t)-1;
-		log_warn("\"hub-user\": there is no user %s: the hub's reeved cannot read its map here", co->conf->hub_user);
+		log_warn("\"hub-user\": there is no user %s: the hub's reeved cannot read its map "
+			 "here",
+			 co->conf->hub_user);
 	}
 	o.front_uid_count = n;
 	/* The hub's core and its fronts pass through; the sockets ask who they are. */
-	if (mkdir(co->conf->run_dir, 0755) == 0 ? chmod(co->conf->run_dir, 0755) < 0 : errno != EEXIST)
+	if (mkdir(co->conf->run_dir, 0755) == 0 ? chmod(co->conf->run_dir, 0755) < 0
+						: errno != EEXIST)
 		return err_sys(err, "%s", co->conf->run_dir);
 	co->http = http_new(co->loop, &o, err);
 	return co->http != NULL;
@@ -383,10 +409,12 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 	co->loaded = true;
 	set_expiry(co);
 	loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
-	audit_int(audit_begin(co->audit, loop_wall(co->loop), "start"), "seq", (int64_t)co->reg->seq);
+	audit_int(audit_begin(co->audit, loop_wall(co->loop), "start"), "seq",
+		  (int64_t)co->reg->seq);
 	audit_end(co->audit);
-	log_note("mesh %s, %zu nodes, policy %llu: ready", co->reg->mesh.name, dict_count(co->reg->nodes),
-	         (unsigned long long)(co->reg->policy_row ? co->reg->policy_row->version : 0));
+	log_note("mesh %s, %zu nodes, policy %llu: ready", co->reg->mesh.name,
+		 dict_count(co->reg->nodes),
+		 (unsigned long long)(co->reg->policy_row ? co->reg->policy_row->version : 0));
 	notify("READY=1");
 }
 
@@ -429,9 +457,11 @@ static void on_reload(void *arg, int signo)
 		conf_free(next);
 		return;
 	}
-	if (strcmp(next->state_dir, co->conf->state_dir) != 0 || strcmp(next->run_dir, co->conf->run_dir) != 0)
+	if (strcmp(next->state_dir, co->conf->state_dir) != 0 ||
+	    strcmp(next->run_dir, co->conf->run_dir) != 0)
 		log_warn("\"state-dir\" and \"run-dir\" change with a restart only");
-	/* Logins under way go back to their first page; their rows go with the old configuration. */
+	/* Logins under way go back to their first page; their rows go with the old configuration.
+	 */
 	attempts_cancel(co->attempts);
 	idp_free(co->idp);
 	co->idp = idp;
@@ -447,8 +477,9 @@ static void on_reload(void *arg, int signo)
 static bool start(struct coordinator *co, struct err *err)
 {
 	scoped_free char *db = conf_path(co->conf, co->conf->state_dir, "coordinator.db");
-	scoped_free char *audit = co->conf->audit[0] ? mem_strdup(co->conf->audit)
-	                                              : conf_path(co->conf, co->conf->state_dir, "audit.json");
+	scoped_free char *audit = co->conf->audit[0]
+					  ? mem_strdup(co->conf->audit)
+					  : conf_path(co->conf, co->conf->state_dir, "audit.json");
 
 	co->audit = audit_open(audit, err);
 	co->idp = co->audit ? idp_new(co->loop, &co->conf->issuers, err) : NULL;

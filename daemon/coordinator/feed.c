@@ -106,7 +106,8 @@ static void forget(struct feed *fd)
 	view_want_done(&fd->want);
 }
 
-static void log_add(struct feed *fd, uint64_t before, uint64_t seq, uint64_t revokes, struct span lines)
+static void log_add(struct feed *fd, uint64_t before, uint64_t seq, uint64_t revokes,
+		    struct span lines)
 {
 	struct batch *b = mem_alloc(sizeof(*b));
 
@@ -196,8 +197,13 @@ static void remember(struct feed *fd, struct view *v, uint64_t seq)
 static void full(struct feed *fd, struct view *v, struct wall now)
 {
 	struct registry *reg = fd->feeds->reg;
-	struct map_msg   m = { .op = MAP_FULL, .seq = reg->seq, .v = MAP_VERSION, .epoch = span_str(reg->mesh.epoch),
-		               .lease = reg->conf->lease, .now = now, .id = fd->node };
+	struct map_msg m = {.op = MAP_FULL,
+			    .seq = reg->seq,
+			    .v = MAP_VERSION,
+			    .epoch = span_str(reg->mesh.epoch),
+			    .lease = reg->conf->lease,
+			    .now = now,
+			    .id = fd->node};
 	struct buf       out;
 
 	buf_init(&out, HTTP_STREAM_MAX);
@@ -210,7 +216,8 @@ static void full(struct feed *fd, struct view *v, struct wall now)
 	forget(fd);
 	fd->feeds->fulls++;
 	if (out.over) {
-		log_error("the map of n%" PRIu64 " is larger than %d bytes", fd->node, HTTP_STREAM_MAX);
+		log_error("the map of n%" PRIu64 " is larger than %d bytes", fd->node,
+			  HTTP_STREAM_MAX);
 		stream_end(fd->stream);
 	} else if (stream_write(fd->stream, buf_span(&out))) {
 		remember(fd, v, reg->seq);
@@ -230,7 +237,7 @@ static struct revocation *revocation_of(struct feeds *f)
 			f->count--;
 		}
 		f->revoked[(f->first + f->count++) % REVOCATIONS_MAX] = (struct revocation){
-			.seq = reg->revoked_seq, .at = reg->revoked_at, .when = loop_wall(f->loop) };
+			.seq = reg->revoked_seq, .at = reg->revoked_at, .when = loop_wall(f->loop)};
 		f->seen_revoked = reg->revoked_seq;
 	}
 	return &f->revoked[(f->first + f->count - 1) % REVOCATIONS_MAX];
@@ -249,7 +256,9 @@ static void delta(struct feed *fd, struct view *v)
 	/* What is taken away goes first: should the line break, it got as far as it could. */
 	while (i < fd->told_count || k < v->count) {
 		if (k == v->count || (i < fd->told_count && fd->told[i].id < v->items[k].id)) {
-			buf_addf(&out, "{\"op\":\"gone\",\"seq\":%" PRIu64 ",\"id\":\"n%" PRIu64 "\"}\n", seq, fd->told[i].id);
+			buf_addf(&out,
+				 "{\"op\":\"gone\",\"seq\":%" PRIu64 ",\"id\":\"n%" PRIu64 "\"}\n",
+				 seq, fd->told[i].id);
 			revokes = true;
 			i++;
 			continue;
@@ -355,8 +364,11 @@ static void push_revoked(struct feed *fd, struct wall now)
 		if (!t || t->id == fd->node)
 			continue;
 		if (!n) {
-			buf_addf(&out, "{\"op\":\"gone\",\"seq\":%" PRIu64 ",\"id\":\"n%" PRIu64 "\"}\n", seq, t->id);
-			memmove(t, t + 1, (size_t)(fd->told + fd->told_count - (t + 1)) * sizeof(*t));
+			buf_addf(&out,
+				 "{\"op\":\"gone\",\"seq\":%" PRIu64 ",\"id\":\"n%" PRIu64 "\"}\n",
+				 seq, t->id);
+			memmove(t, t + 1,
+				(size_t)(fd->told + fd->told_count - (t + 1)) * sizeof(*t));
 			fd->told_count--;
 		} else if (t->session && !registry_session(n, now)) {
 			const struct reg_json *j = view_one(reg, n, &fd->want, now);
@@ -500,7 +512,8 @@ static bool have_of(struct span query, char epoch[MAP_EPOCH_LEN + 1], uint64_t *
 	struct span part;
 
 	while (span_next(&query, '&', &part))
-		if (span_starts(part, SPAN("have=")) && map_have_parse(span_from(part, 5), epoch, ret_seq))
+		if (span_starts(part, SPAN("have=")) &&
+		    map_have_parse(span_from(part, 5), epoch, ret_seq))
 			return true;
 	return false;
 }
@@ -518,8 +531,9 @@ void feeds_open(struct feeds *f, struct request *r)
 	}
 	bool has = have_of(r->query, epoch, &have) && strcmp(epoch, f->reg->mesh.epoch) == 0;
 	if (has && have > f->reg->seq) {
-		log_warn("n%" PRIu64 " has seq %" PRIu64 ", we are at %" PRIu64 ": this database is a restored backup",
-		         r->node, have, f->reg->seq);
+		log_warn("n%" PRIu64 " has seq %" PRIu64 ", we are at %" PRIu64
+			 ": this database is a restored backup",
+			 r->node, have, f->reg->seq);
 		request_fail(r, ERR_BUSY, "a new epoch begins");
 		if (f->ahead)
 			f->ahead(f->ctx);
@@ -566,7 +580,8 @@ static void observe(struct feeds *f, struct revocation *rv, int64_t ns)
 	if (ns > rv->worst_ns)
 		rv->worst_ns = ns;
 	if (rv->acked == rv->told) {
-		struct buf *b2 = audit_begin(f->audit, loop_wall(f->loop), "revocation-acknowledged");
+		struct buf *b2 =
+			audit_begin(f->audit, loop_wall(f->loop), "revocation-acknowledged");
 
 		audit_int(b2, "seq", (int64_t)rv->seq);
 		audit_int(b2, "endpoints", rv->told);
@@ -634,7 +649,8 @@ static bool is_acked(const struct feeds *f, uint64_t node, uint64_t seq)
 {
 	const struct feed *fd = dict_find(f->list, span_of(&node, sizeof(node)));
 
-	/* One that does not listen is not waited for. Nothing of seq concerned it: sent is still below. */
+	/* One that does not listen is not waited for. Nothing of seq concerned it: sent is still
+	 * below. */
 	return !fd || !fd->stream || fd->acked >= seq ||
 	       (!f->due && !fd->stale && fd->acked >= fd->sent && fd->sent < seq);
 }
@@ -664,13 +680,18 @@ static void on_wait(void *arg)
 	look_waiters(arg);
 }
 
-void feeds_when_acked(struct feeds *f, uint64_t node, uint64_t seq, int64_t at_most_ns, feeds_acked_fn *fn, void *ctx,
-                      uint64_t who)
+void feeds_when_acked(struct feeds *f, uint64_t node, uint64_t seq, int64_t at_most_ns,
+		      feeds_acked_fn *fn, void *ctx, uint64_t who)
 {
 	struct waiter *w = mem_alloc(sizeof(*w));
 
-	*w = (struct waiter){ .next = f->waiters, .node = node, .seq = seq, .who = who, .fn = fn, .ctx = ctx,
-		              .until = boot_add(loop_now(f->loop), at_most_ns) };
+	*w = (struct waiter){.next = f->waiters,
+			     .node = node,
+			     .seq = seq,
+			     .who = who,
+			     .fn = fn,
+			     .ctx = ctx,
+			     .until = boot_add(loop_now(f->loop), at_most_ns)};
 	f->waiters = w;
 	loop_timer_after(f->wait, 0);
 }
@@ -699,8 +720,10 @@ bool feeds_state(const struct feeds *f, uint64_t node, struct feed_state *ret)
 
 	if (!fd)
 		return false;
-	*ret = (struct feed_state){ .online = fd->stream != NULL, .sent = fd->sent, .acked = fd->acked,
-		                    .acked_at = fd->acked_at };
+	*ret = (struct feed_state){.online = fd->stream != NULL,
+				   .sent = fd->sent,
+				   .acked = fd->acked,
+				   .acked_at = fd->acked_at};
 	return true;
 }
 
@@ -711,26 +734,37 @@ void feeds_metrics(const struct feeds *f, struct buf *out)
 	void       *v;
 	uint64_t    sum = 0;
 
-	buf_add_str(out, "# HELP reeve_endpoint_acked_seq The sequence that an endpoint has acknowledged.\n"
-	                 "# TYPE reeve_endpoint_acked_seq gauge\n");
+	buf_add_str(
+		out,
+		"# HELP reeve_endpoint_acked_seq The sequence that an endpoint has acknowledged.\n"
+		"# TYPE reeve_endpoint_acked_seq gauge\n");
 	while (dict_next(f->list, &pos, &key, &v)) {
 		const struct feed *fd = v;
 
 		online += fd->stream != NULL;
-		buf_addf(out, "reeve_endpoint_acked_seq{node=\"n%" PRIu64 "\"} %" PRIu64 "\n", fd->node, fd->acked);
-		buf_addf(out, "reeve_endpoint_behind{node=\"n%" PRIu64 "\"} %" PRIu64 "\n", fd->node, fd->sent - fd->acked);
-		buf_addf(out, "reeve_endpoint_online{node=\"n%" PRIu64 "\"} %d\n", fd->node, fd->stream != NULL);
+		buf_addf(out, "reeve_endpoint_acked_seq{node=\"n%" PRIu64 "\"} %" PRIu64 "\n",
+			 fd->node, fd->acked);
+		buf_addf(out, "reeve_endpoint_behind{node=\"n%" PRIu64 "\"} %" PRIu64 "\n",
+			 fd->node, fd->sent - fd->acked);
+		buf_addf(out, "reeve_endpoint_online{node=\"n%" PRIu64 "\"} %d\n", fd->node,
+			 fd->stream != NULL);
 	}
-	buf_addf(out, "reeve_map_seq %" PRIu64 "\nreeve_map_streams %zu\nreeve_map_batches_total %" PRIu64
-	              "\nreeve_map_fulls_total %" PRIu64 "\n", f->reg->seq, online, f->batches, f->fulls);
-	buf_add_str(out, "# HELP reeve_revocation_seconds From the change on disk to an endpoint's acknowledgement.\n"
-	                 "# TYPE reeve_revocation_seconds histogram\n");
+	buf_addf(out,
+		 "reeve_map_seq %" PRIu64
+		 "\nreeve_map_streams %zu\nreeve_map_batches_total %" PRIu64
+		 "\nreeve_map_fulls_total %" PRIu64 "\n",
+		 f->reg->seq, online, f->batches, f->fulls);
+	buf_add_str(out, "# HELP reeve_revocation_seconds From the change on disk to an endpoint's "
+			 "acknowledgement.\n"
+			 "# TYPE reeve_revocation_seconds histogram\n");
 	for (size_t i = 0; i < array_size(f->ack_buckets); i++) {
 		sum += f->ack_buckets[i];
 		if (i < array_size(bucket_ms))
-			buf_addf(out, "reeve_revocation_seconds_bucket{le=\"%g\"} %" PRIu64 "\n", (double)bucket_ms[i] / 1000, sum);
+			buf_addf(out, "reeve_revocation_seconds_bucket{le=\"%g\"} %" PRIu64 "\n",
+				 (double)bucket_ms[i] / 1000, sum);
 		else
-			buf_addf(out, "reeve_revocation_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n", sum);
+			buf_addf(out, "reeve_revocation_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n",
+				 sum);
 	}
 	buf_addf(out, "reeve_revocation_seconds_sum %.6f\nreeve_revocation_seconds_count %" PRIu64
 	              "\nreeve_revocation_seconds_max %.6f\n", (double)f->ack_sum_us / 1e6, f->acks,

@@ -160,7 +160,8 @@ static void request_free(struct request *r)
 	free(r);
 }
 
-static void on_completed(void *arg, struct MHD_Connection *con, void **ctx, enum MHD_RequestTerminationCode code)
+static void on_completed(void *arg, struct MHD_Connection *con, void **ctx,
+			 enum MHD_RequestTerminationCode code)
 {
 	(void)arg;
 	(void)con;
@@ -189,7 +190,8 @@ static const char *header_once(struct request *r, const char *name)
 
 struct counting { const char *name; unsigned n; };
 
-static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
+static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind, const char *key,
+				    const char *value)
 {
 	struct counting *c = arg;
 
@@ -215,11 +217,13 @@ static uint64_t header_id(struct request *r, const char *name, char kind)
 
 static bool may_connect(struct request *r)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct ucred cred;
 	socklen_t    len = sizeof(cred);
 
-	if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || len != sizeof(cred))
+	if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
+	    len != sizeof(cred))
 		return false;
 	r->root = r->listener == LISTENER_MESH && cred.uid == 0;
 	for (size_t i = 0; i < r->http->uid_count; i++)
@@ -277,7 +281,8 @@ static const struct route *find_route(struct request *r, const char *method)
 			return table;
 		}
 	}
-	refuse(r, known ? ERR_SYNTAX : ERR_MISSING, known ? "not with this method" : "there is nothing here");
+	refuse(r, known ? ERR_SYNTAX : ERR_MISSING,
+	       known ? "not with this method" : "there is nothing here");
 	return NULL;
 }
 
@@ -296,7 +301,8 @@ static void begin(struct request *r, const char *method)
 	r->query = span_from(r->path, q + 1);
 	r->path.len = q < len ? q : len;
 	/* No path of ours needs an escape: so none can be read in two ways. */
-	if (r->path.len > HTTP_PATH_MAX || span_find(r->path, '%') != r->path.len || r->path.ptr[0] != '/') {
+	if (r->path.len > HTTP_PATH_MAX || span_find(r->path, '%') != r->path.len ||
+	    r->path.ptr[0] != '/') {
 		refuse(r, ERR_MISSING, "there is nothing here");
 		return;
 	}
@@ -315,8 +321,9 @@ static enum MHD_Result queue(struct request *r)
 	return ok;
 }
 
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *con, const char *url, const char *method,
-                                  const char *version, const char *data, size_t *size, void **ctx)
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *con, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *size, void **ctx)
 {
 	struct request *r = *ctx;
 
@@ -387,8 +394,8 @@ static void answer(struct request *r, unsigned status, struct MHD_Response *resp
 
 void request_reply(struct request *r, unsigned status, const char *type, struct span body)
 {
-	struct MHD_Response *resp = MHD_create_response_from_buffer(body.len, (void *)(body.len ? body.ptr : ""),
-	                                                            MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *resp = MHD_create_response_from_buffer(
+		body.len, (void *)(body.len ? body.ptr : ""), MHD_RESPMEM_MUST_COPY);
 
 	if (resp) {
 		MHD_add_response_header(resp, "Content-Type", type);
@@ -442,8 +449,8 @@ void request_page(struct request *r, struct page *p)
 	struct page_header headers[PAGE_HEADERS_MAX];
 	size_t             n = page_headers(p, headers);
 	struct span        body = buf_span(&p->body);
-	struct MHD_Response *resp = MHD_create_response_from_buffer(body.len, (void *)(body.len ? body.ptr : ""),
-	                                                            MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *resp = MHD_create_response_from_buffer(
+		body.len, (void *)(body.len ? body.ptr : ""), MHD_RESPMEM_MUST_COPY);
 
 	for (size_t i = 0; resp && i < n; i++)
 		MHD_add_response_header(resp, headers[i].name, headers[i].value);
@@ -500,8 +507,8 @@ struct stream *request_stream(struct request *r, stream_gone_fn *on_gone, void *
 	s->on_gone = on_gone;
 	s->arg = arg;
 	buf_init(&s->out, HTTP_STREAM_MAX);
-	struct MHD_Response *resp =
-	        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 8192, stream_read, s, stream_free);
+	struct MHD_Response *resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 8192,
+								      stream_read, s, stream_free);
 	if (!resp) {
 		buf_done(&s->out);
 		free(s);
@@ -571,7 +578,8 @@ static int listen_unix(const char *path, struct err *err)
 	int                fd;
 
 	if (strlen(path) >= sizeof(sun.sun_path)) {
-		err_set(err, ERR_CONFIG, "%s: a socket's path has at most %zu bytes", path, sizeof(sun.sun_path) - 1);
+		err_set(err, ERR_CONFIG, "%s: a socket's path has at most %zu bytes", path,
+			sizeof(sun.sun_path) - 1);
 		return -1;
 	}
 	memcpy(sun.sun_path, path, strlen(path));
@@ -594,12 +602,13 @@ static bool door_open(struct door *d, unsigned limit, struct err *err)
 	d->fd = listen_unix(d->path, err);
 	if (d->fd < 0)
 		return false;
-	d->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, d,
-	                             MHD_OPTION_LISTEN_SOCKET, d->fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, d,
-	                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, d, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	                             (size_t)HTTP_MEMORY, MHD_OPTION_CONNECTION_LIMIT, limit,
-	                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_SEC,
-	                             MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+	d->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, d,
+		MHD_OPTION_LISTEN_SOCKET, d->fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, d,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, d, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)HTTP_MEMORY, MHD_OPTION_CONNECTION_LIMIT, limit,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_SEC,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 	if (!d->daemon) {
 		close(d->fd);
 		return err_set(err, ERR_SYS, "%s: libmicrohttpd does not start", d->path);
@@ -624,10 +633,16 @@ struct http *http_new(struct loop *loop, const struct http_options *o, struct er
 	h->requests = dict_new();
 	h->timer = loop_timer_new(loop, on_timer, h);
 	h->tick = loop_timer_new(loop, on_tick, h);
-	h->doors[LISTENER_PUBLIC] = (struct door){ .http = h, .which = LISTENER_PUBLIC, .fd = -1,
-		                                   .path = mem_strdup(o->public_path), .routes = o->public_routes };
-	h->doors[LISTENER_MESH] = (struct door){ .http = h, .which = LISTENER_MESH, .fd = -1,
-		                                 .path = mem_strdup(o->mesh_path), .routes = o->mesh_routes };
+	h->doors[LISTENER_PUBLIC] = (struct door){.http = h,
+						  .which = LISTENER_PUBLIC,
+						  .fd = -1,
+						  .path = mem_strdup(o->public_path),
+						  .routes = o->public_routes};
+	h->doors[LISTENER_MESH] = (struct door){.http = h,
+						.which = LISTENER_MESH,
+						.fd = -1,
+						.path = mem_strdup(o->mesh_path),
+						.routes = o->mesh_routes};
 	if (!door_open(&h->doors[LISTENER_PUBLIC], HTTP_PUBLIC_MAX, err) ||
 	    !door_open(&h->doors[LISTENER_MESH], HTTP_MESH_MAX, err)) {
 		http_free(h);
@@ -668,8 +683,8 @@ void http_stats(const struct http *h, struct http_stats *ret)
 	*ret = h->stats;
 	ret->connections = 0;
 	for (int i = 0; i < 2; i++) {
-		const union MHD_DaemonInfo *info =
-		        MHD_get_daemon_info(h->doors[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+		const union MHD_DaemonInfo *info = MHD_get_daemon_info(
+			h->doors[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
 
 		if (info)
 			ret->connections += info->num_connections;

@@ -25,8 +25,8 @@ static void show(struct request *r, struct page *p)
 	page_done(p);
 }
 
-static void sorry(struct coordinator *co, struct request *r, int status, const char *title, const char *words,
-                  const char *detail)
+static void sorry(struct coordinator *co, struct request *r, int status, const char *title,
+		  const char *words, const char *detail)
 {
 	struct page p;
 	char        id[32];
@@ -54,9 +54,12 @@ static void device_of(const struct coordinator *co, const struct attempt *a, cha
 {
 	const struct reg_node *n = registry_node(co->reg, a->node);
 
-	*ret = (struct page_device){ .name = n ? n->row->name : a->name, .os = n ? n->row->os : a->os,
-		                     .from = a->from.family ? ip_text(&a->from, from) : NULL, .code = a->code,
-		                     .cross_device = !a->loopback, .renew = a->node != 0 };
+	*ret = (struct page_device){.name = n ? n->row->name : a->name,
+				    .os = n ? n->row->os : a->os,
+				    .from = a->from.family ? ip_text(&a->from, from) : NULL,
+				    .code = a->code,
+				    .cross_device = !a->loopback,
+				    .renew = a->node != 0};
 }
 
 static void purpose_of(const struct attempt *a, const char *what, char ret[64])
@@ -79,7 +82,7 @@ static void first_page(struct coordinator *co, struct request *r, struct attempt
 {
 	const struct conf_map *issuers = &co->conf->issuers;
 	struct page_choice     choices[PROVIDERS_MAX];
-	char                   titles[PROVIDERS_MAX][128], browser[BROWSER_KEY_SIZE], token[FORM_TOKEN_SIZE];
+	char titles[PROVIDERS_MAX][128], browser[BROWSER_KEY_SIZE], token[FORM_TOKEN_SIZE];
 	char                   purpose[64], action[64], from[IP_TEXT_MAX];
 	struct page_device     d;
 	struct page            p;
@@ -87,11 +90,14 @@ static void first_page(struct coordinator *co, struct request *r, struct attempt
 
 	if (a->browser[0] && !same_browser(r, a)) {
 		sorry(co, r, 403, "Another browser has this login",
-		      "It was begun in another browser. If that was not you, begin again on your device.", NULL);
+		      "It was begun in another browser. If that was not you, begin again on your "
+		      "device.",
+		      NULL);
 		return;
 	}
 	if (issuers->count == 0) {
-		sorry(co, r, 503, "Nobody can log in", "No identity provider is configured here.", NULL);
+		sorry(co, r, 503, "Nobody can log in", "No identity provider is configured here.",
+		      NULL);
 		return;
 	}
 	if (fresh)
@@ -148,7 +154,8 @@ static void on_started(void *arg, struct login *login, const struct login_refusa
 		if (a)
 			attempt_move(a, ATTEMPT_PROVED);
 		if (r)
-			sorry(co, r, 502, "The identity provider does not answer", why->words, why->err.msg);
+			sorry(co, r, 502, "The identity provider does not answer", why->words,
+			      why->err.msg);
 		return;
 	}
 	if (!a) {
@@ -184,7 +191,8 @@ static void go_on(struct coordinator *co, struct request *r, struct attempt *a, 
 		name = issuers->names[0];
 	}
 	if (!name) {
-		sorry(co, r, 400, "No such identity provider", "Choose one of those that the page shows.", NULL);
+		sorry(co, r, 400, "No such identity provider",
+		      "Choose one of those that the page shows.", NULL);
 		return;
 	}
 	if (a->op || ++a->tries > ATTEMPT_TRIES_MAX || !attempt_move(a, ATTEMPT_PROVIDER)) {
@@ -193,7 +201,9 @@ static void go_on(struct coordinator *co, struct request *r, struct attempt *a, 
 	}
 	memcpy(a->browser, browser, sizeof(a->browser));
 	buf_addf(&redirect, "%s/login/callback", co->conf->url);
-	struct login_options o = { .redirect_uri = redirect.ptr, .max_age = a->max_age, .acr_values = a->acr[0] ? a->acr : NULL };
+	struct login_options o = {.redirect_uri = redirect.ptr,
+				  .max_age = a->max_age,
+				  .acr_values = a->acr[0] ? a->acr : NULL};
 	a->op = idp_login_start(co->idp, name, &o, on_started, ask(co, a, r));
 }
 
@@ -227,10 +237,12 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	identity_copy(&a->who, &res->identity);
 	if (!r)
 		return;
-	char               purpose[64], token[FORM_TOKEN_SIZE], approve[64], refuse[64], from[IP_TEXT_MAX];
+	char purpose[64], token[FORM_TOKEN_SIZE], approve[64], refuse[64], from[IP_TEXT_MAX];
 	struct page_device d;
-	struct page_person who = { .name = a->who.name, .login = a->who.login, .issuer = a->who.issuer,
-		                   .mfa = a->who.mfa };
+	struct page_person who = {.name = a->who.name,
+				  .login = a->who.login,
+				  .issuer = a->who.issuer,
+				  .mfa = a->who.mfa};
 	struct page        p;
 	purpose_of(a, "approve", purpose);
 	form_token(&co->form_key, purpose, a->browser, token);
@@ -245,7 +257,9 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 static void callback(struct coordinator *co, struct request *r)
 {
 	char            state[LOGIN_STATE_SIZE];
-	struct attempt *a = login_query_state(r->query, state) ? attempts_find_state(co->attempts, state) : NULL;
+	struct attempt *a = login_query_state(r->query, state)
+				    ? attempts_find_state(co->attempts, state)
+				    : NULL;
 
 	if (!a || a->state != ATTEMPT_PROVIDER || a->op || !a->login) {
 		gone(co, r);
@@ -254,7 +268,9 @@ static void callback(struct coordinator *co, struct request *r)
 	/* The provider's answer counts in the browser that asked alone (RFC 9700 4.7.1). */
 	if (!same_browser(r, a)) {
 		sorry(co, r, 403, "Another browser has this login",
-		      "It was begun in another browser. If that was not you, begin again on your device.", NULL);
+		      "It was begun in another browser. If that was not you, begin again on your "
+		      "device.",
+		      NULL);
 		return;
 	}
 	struct login *login = take(a->login);
@@ -301,8 +317,10 @@ static void approve(struct coordinator *co, struct request *r, struct attempt *a
 	page_init(&p);
 	if (!a->loopback) {
 		struct page_device d;
-		struct page_person who = { .name = a->who.name, .login = a->who.login, .issuer = a->who.issuer,
-			                   .mfa = a->who.mfa };
+		struct page_person who = {.name = a->who.name,
+					  .login = a->who.login,
+					  .issuer = a->who.issuer,
+					  .mfa = a->who.mfa};
 
 		a->cross_device = true;
 		device_of(co, a, from, &d);
@@ -318,7 +336,8 @@ static void approve(struct coordinator *co, struct request *r, struct attempt *a
 	mem_wipe(b.ptr, b.len);
 	/* The browser is on the device if this arrives: the ticket goes there and nowhere else. */
 	buf_init(&url, 512);
-	buf_addf(&url, "http://127.0.0.1:%u/done?attempt=%s&ticket=%s", a->loopback, a->id, a->ticket);
+	buf_addf(&url, "http://127.0.0.1:%u/done?attempt=%s&ticket=%s", a->loopback, a->id,
+		 a->ticket);
 	page_redirect(&p, url.ptr);
 	mem_wipe(url.ptr, url.len);
 	show(r, &p);
@@ -340,11 +359,14 @@ void api_login_post(void *ctx, struct request *r)
 	}
 	buf_init(&token, 256);
 	purpose_of(a, first ? "continue" : "approve", purpose);
-	if (!r->cookie || !browser_key_get(span_str(r->cookie), browser) || (a->browser[0] && !same_browser(r, a)) ||
-	    (!first && !a->browser[0]) || !form_field(buf_span(&r->body), "token", 200, &token) ||
+	if (!r->cookie || !browser_key_get(span_str(r->cookie), browser) ||
+	    (a->browser[0] && !same_browser(r, a)) || (!first && !a->browser[0]) ||
+	    !form_field(buf_span(&r->body), "token", 200, &token) ||
 	    !form_token_ok(&co->form_key, purpose, browser, buf_span(&token))) {
 		sorry(co, r, 403, "This form is not yours",
-		      "It was made for another browser, or by another page. Begin again on your device.", NULL);
+		      "It was made for another browser, or by another page. Begin again on your "
+		      "device.",
+		      NULL);
 		return;
 	}
 	if (first) {
@@ -362,7 +384,8 @@ void api_login_post(void *ctx, struct request *r)
 		audit_end(co->audit);
 		attempts_drop(co->attempts, a);
 		page_init(&p);
-		page_message(&p, 200, "Refused", "That device was not let in. You may close this window.");
+		page_message(&p, 200, "Refused",
+			     "That device was not let in. You may close this window.");
 		show(r, &p);
 	} else {
 		gone(co, r);

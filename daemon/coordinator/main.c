@@ -13,25 +13,46 @@
 
 static const char usage[] =
 	"usage: reeve-coordinator [run] [-c FILE]\n"
-	"       reeve-coordinator init [-c FILE] [--endpoint-state DIR | --hub-key KEY] [--policy FILE] [--user NAME]\n"
-	"       reeve-coordinator key [-c FILE] --tag tag:NAME ... [--uses N] [--expires TIME] [--note TEXT] [--pin PIN]\n"
+	"       reeve-coordinator init [-c FILE] [--endpoint-state DIR | --hub-key KEY]\n"
+	"                         [--policy FILE] [--user NAME]\n"
+	"       reeve-coordinator key [-c FILE] --tag tag:NAME ... [--uses N]\n"
+	"                         [--expires TIME] [--note TEXT] [--pin PIN]\n"
 	"       reeve-coordinator check [-c FILE] [--print]\n"
 	"       reeve-coordinator --help | --version | --help-conf\n"
 	"\n"
 	"FILE is " SYSCONFDIR "/reeve/coordinator.hujson where it is not given.\n";
 
-enum { OPT_STATE = 256, OPT_HUB_KEY, OPT_POLICY, OPT_USER, OPT_TAG, OPT_USES, OPT_EXPIRES, OPT_NOTE, OPT_PIN,
-       OPT_PRINT, OPT_HELP_CONF, OPT_VERSION };
+enum {
+	OPT_STATE = 256,
+	OPT_HUB_KEY,
+	OPT_POLICY,
+	OPT_USER,
+	OPT_TAG,
+	OPT_USES,
+	OPT_EXPIRES,
+	OPT_NOTE,
+	OPT_PIN,
+	OPT_PRINT,
+	OPT_HELP_CONF,
+	OPT_VERSION
+};
 
 static const struct option options[] = {
-	{ "config", required_argument, NULL, 'c' },      { "endpoint-state", required_argument, NULL, OPT_STATE },
-	{ "hub-key", required_argument, NULL, OPT_HUB_KEY }, { "policy", required_argument, NULL, OPT_POLICY },
-	{ "user", required_argument, NULL, OPT_USER },   { "tag", required_argument, NULL, OPT_TAG },
-	{ "uses", required_argument, NULL, OPT_USES },   { "expires", required_argument, NULL, OPT_EXPIRES },
-	{ "note", required_argument, NULL, OPT_NOTE },   { "pin", required_argument, NULL, OPT_PIN },
-	{ "print", no_argument, NULL, OPT_PRINT },       { "help", no_argument, NULL, 'h' },
-	{ "help-conf", no_argument, NULL, OPT_HELP_CONF }, { "version", no_argument, NULL, OPT_VERSION },
-	{ NULL, 0, NULL, 0 },
+	{"config", required_argument, NULL, 'c'},
+	{"endpoint-state", required_argument, NULL, OPT_STATE},
+	{"hub-key", required_argument, NULL, OPT_HUB_KEY},
+	{"policy", required_argument, NULL, OPT_POLICY},
+	{"user", required_argument, NULL, OPT_USER},
+	{"tag", required_argument, NULL, OPT_TAG},
+	{"uses", required_argument, NULL, OPT_USES},
+	{"expires", required_argument, NULL, OPT_EXPIRES},
+	{"note", required_argument, NULL, OPT_NOTE},
+	{"pin", required_argument, NULL, OPT_PIN},
+	{"print", no_argument, NULL, OPT_PRINT},
+	{"help", no_argument, NULL, 'h'},
+	{"help-conf", no_argument, NULL, OPT_HELP_CONF},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{NULL, 0, NULL, 0},
 };
 
 static struct conf *load(const char *path)

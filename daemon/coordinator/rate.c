@@ -6,7 +6,9 @@
 
 #include <stdlib.h>
 
-enum { SWEEP_NS_PER_KEY = 1000000 };    /* a full table is looked through at most this often for each key */
+enum {
+	SWEEP_NS_PER_KEY = 1000000
+}; /* a full table is looked through at most this often for each key */
 
 struct bucket {
 	int64_t     debt;       /* nanoseconds until the bucket is full again, at `at` */
@@ -68,7 +70,8 @@ static void sweep(struct rates *t, struct boot now)
 		}
 }
 
-bool rates_may(struct rates *t, struct span key, int64_t per_minute, struct boot now, struct err *err)
+bool rates_may(struct rates *t, struct span key, int64_t per_minute, struct boot now,
+	       struct err *err)
 {
 	struct bucket *b = dict_find(t->list, key);
 	int64_t        one = 60 * SEC_NS / per_minute;
@@ -78,7 +81,8 @@ bool rates_may(struct rates *t, struct span key, int64_t per_minute, struct boot
 		    boot_passed(boot_add(t->swept, (int64_t)t->max * SWEEP_NS_PER_KEY / 8), now))
 			sweep(t, now);
 		if (dict_count(t->list) >= t->max)
-			return err_set(err, ERR_BUSY, "too many ask at once: try again in a minute");
+			return err_set(err, ERR_BUSY,
+				       "too many ask at once: try again in a minute");
 		b = mem_alloc(sizeof(*b));
 		b->at = now;
 		dict_put(t->list, key, b);

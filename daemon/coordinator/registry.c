@@ -74,7 +74,8 @@ static void put_user(struct registry *r, const struct reg_user *u)
 	if (registry_user_is_admin(r, u->row))
 		t.roles = (struct spans){ admin, 1 };
 	if (!topology_user_put(r->topology, &t))
-		log_error("user u%llu does not fit into the topology: nothing is granted to them", (unsigned long long)u->id);
+		log_error("user u%llu does not fit into the topology: nothing is granted to them",
+			  (unsigned long long)u->id);
 }
 
 static void remove_services(struct registry *r, const struct reg_node *n)
@@ -88,8 +89,13 @@ static void put_node(struct registry *r, struct reg_node *n)
 	struct arena         mem;
 	struct prefix        routes[MAP_LIST_MAX];
 	struct topology_node t = {
-		.id = n->id, .name = span_str(n->row->name), .ip4 = n->row->v4, .ip6 = n->v6, .user = n->row->user,
-		.offered = n->report.routes, .offered_count = n->report.route_count,
+		.id = n->id,
+		.name = span_str(n->row->name),
+		.ip4 = n->row->v4,
+		.ip6 = n->v6,
+		.user = n->row->user,
+		.offered = n->report.routes,
+		.offered_count = n->report.route_count,
 	};
 
 	touch(n);
@@ -99,14 +105,18 @@ static void put_node(struct registry *r, struct reg_node *n)
 		const struct session_row *s = n->session;
 
 		t.session = (struct topology_session){
-			.expires = s->expires, .auth_time = s->auth_time, .acr = span_str(s->acr),
-			.amr = spans_of(list_of(s->amr, &mem)), .groups = spans_of(list_of(s->groups, &mem)),
+			.expires = s->expires,
+			.auth_time = s->auth_time,
+			.acr = span_str(s->acr),
+			.amr = spans_of(list_of(s->amr, &mem)),
+			.groups = spans_of(list_of(s->groups, &mem)),
 			.cross_device = s->cross_device,
 		};
 	}
 	struct topology_attr *attrs = arena_calloc(&mem, n->report.attr_count + 1, sizeof(*attrs));
 	for (size_t i = 0; i < n->report.attr_count; i++)
-		attrs[i] = (struct topology_attr){ n->report.attrs[i].name, n->report.attrs[i].value };
+		attrs[i] =
+			(struct topology_attr){n->report.attrs[i].name, n->report.attrs[i].value};
 	t.attrs = attrs;
 	t.attr_count = n->report.attr_count;
 	/* Twice: whether a route is approved is asked of the topology. */
@@ -117,18 +127,25 @@ static void put_node(struct registry *r, struct reg_node *n)
 		ok = topology_node_put(r->topology, &t);
 	}
 	if (!ok) {
-		log_error("node n%llu does not fit into the topology: nothing is granted to it", (unsigned long long)n->id);
+		log_error("node n%llu does not fit into the topology: nothing is granted to it",
+			  (unsigned long long)n->id);
 		topology_node_remove(r->topology, n->id);
 	}
 	for (size_t i = 0; ok && registry_may_serve(n) && i < n->report.service_count; i++) {
 		const struct map_service *s = &n->report.services[i];
-		struct topology_service   ts = {
-			.name = s->name, .node = n->id, .ports = &s->port, .port_count = 1, .http = s->http,
-			.hosts = { s->hosts.list, s->hosts.count }, .profiles = { s->profiles.list, s->profiles.count },
+		struct topology_service ts = {
+			.name = s->name,
+			.node = n->id,
+			.ports = &s->port,
+			.port_count = 1,
+			.http = s->http,
+			.hosts = {s->hosts.list, s->hosts.count},
+			.profiles = {s->profiles.list, s->profiles.count},
 		};
 
 		if (!topology_service_put(r->topology, &ts))
-			log_error("service %.*s of n%llu does not fit into the topology", SPAN_ARG(s->name), (unsigned long long)n->id);
+			log_error("service %.*s of n%llu does not fit into the topology",
+				  SPAN_ARG(s->name), (unsigned long long)n->id);
 	}
 	arena_done(&mem);
 }
@@ -198,8 +215,10 @@ static void apply_node(struct registry *r, struct row_change *c, struct boot now
 	if (!report_same) {
 		struct map_report next;
 
-		if (n->row->report[0] && !map_report_decode(span_str(n->row->report), &next, &err)) {
-			log_error("the report of n%llu does not read: %s", (unsigned long long)n->id, err.msg);
+		if (n->row->report[0] &&
+		    !map_report_decode(span_str(n->row->report), &next, &err)) {
+			log_error("the report of n%llu does not read: %s",
+				  (unsigned long long)n->id, err.msg);
 		} else if (n->row->report[0]) {
 			map_report_done(&n->report);
 			n->report = next;
@@ -240,7 +259,8 @@ static void apply_user(struct registry *r, struct row_change *c)
 
 static void apply_session(struct registry *r, struct row_change *c, struct boot now)
 {
-	struct reg_node *n = c->gone ? registry_by_session(r, c->id) : registry_node(r, c->session->node);
+	struct reg_node *n =
+		c->gone ? registry_by_session(r, c->id) : registry_node(r, c->session->node);
 
 	if (!n)
 		return;
@@ -263,7 +283,8 @@ static void apply_session(struct registry *r, struct row_change *c, struct boot 
 
 static void apply_key(struct registry *r, struct row_change *c)
 {
-	struct key_row *old = c->gone ? dict_remove(r->keys, id_span(&c->id)) : dict_put(r->keys, id_span(&c->id), take(c->key));
+	struct key_row *old = c->gone ? dict_remove(r->keys, id_span(&c->id))
+				      : dict_put(r->keys, id_span(&c->id), take(c->key));
 
 	key_row_free(old);
 }
@@ -279,9 +300,11 @@ static void apply_policy(struct registry *r, struct row_change *c, struct boot n
 	if (!next) {
 		struct err err = { 0 };
 
-		/* It was checked before it was stored: this is another release's, or a damaged file. */
+		/* It was checked before it was stored: this is another release's, or a damaged
+		 * file. */
 		diags_err(&diags, &err);
-		log_error("policy version %llu does not read, nothing is granted: %s", (unsigned long long)c->id, err.msg);
+		log_error("policy version %llu does not read, nothing is granted: %s",
+			  (unsigned long long)c->id, err.msg);
 		next = policy_empty();
 	}
 	diags_done(&diags);
@@ -300,7 +323,7 @@ void registry_apply(struct registry *r, struct row_changes *changes, struct boot
 	struct boot before = r->revoked_at;
 
 	/* Users before nodes before sessions, wherever the job put them. */
-	static const enum row_kind order[] = { ROW_POLICY, ROW_USER, ROW_NODE, ROW_SESSION, ROW_KEY };
+	static const enum row_kind order[] = {ROW_POLICY, ROW_USER, ROW_NODE, ROW_SESSION, ROW_KEY};
 
 	for (size_t k = 0; k < array_size(order); k++)
 		for (size_t i = 0; i < changes->count; i++) {
@@ -492,14 +515,16 @@ static void look_for_admin(void *arg, struct span attr)
 		*(bool *)arg = true;
 }
 
-bool registry_is_admin(const struct registry *r, uint64_t node, uint64_t user, uint64_t session, struct wall now)
+bool registry_is_admin(const struct registry *r, uint64_t node, uint64_t user, uint64_t session,
+		       struct wall now)
 {
 	const struct reg_node    *n = registry_node(r, node);
 	const struct session_row *s = n ? registry_session(n, now) : NULL;
 	const struct reg_user    *u = registry_user(r, user);
 	bool                      by_policy = false;
 
-	if (!u || !s || s->id != session || s->user != user || n->row->user != user || u->row->blocked)
+	if (!u || !s || s->id != session || s->user != user || n->row->user != user ||
+	    u->row->blocked)
 		return false;
 	if (registry_user_is_admin(r, u->row))
 		return true;
@@ -512,7 +537,8 @@ bool registry_may_serve(const struct reg_node *n)
 	return n->row->hub || n->row->tags[0];
 }
 
-size_t registry_routes(const struct registry *r, const struct reg_node *n, struct prefix *ret, size_t max)
+size_t registry_routes(const struct registry *r, const struct reg_node *n, struct prefix *ret,
+		       size_t max)
 {
 	char   text[IP_TEXT_MAX];
 	size_t count = 0;
@@ -537,7 +563,8 @@ static size_t add_endpoint(struct ipport *list, size_t n, size_t max, const stru
 	return n;
 }
 
-size_t registry_endpoints(const struct registry *r, const struct reg_node *n, struct ipport *ret, size_t max)
+size_t registry_endpoints(const struct registry *r, const struct reg_node *n, struct ipport *ret,
+			  size_t max)
 {
 	size_t        count = 0;
 	struct ipport e;

@@ -35,7 +35,8 @@ static bool give(const char *path, const struct passwd *pw, struct err *err)
 {
 	if (!pw || geteuid() != 0)
 		return true;
-	return chown(path, pw->pw_uid, pw->pw_gid) == 0 || errno == ENOENT || err_sys(err, "%s", path);
+	return chown(path, pw->pw_uid, pw->pw_gid) == 0 || errno == ENOENT ||
+	       err_sys(err, "%s", path);
 }
 
 static bool make_dir(const char *path, mode_t mode, const struct passwd *pw, struct err *err)
@@ -46,7 +47,8 @@ static bool make_dir(const char *path, mode_t mode, const struct passwd *pw, str
 }
 
 /* The hub's reeved and we agree on one key: it is there already, or made here. */
-static bool hub_key(const struct conf *conf, const struct init_options *o, struct device_key *ret, struct err *err)
+static bool hub_key(const struct conf *conf, const struct init_options *o, struct device_key *ret,
+		    struct err *err)
 {
 	const struct passwd *pw = conf->hub_user[0] ? getpwnam(conf->hub_user) : NULL;
 	struct secret        priv = { 0 };
@@ -71,7 +73,8 @@ static bool hub_key(const struct conf *conf, const struct init_options *o, struc
 }
 
 /* doc/architecture section 9: what the hub's reeved needs beside its key. */
-static bool hub_enrolment(const struct conf *conf, const struct init_options *o, uint64_t node, struct err *err)
+static bool hub_enrolment(const struct conf *conf, const struct init_options *o, uint64_t node,
+			  struct err *err)
 {
 	const struct passwd  *pw = conf->hub_user[0] ? getpwnam(conf->hub_user) : NULL;
 	scoped_buf struct buf text = { 0 };
@@ -90,7 +93,8 @@ static bool hub_enrolment(const struct conf *conf, const struct init_options *o,
 			buf_add_char(&text, ',');
 		buf_add_json(&text, span_str(conf->pins.list[i]));
 	}
-	buf_addf(&text, "],\"node\":\"%s\",\"control\":\"unix:%s\",\"down\":false}\n", map_id_text('n', node, id), sock);
+	buf_addf(&text, "],\"node\":\"%s\",\"control\":\"unix:%s\",\"down\":false}\n",
+		 map_id_text('n', node, id), sock);
 	return file_replace(path, buf_span(&text), 0600, err) && give(path, pw, err);
 }
 
@@ -163,16 +167,19 @@ int setup_init(const struct conf *conf, const struct init_options *o)
 	hex_add(&hex, span_of(raw, sizeof(raw)));
 	memcpy(mesh.epoch, hex.ptr, sizeof(mesh.epoch));
 	memcpy(hub.key, key.b, sizeof(hub.key));
-	if (!store_create(db, &mesh, &hub, policy.ptr, clock_wall(), &err) || !hub_enrolment(conf, o, hub.id, &err))
+	if (!store_create(db, &mesh, &hub, policy.ptr, clock_wall(), &err) ||
+	    !hub_enrolment(conf, o, hub.id, &err))
 		return complain(&err);
 	own_all(db, pw);
 	struct overlay ov = { .v6 = mesh.ula, .v4 = mesh.v4 };
 	struct ip      ip6 = overlay_v6(&ov, &key);
-	printf("mesh %s: %s, %s\n", conf->mesh_name, prefix_text(&mesh.ula, v6), prefix_text(&mesh.v4, v4));
+	printf("mesh %s: %s, %s\n", conf->mesh_name, prefix_text(&mesh.ula, v6),
+	       prefix_text(&mesh.v4, v4));
 	printf("hub %s: %s, %s, key %s\n", conf->hub_name, ip_text(&hub.v4, v4), ip_text(&ip6, v6),
 	       device_key_text(&key, text));
 	if (!conf->admins.count)
-		printf("No \"admins\" are configured: administration is root's on this host until there are.\n");
+		printf("No \"admins\" are configured: administration is root's on this host until "
+		       "there are.\n");
 	printf("Next: start reeve-coordinator, then reeved on this host.\n");
 	return 0;
 }
@@ -222,13 +229,16 @@ int setup_key(const struct conf *conf, const struct key_options *o)
 			return complain(&err);
 		}
 	if (!key.pin_count) {
-		err_set(&err, ERR_CONFIG, "the pin of the public listener is not known: --pin, \"pins\" or \"certificates\"");
+		err_set(&err, ERR_CONFIG,
+			"the pin of the public listener is not known: --pin, \"pins\" or "
+			"\"certificates\"");
 		return complain(&err);
 	}
 	memcpy(key.url, conf->url, strlen(conf->url) + 1);
 	secret_random(&key.secret, ENROL_KEY_LEN);
 	EVP_Digest(key.secret.ptr, key.secret.len, hash, &n, EVP_sha256(), NULL);
-	struct key_op *op = key_op_create(hash, tags.ptr, o->note, o->uses, now, (struct wall){ now.sec + o->expires }, 0);
+	struct key_op *op = key_op_create(hash, tags.ptr, o->note, o->uses, now,
+					  (struct wall){now.sec + o->expires}, 0);
 	if (!store_run_once(db, &op->job, NULL, &err)) {
 		enrol_key_done(&key);
 		return complain(&err);

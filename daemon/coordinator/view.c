@@ -66,8 +66,8 @@ static void add_group(void *arg, struct span group)
 		add(g->node, &g->node->user->groups, MAP_LIST_MAX, group);
 }
 
-static void fill_user(const struct registry *r, const struct reg_user *u, const struct session_row *s,
-                      const struct want *want, struct map_node *n)
+static void fill_user(const struct registry *r, const struct reg_user *u,
+		      const struct session_row *s, const struct want *want, struct map_node *n)
 {
 	struct span rest, item;
 	size_t      room;
@@ -89,7 +89,8 @@ static void fill_user(const struct registry *r, const struct reg_user *u, const 
 	rest = span_str(s->groups);
 	room = lines_of(s->groups);
 	while (row_list_next(&rest, &item) && n->user->idp.count < MAP_LIST_MAX)
-		if (!want->prune || want->groups || named(want->prune->idp_groups, want->prune->idp_group_count, item))
+		if (!want->prune || want->groups ||
+		    named(want->prune->idp_groups, want->prune->idp_group_count, item))
 			add(n, &n->user->idp, room, item);
 	n->session = arena_alloc(&n->mem, sizeof(*n->session));
 	n->session->id = s->id;
@@ -106,8 +107,8 @@ static void copy_list(struct map_node *n, struct map_list *to, const struct map_
 		add(n, to, from->count, from->list[i]);
 }
 
-static struct map_node *fill(const struct registry *r, const struct reg_node *from, const struct want *want,
-                             struct wall now)
+static struct map_node *fill(const struct registry *r, const struct reg_node *from,
+			     const struct want *want, struct wall now)
 {
 	struct map_node   *n = map_node_new();
 	const struct reg_user *u = registry_user(r, from->row->user);
@@ -127,7 +128,8 @@ static struct map_node *fill(const struct registry *r, const struct reg_node *fr
 	n->routes = arena_calloc(&n->mem, n->route_count + 1, sizeof(*n->routes));
 	memcpy(n->routes, routes, n->route_count * sizeof(*routes));
 	if (registry_may_serve(from)) {
-		n->services = arena_calloc(&n->mem, from->report.service_count + 1, sizeof(*n->services));
+		n->services =
+			arena_calloc(&n->mem, from->report.service_count + 1, sizeof(*n->services));
 		for (size_t i = 0; i < from->report.service_count; i++) {
 			const struct map_service *s = &from->report.services[i];
 			struct map_service       *to = &n->services[n->service_count++];
@@ -170,7 +172,8 @@ struct map_node *view_hub(const struct registry *r, struct wall now)
 
 void view_mesh(const struct registry *r, struct map_mesh *ret_mesh)
 {
-	*ret_mesh = (struct map_mesh){ .ula = r->mesh.ula, .v4 = r->mesh.v4, .name = span_str(r->mesh.name) };
+	*ret_mesh = (struct map_mesh){
+		.ula = r->mesh.ula, .v4 = r->mesh.v4, .name = span_str(r->mesh.name)};
 }
 
 static int id_cmp(const void *va, const void *vb)
@@ -181,7 +184,8 @@ static int id_cmp(const void *va, const void *vb)
 }
 
 /* Who: self, the hub, and whom the policy names; for the hub, everybody. */
-static uint64_t *whom(const struct registry *r, const struct reg_node *self, const struct prune *p, size_t *ret_n)
+static uint64_t *whom(const struct registry *r, const struct reg_node *self, const struct prune *p,
+		      size_t *ret_n)
 {
 	size_t    n = 0, pos = 0, k = 0;
 	uint64_t *ids;
@@ -229,8 +233,8 @@ static uint64_t want_key(const struct registry *r, const struct want *w)
 	return hash_bytes(&r->hash, b.ptr, b.len) | 2;
 }
 
-static const struct reg_json *encoded(const struct registry *r, struct reg_node *n, const struct want *want,
-                                      uint64_t key, struct wall now)
+static const struct reg_json *encoded(const struct registry *r, struct reg_node *n,
+				      const struct want *want, uint64_t key, struct wall now)
 {
 	for (size_t i = 0; i < array_size(n->json); i++)
 		if (n->json[i].want == key)
@@ -242,7 +246,8 @@ static const struct reg_json *encoded(const struct registry *r, struct reg_node 
 	buf_init(&b, MAP_NODE_LINE_MAX);
 	map_node_encode(m, &b);
 	free(j->json);
-	*j = (struct reg_json){ .want = key, .session = m->session != NULL, .len = b.over ? 0 : b.len };
+	*j = (struct reg_json){
+		.want = key, .session = m->session != NULL, .len = b.over ? 0 : b.len};
 	if (j->len) {
 		j->hash = hash_bytes(&r->hash, b.ptr, b.len);
 		j->json = mem_dup(b.ptr, b.len);
@@ -252,7 +257,8 @@ static const struct reg_json *encoded(const struct registry *r, struct reg_node 
 	return j;
 }
 
-void view_build(struct registry *r, const struct reg_node *self, struct wall now, struct view *ret_view)
+void view_build(struct registry *r, const struct reg_node *self, struct wall now,
+		struct view *ret_view)
 {
 	const struct want all = { 0 };
 	struct view       v = { 0 };
@@ -271,10 +277,13 @@ void view_build(struct registry *r, const struct reg_node *self, struct wall now
 
 		if (!one)
 			continue;
-		const struct reg_json *j = encoded(r, one, one == self ? &all : &want, one == self ? 1 : v.want.key, now);
+		const struct reg_json *j = encoded(r, one, one == self ? &all : &want,
+						   one == self ? 1 : v.want.key, now);
 		if (j->len)
-			v.items[v.count++] = (struct view_item){ .id = one->id, .json = { j->json, j->len },
-				                                 .hash = j->hash, .session = j->session };
+			v.items[v.count++] = (struct view_item){.id = one->id,
+								.json = {j->json, j->len},
+								.hash = j->hash,
+								.session = j->session};
 	}
 	free(ids);
 	v.policy = v.want.prune.text;
@@ -282,8 +291,8 @@ void view_build(struct registry *r, const struct reg_node *self, struct wall now
 	*ret_view = v;
 }
 
-const struct reg_json *view_one(const struct registry *r, struct reg_node *n, const struct view_want *w,
-                                struct wall now)
+const struct reg_json *view_one(const struct registry *r, struct reg_node *n,
+				const struct view_want *w, struct wall now)
 {
 	const struct want      want = { .prune = &w->prune, .groups = w->groups };
 	const struct reg_json *j = w->key ? encoded(r, n, &want, w->key, now) : NULL;

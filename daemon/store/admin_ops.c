@@ -14,17 +14,20 @@ static bool key_work(struct db *db, struct store_job *job, struct err *err)
 
 	if (op->what == KEY_CREATE) {
 		if (!db_run(db, err,
-		            "INSERT INTO enrol_key (hash, tags, note, uses, created, expires, made_by)"
-		            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-		            "bttiiii", op->hash, sizeof(op->hash), op->tags, op->note, op->uses, op->now.sec,
-		            op->expires.sec, (int64_t)op->by))
+			    "INSERT INTO enrol_key (hash, tags, note, uses, created, expires, "
+			    "made_by)"
+			    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+			    "bttiiii", op->hash, sizeof(op->hash), op->tags, op->note, op->uses,
+			    op->now.sec, op->expires.sec, (int64_t)op->by))
 			return false;
 		op->key = (uint64_t)db_last_id(db);
 	} else {
-		if (!db_run(db, err, "UPDATE enrol_key SET revoked = 1 WHERE id = ?", "i", (int64_t)op->key))
+		if (!db_run(db, err, "UPDATE enrol_key SET revoked = 1 WHERE id = ?", "i",
+			    (int64_t)op->key))
 			return false;
 		if (db_changed(db) == 0)
-			return err_set(err, ERR_MISSING, "there is no enrolment key k%llu", (unsigned long long)op->key);
+			return err_set(err, ERR_MISSING, "there is no enrolment key k%llu",
+				       (unsigned long long)op->key);
 	}
 	return part_key(db, op->key, &job->changes, err);
 }
@@ -39,8 +42,8 @@ static void key_free(struct store_job *job)
 	free(op);
 }
 
-struct key_op *key_op_create(const uint8_t hash[32], const char *tags, const char *note, int64_t uses,
-                             struct wall now, struct wall expires, uint64_t by)
+struct key_op *key_op_create(const uint8_t hash[32], const char *tags, const char *note,
+			     int64_t uses, struct wall now, struct wall expires, uint64_t by)
 {
 	struct key_op *op = mem_alloc(sizeof(*op));
 
@@ -79,14 +82,15 @@ static bool policy_work(struct db *db, struct store_job *job, struct err *err)
 	if (!part_int(db, &latest, &there, err, "SELECT max(version) FROM policy", "", 0))
 		return false;
 	if (op->base && (uint64_t)latest != op->base)
-		return err_set(err, ERR_NOTNOW, "the policy is at version %lld by now, not at %llu", (long long)latest,
-		               (unsigned long long)op->base);
-	if (!db_run(db, err, "INSERT INTO policy (text, made_by, at) VALUES (?, ?, ?)", "tii", op->text, (int64_t)op->by,
-	            op->now.sec))
+		return err_set(err, ERR_NOTNOW, "the policy is at version %lld by now, not at %llu",
+			       (long long)latest, (unsigned long long)op->base);
+	if (!db_run(db, err, "INSERT INTO policy (text, made_by, at) VALUES (?, ?, ?)", "tii",
+		    op->text, (int64_t)op->by, op->now.sec))
 		return false;
 	op->version = (uint64_t)db_last_id(db);
 	struct policy_row *row = mem_alloc(sizeof(*row));
-	*row = (struct policy_row){ .version = op->version, .text = mem_strdup(op->text), .by = op->by, .at = op->now };
+	*row = (struct policy_row){
+		.version = op->version, .text = mem_strdup(op->text), .by = op->by, .at = op->now};
 	row_changes_add(&job->changes, ROW_POLICY, op->version)->policy = row;
 	return part_seq(db, &job->changes, err);
 }
@@ -115,7 +119,9 @@ struct policy_op *policy_op_new(struct span text, uint64_t base, uint64_t by, st
 static bool policy_get_work(struct db *db, struct store_job *job, struct err *err)
 {
 	struct policy_get_op *op = container_of(job, struct policy_get_op, job);
-	struct db_rows q = db_query(db, err, "SELECT text, made_by, at FROM policy WHERE version = ?", "i", (int64_t)op->version);
+	struct db_rows q =
+		db_query(db, err, "SELECT text, made_by, at FROM policy WHERE version = ?", "i",
+			 (int64_t)op->version);
 
 	if (db_next(&q, err)) {
 		op->row = mem_alloc(sizeof(*op->row));
@@ -126,7 +132,8 @@ static bool policy_get_work(struct db *db, struct store_job *job, struct err *er
 	}
 	if (!db_end(&q))
 		return false;
-	return op->row || err_set(err, ERR_MISSING, "there is no version %llu", (unsigned long long)op->version);
+	return op->row || err_set(err, ERR_MISSING, "there is no version %llu",
+				  (unsigned long long)op->version);
 }
 
 static void policy_get_free(struct store_job *job)
@@ -153,7 +160,8 @@ static bool epoch_work(struct db *db, struct store_job *job, struct err *err)
 {
 	struct epoch_op *op = container_of(job, struct epoch_op, job);
 
-	return db_run(db, err, "UPDATE mesh SET epoch = ?", "t", op->epoch) && part_seq(db, &job->changes, err);
+	return db_run(db, err, "UPDATE mesh SET epoch = ?", "t", op->epoch) &&
+	       part_seq(db, &job->changes, err);
 }
 
 static void epoch_free(struct store_job *job)

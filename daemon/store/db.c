@@ -20,7 +20,8 @@ static bool failed(struct db *db, struct err *err, const char *what)
 
 	if (code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY)
 		return err_set(err, ERR_EXISTS, "%s", sqlite3_errmsg(db->sql));
-	return err_set(err, ERR_SYS, "the database: %s: %s (%d)", what, sqlite3_errmsg(db->sql), code);
+	return err_set(err, ERR_SYS, "the database: %s: %s (%d)", what, sqlite3_errmsg(db->sql),
+		       code);
 }
 
 struct db *db_open(const char *path, enum db_open_how how, struct err *err)
@@ -38,16 +39,20 @@ struct db *db_open(const char *path, enum db_open_how how, struct err *err)
 		close(fd);
 	}
 	db = mem_alloc(sizeof(*db));
-	if (sqlite3_open_v2(path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-	                    NULL) != SQLITE_OK) {
-		err_set(err, ERR_SYS, "%s: %s", path, db->sql ? sqlite3_errmsg(db->sql) : "out of memory");
+	if (sqlite3_open_v2(path, &db->sql,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+			    NULL) != SQLITE_OK) {
+		err_set(err, ERR_SYS, "%s: %s", path,
+			db->sql ? sqlite3_errmsg(db->sql) : "out of memory");
 		db_close(db);
 		return NULL;
 	}
 	sqlite3_busy_timeout(db->sql, 5000);
 	/* WAL with FULL: a commit has reached the disk when it returns. */
-	if (!db_run(db, err, "PRAGMA journal_mode=WAL", "") || !db_run(db, err, "PRAGMA synchronous=FULL", "") ||
-	    !db_run(db, err, "PRAGMA foreign_keys=ON", "") || !db_run(db, err, "PRAGMA trusted_schema=OFF", "") ||
+	if (!db_run(db, err, "PRAGMA journal_mode=WAL", "") ||
+	    !db_run(db, err, "PRAGMA synchronous=FULL", "") ||
+	    !db_run(db, err, "PRAGMA foreign_keys=ON", "") ||
+	    !db_run(db, err, "PRAGMA trusted_schema=OFF", "") ||
 	    !db_run(db, err, "PRAGMA journal_size_limit=16777216", "")) {
 		err_prefix(err, "%s: ", path);
 		db_close(db);
@@ -74,7 +79,8 @@ static bool bind(struct db *db, sqlite3_stmt *st, const char *format, va_list ap
 			rc = sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
 			break;
 		case 't':
-			rc = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+			rc = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1,
+					       SQLITE_TRANSIENT);
 			break;
 		case 'b': {
 			const void *p = va_arg(ap, const void *);
@@ -89,7 +95,8 @@ static bool bind(struct db *db, sqlite3_stmt *st, const char *format, va_list ap
 	return rc == SQLITE_OK || failed(db, err, "binding");
 }
 
-static sqlite3_stmt *prepare(struct db *db, struct err *err, const char *sql, const char *format, va_list ap)
+static sqlite3_stmt *prepare(struct db *db, struct err *err, const char *sql, const char *format,
+			     va_list ap)
 {
 	sqlite3_stmt *st = NULL;
 

@@ -32,7 +32,8 @@ static bool load_work(struct db *db, struct store_job *job, struct err *err)
 	}
 	bool ok = db_end(&q) && there;
 	if (ok && (!span_cstr(span_str(epoch), op->mesh.epoch, sizeof(op->mesh.epoch)) ||
-	           !prefix_parse(span_str(ula), &op->mesh.ula) || !prefix_parse(span_str(v4), &op->mesh.v4)))
+		   !prefix_parse(span_str(ula), &op->mesh.ula) ||
+		   !prefix_parse(span_str(v4), &op->mesh.v4)))
 		ok = err_set(err, ERR_CONFIG, "the database holds no mesh that makes sense");
 	free(epoch);
 	free(ula);
@@ -42,7 +43,9 @@ static bool load_work(struct db *db, struct store_job *job, struct err *err)
 	    !part_each(db, part_session, "SELECT id FROM session WHERE ended = 0", c, err) ||
 	    !part_each(db, part_key, "SELECT id FROM enrol_key", c, err))
 		return false;
-	q = db_query(db, err, "SELECT version, text, made_by, at FROM policy ORDER BY version DESC LIMIT 1", "");
+	q = db_query(db, err,
+		     "SELECT version, text, made_by, at FROM policy ORDER BY version DESC LIMIT 1",
+		     "");
 	if (db_next(&q, err)) {
 		struct policy_row *p = mem_alloc(sizeof(*p));
 
@@ -74,11 +77,13 @@ struct load_op *load_op_new(void)
 
 /* ---- enrolment ---- */
 
-static bool spend_key(struct db *db, struct enrol_op *op, int64_t old_key, uint64_t *ret_key, char **ret_tags,
-                      bool *ret_same, struct err *err)
+static bool spend_key(struct db *db, struct enrol_op *op, int64_t old_key, uint64_t *ret_key,
+		      char **ret_tags, bool *ret_same, struct err *err)
 {
-	struct db_rows q = db_query(db, err, "SELECT id, tags, uses, used, expires, revoked FROM enrol_key WHERE hash = ?",
-	                            "b", op->key_hash, sizeof(op->key_hash));
+	struct db_rows q = db_query(
+		db, err,
+		"SELECT id, tags, uses, used, expires, revoked FROM enrol_key WHERE hash = ?", "b",
+		op->key_hash, sizeof(op->key_hash));
 	int64_t id = 0, uses = 0, used = 0, expires = 0, revoked = 0;
 
 	if (db_next(&q, err)) {
@@ -116,8 +121,9 @@ static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
 	char                name[64];
 	struct node_row     n = { .os = op->os, .from = op->from };
 
-	struct db_rows q = db_query(db, err, "SELECT id, enrol_key, coalesce(user, 0) FROM node WHERE key = ?", "b",
-	                            op->device, sizeof(op->device));
+	struct db_rows q =
+		db_query(db, err, "SELECT id, enrol_key, coalesce(user, 0) FROM node WHERE key = ?",
+			 "b", op->device, sizeof(op->device));
 	if (db_next(&q, err)) {
 		old = db_int(&q, 0);
 		old_key = db_int(&q, 1);
@@ -135,17 +141,22 @@ static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
 		same = old && (uint64_t)old_user == n.user;
 	}
 	if (old && !same)
-		return err_set(err, ERR_EXISTS, "this device is enrolled already, as somebody else's");
+		return err_set(err, ERR_EXISTS,
+			       "this device is enrolled already, as somebody else's");
 	if (old) {
 		op->node = (uint64_t)old;
 	} else {
-		if (n.user && !part_int(db, &count, &there, err, "SELECT count(*) FROM node WHERE user = ?", "i", (int64_t)n.user))
+		if (n.user &&
+		    !part_int(db, &count, &there, err, "SELECT count(*) FROM node WHERE user = ?",
+			      "i", (int64_t)n.user))
 			return false;
 		if (count >= USER_NODES_MAX)
-			return err_set(err, ERR_LIMIT, "nobody has more than %d devices", USER_NODES_MAX);
+			return err_set(err, ERR_LIMIT, "nobody has more than %d devices",
+				       USER_NODES_MAX);
 		memcpy(n.key, op->device, sizeof(n.key));
 		n.name = name;
-		if (!part_name(db, op->name, name, err) || !part_v4(db, op->acked, op->now, &v4, err) ||
+		if (!part_name(db, op->name, name, err) ||
+		    !part_v4(db, op->acked, op->now, &v4, err) ||
 		    !part_node_insert(db, &n, v4, op->now, &op->node, err))
 			return false;
 	}
@@ -172,8 +183,8 @@ static void enrol_free(struct store_job *job)
 	free(op);
 }
 
-struct enrol_op *enrol_op_new(const uint8_t device[32], const char *name, const char *os, const char *from,
-                              struct wall now, uint64_t acked)
+struct enrol_op *enrol_op_new(const uint8_t device[32], const char *name, const char *os,
+			      const char *from, struct wall now, uint64_t acked)
 {
 	struct enrol_op *op = mem_alloc(sizeof(*op));
 
@@ -217,8 +228,10 @@ struct node_delete_op *node_delete_op_new(uint64_t node, struct wall now, struct
 {
 	struct node_delete_op *op = mem_alloc(sizeof(*op));
 
-	*op = (struct node_delete_op){ .job = { .work = node_delete_work, .free = node_delete_free },
-		                       .node = node, .now = now, .until = until };
+	*op = (struct node_delete_op){.job = {.work = node_delete_work, .free = node_delete_free},
+				      .node = node,
+				      .now = now,
+				      .until = until};
 	return op;
 }
 
@@ -228,21 +241,30 @@ static bool node_set_work(struct db *db, struct store_job *job, struct err *err)
 	int64_t             user;
 	bool                there;
 
-	if (!part_int(db, &user, &there, err, "SELECT coalesce(user, 0) FROM node WHERE id = ?", "i", (int64_t)op->node))
+	if (!part_int(db, &user, &there, err, "SELECT coalesce(user, 0) FROM node WHERE id = ?",
+		      "i", (int64_t)op->node))
 		return false;
 	if (!there)
-		return err_set(err, ERR_MISSING, "there is no node n%llu", (unsigned long long)op->node);
+		return err_set(err, ERR_MISSING, "there is no node n%llu",
+			       (unsigned long long)op->node);
 	if (op->tags && op->tags[0] && user)
-		return err_set(err, ERR_DENIED, "a person's node has no tags: enrol it with a key to make it a server");
-	if (op->name && !db_run(db, err, "UPDATE node SET name = ? WHERE id = ?", "ti", op->name, (int64_t)op->node)) {
+		return err_set(
+			err, ERR_DENIED,
+			"a person's node has no tags: enrol it with a key to make it a server");
+	if (op->name && !db_run(db, err, "UPDATE node SET name = ? WHERE id = ?", "ti", op->name,
+				(int64_t)op->node)) {
 		if (err->code == ERR_EXISTS)
 			err_set(err, ERR_EXISTS, "another node is called %s", op->name);
 		return false;
 	}
-	return (!op->tags || db_run(db, err, "UPDATE node SET tags = ? WHERE id = ?", "ti", op->tags, (int64_t)op->node)) &&
-	       (!op->routes || db_run(db, err, "UPDATE node SET routes = ? WHERE id = ?", "ti", op->routes, (int64_t)op->node)) &&
-	       (!op->report || db_run(db, err, "UPDATE node SET report = ? WHERE id = ?", "ti", op->report, (int64_t)op->node)) &&
-	       (!op->os || db_run(db, err, "UPDATE node SET os = ? WHERE id = ?", "ti", op->os, (int64_t)op->node)) &&
+	return (!op->tags || db_run(db, err, "UPDATE node SET tags = ? WHERE id = ?", "ti",
+				    op->tags, (int64_t)op->node)) &&
+	       (!op->routes || db_run(db, err, "UPDATE node SET routes = ? WHERE id = ?", "ti",
+				      op->routes, (int64_t)op->node)) &&
+	       (!op->report || db_run(db, err, "UPDATE node SET report = ? WHERE id = ?", "ti",
+				      op->report, (int64_t)op->node)) &&
+	       (!op->os || db_run(db, err, "UPDATE node SET os = ? WHERE id = ?", "ti", op->os,
+				  (int64_t)op->node)) &&
 	       part_seq(db, &job->changes, err) && part_node(db, op->node, &job->changes, err);
 }
 
@@ -270,22 +292,27 @@ struct node_set_op *node_set_op_new(uint64_t node)
 
 /* ---- a new mesh ---- */
 
-static bool create(struct db *db, const struct mesh_row *mesh, struct node_row *hub, const char *policy,
-                   struct wall now, struct err *err)
+static bool create(struct db *db, const struct mesh_row *mesh, struct node_row *hub,
+		   const char *policy, struct wall now, struct err *err)
 {
 	char    ula[IP_TEXT_MAX], v4[IP_TEXT_MAX];
 	int64_t hub_v4;
 
-	if (!db_run(db, err, "INSERT INTO mesh (one, epoch, seq, ula, v4, name, last_v4) VALUES (1, ?, 1, ?, ?, ?, 0)",
-	            "tttt", mesh->epoch, prefix_text(&mesh->ula, ula), prefix_text(&mesh->v4, v4), mesh->name) ||
-	    !part_v4(db, 0, now, &hub_v4, err) || !part_node_insert(db, hub, hub_v4, now, &hub->id, err))
+	if (!db_run(db, err,
+		    "INSERT INTO mesh (one, epoch, seq, ula, v4, name, last_v4) VALUES (1, ?, 1, "
+		    "?, ?, ?, 0)",
+		    "tttt", mesh->epoch, prefix_text(&mesh->ula, ula), prefix_text(&mesh->v4, v4),
+		    mesh->name) ||
+	    !part_v4(db, 0, now, &hub_v4, err) ||
+	    !part_node_insert(db, hub, hub_v4, now, &hub->id, err))
 		return false;
 	hub->v4 = ip_from_int(hub_v4);
-	return db_run(db, err, "INSERT INTO policy (text, made_by, at) VALUES (?, 0, ?)", "ti", policy, now.sec);
+	return db_run(db, err, "INSERT INTO policy (text, made_by, at) VALUES (?, 0, ?)", "ti",
+		      policy, now.sec);
 }
 
-bool store_create(const char *path, const struct mesh_row *mesh, struct node_row *hub, const char *policy,
-                  struct wall now, struct err *err)
+bool store_create(const char *path, const struct mesh_row *mesh, struct node_row *hub,
+		  const char *policy, struct wall now, struct err *err)
 {
 	struct db *db = db_open(path, DB_CREATE, err);
 

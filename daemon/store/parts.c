@@ -19,13 +19,15 @@ static char *text_dup(const char *s)
 
 int64_t ip_to_int(const struct ip *ip)
 {
-	return (int64_t)ip->b[0] << 24 | (int64_t)ip->b[1] << 16 | (int64_t)ip->b[2] << 8 | ip->b[3];
+	return (int64_t)ip->b[0] << 24 | (int64_t)ip->b[1] << 16 | (int64_t)ip->b[2] << 8 |
+	       ip->b[3];
 }
 
 struct ip ip_from_int(int64_t n)
 {
-	return (struct ip){ .family = IP_V4,
-		            .b = { (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n } };
+	return (struct ip){
+		.family = IP_V4,
+		.b = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n}};
 }
 
 void person_copy(struct store_person *to, const struct store_person *from)
@@ -44,17 +46,19 @@ void person_copy(struct store_person *to, const struct store_person *from)
 
 void person_done(struct store_person *p)
 {
-	const char *all[] = { p->issuer, p->sub, p->login, p->name, p->email, p->groups, p->acr, p->amr, p->from };
+	const char *all[] = {p->issuer, p->sub, p->login, p->name, p->email,
+			     p->groups, p->acr, p->amr,   p->from};
 
 	for (size_t i = 0; i < array_size(all); i++)
 		free((char *)all[i]);
 	*p = (struct store_person){ 0 };
 }
 
-bool part_int(struct db *db, int64_t *ret_n, bool *ret_there, struct err *err, const char *sql, const char *format,
-              int64_t arg)
+bool part_int(struct db *db, int64_t *ret_n, bool *ret_there, struct err *err, const char *sql,
+	      const char *format, int64_t arg)
 {
-	struct db_rows q = format[0] ? db_query(db, err, sql, format, arg) : db_query(db, err, sql, "");
+	struct db_rows q =
+		format[0] ? db_query(db, err, sql, format, arg) : db_query(db, err, sql, "");
 
 	*ret_there = db_next(&q, err);
 	*ret_n = *ret_there ? db_int(&q, 0) : 0;
@@ -70,7 +74,8 @@ bool part_seq(struct db *db, struct row_changes *c, struct err *err)
 	    !part_int(db, &seq, &there, err, "SELECT seq FROM mesh", "", 0))
 		return false;
 	if (!there)
-		return err_set(err, ERR_CONFIG, "this database has no mesh: reeve-coordinator init makes one");
+		return err_set(err, ERR_CONFIG,
+			       "this database has no mesh: reeve-coordinator init makes one");
 	c->seq = (uint64_t)seq;
 	return true;
 }
@@ -80,8 +85,10 @@ bool part_seq(struct db *db, struct row_changes *c, struct err *err)
 bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *err)
 {
 	struct db_rows q = db_query(db, err,
-	        "SELECT key, name, v4, tags, coalesce(user, 0), enrol_key, hub, os, report, routes, origin, created"
-	        " FROM node WHERE id = ?", "i", (int64_t)id);
+				    "SELECT key, name, v4, tags, coalesce(user, 0), enrol_key, "
+				    "hub, os, report, routes, origin, created"
+				    " FROM node WHERE id = ?",
+				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_NODE, id);
 
 	r->gone = true;
@@ -90,7 +97,8 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 
 		n->id = id;
 		q.bad = !db_blob(&q, 0, n->key, sizeof(n->key)) &&
-		        !err_set(err, ERR_SYS, "the database: node %llu has no key", (unsigned long long)id);
+			!err_set(err, ERR_SYS, "the database: node %llu has no key",
+				 (unsigned long long)id);
 		n->name = db_text(&q, 1);
 		n->v4 = ip_from_int(db_int(&q, 2));
 		n->tags = db_text(&q, 3);
@@ -111,8 +119,9 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 bool part_user(struct db *db, uint64_t id, struct row_changes *c, struct err *err)
 {
 	struct db_rows q = db_query(db, err,
-	        "SELECT issuer, sub, login, name, email, groups, blocked, created, last_login FROM user WHERE id = ?",
-	        "i", (int64_t)id);
+				    "SELECT issuer, sub, login, name, email, groups, blocked, "
+				    "created, last_login FROM user WHERE id = ?",
+				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_USER, id);
 
 	r->gone = true;
@@ -138,8 +147,10 @@ bool part_user(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err *err)
 {
 	struct db_rows q = db_query(db, err,
-	        "SELECT user, node, auth_time, created, expires, issuer, acr, amr, groups, origin, mfa, cross_device,"
-	        " ended, why FROM session WHERE id = ?", "i", (int64_t)id);
+				    "SELECT user, node, auth_time, created, expires, issuer, acr, "
+				    "amr, groups, origin, mfa, cross_device,"
+				    " ended, why FROM session WHERE id = ?",
+				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_SESSION, id);
 
 	r->gone = true;
@@ -170,8 +181,9 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 bool part_key(struct db *db, uint64_t id, struct row_changes *c, struct err *err)
 {
 	struct db_rows q = db_query(db, err,
-	        "SELECT tags, note, uses, used, created, expires, revoked, made_by FROM enrol_key WHERE id = ?", "i",
-	        (int64_t)id);
+				    "SELECT tags, note, uses, used, created, expires, revoked, "
+				    "made_by FROM enrol_key WHERE id = ?",
+				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_KEY, id);
 
 	r->gone = true;
@@ -216,11 +228,13 @@ bool part_v4(struct db *db, uint64_t acked, struct wall now, int64_t *ret_v4, st
 		text = db_text(&q, 0);
 		last = db_int(&q, 1);
 	}
-	bool ok = db_end(&q) && text && prefix_parse(span_str(text), &range) && range.ip.family == IP_V4;
+	bool ok = db_end(&q) && text && prefix_parse(span_str(text), &range) &&
+		  range.ip.family == IP_V4;
 	free(text);
 	if (!ok)
 		return err_set(err, ERR_CONFIG, "the database holds no IPv4 range");
-	if (!db_run(db, err, "DELETE FROM quarantine WHERE until <= ? OR seq <= ?", "ii", now.sec, (int64_t)acked))
+	if (!db_run(db, err, "DELETE FROM quarantine WHERE until <= ? OR seq <= ?", "ii", now.sec,
+		    (int64_t)acked))
 		return false;
 	/* From behind the last one given, once around: an address rests as long as can be. The
 	 * first of the range is nobody's, and so is the last. */
@@ -232,8 +246,9 @@ bool part_v4(struct db *db, uint64_t acked, struct wall now, int64_t *ret_v4, st
 		int64_t next = turn ? first : from, stop = turn ? from : end;
 
 		q = db_query(db, err,
-		             "SELECT v4 FROM node WHERE v4 >= ?1 UNION SELECT v4 FROM quarantine WHERE v4 >= ?1 ORDER BY 1",
-		             "i", next);
+			     "SELECT v4 FROM node WHERE v4 >= ?1 UNION SELECT v4 FROM quarantine "
+			     "WHERE v4 >= ?1 ORDER BY 1",
+			     "i", next);
 		while (next < stop && db_next(&q, err) && db_int(&q, 0) == next)
 			next++;
 		if (!db_end(&q))
@@ -253,7 +268,8 @@ bool part_name(struct db *db, const char *name, char ret_name[64], struct err *e
 			snprintf(ret_name, 64, "%s", name);
 		else
 			snprintf(ret_name, 64, "%.57s-%u", name, i);
-		struct db_rows q = db_query(db, err, "SELECT 1 FROM node WHERE name = ?", "t", ret_name);
+		struct db_rows q =
+			db_query(db, err, "SELECT 1 FROM node WHERE name = ?", "t", ret_name);
 		bool           taken = db_next(&q, err);
 		if (!db_end(&q))
 			return false;
@@ -263,14 +279,16 @@ bool part_name(struct db *db, const char *name, char ret_name[64], struct err *e
 	return err_set(err, ERR_LIMIT, "too many nodes are called %s", name);
 }
 
-bool part_node_insert(struct db *db, const struct node_row *n, int64_t v4, struct wall now, uint64_t *ret_id,
-                      struct err *err)
+bool part_node_insert(struct db *db, const struct node_row *n, int64_t v4, struct wall now,
+		      uint64_t *ret_id, struct err *err)
 {
 	if (!db_run(db, err,
-	            "INSERT INTO node (key, name, v4, tags, user, enrol_key, hub, os, report, routes, origin, created)"
-	            " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, '', '', ?, ?)",
-	            "btitiiitti", n->key, sizeof(n->key), n->name, v4, text_or(n->tags), (int64_t)n->user,
-	            (int64_t)n->enrol_key, (int64_t)n->hub, text_or(n->os), text_or(n->from), now.sec))
+		    "INSERT INTO node (key, name, v4, tags, user, enrol_key, hub, os, report, "
+		    "routes, origin, created)"
+		    " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, '', '', ?, ?)",
+		    "btitiiitti", n->key, sizeof(n->key), n->name, v4, text_or(n->tags),
+		    (int64_t)n->user, (int64_t)n->enrol_key, (int64_t)n->hub, text_or(n->os),
+		    text_or(n->from), now.sec))
 		return false;
 	*ret_id = (uint64_t)db_last_id(db);
 	return true;
@@ -295,11 +313,13 @@ bool part_person(struct db *db, const struct store_person *p, struct wall now, u
 	bool    there;
 
 	if (!p->issuer[0] || !p->sub[0] || !p->login[0] || strlen(p->login) >= sizeof(key))
-		return err_set(err, ERR_LIMIT, "a person needs issuer, subject and a login of sensible length");
+		return err_set(err, ERR_LIMIT,
+			       "a person needs issuer, subject and a login of sensible length");
 	fold(p->login, key, sizeof(key));
 	struct db_rows q = db_query(db, err,
-	        "SELECT u.id, u.blocked FROM identity i JOIN user u ON u.id = i.user WHERE i.issuer = ? AND i.sub = ?",
-	        "tt", p->issuer, p->sub);
+				    "SELECT u.id, u.blocked FROM identity i JOIN user u ON u.id = "
+				    "i.user WHERE i.issuer = ? AND i.sub = ?",
+				    "tt", p->issuer, p->sub);
 	if (db_next(&q, err)) {
 		user = db_int(&q, 0);
 		blocked = db_int(&q, 1);
@@ -316,30 +336,36 @@ bool part_person(struct db *db, const struct store_person *p, struct wall now, u
 	/* The name belongs to the first who showed it. */
 	if (owner && owner != user)
 		return err_set(err, ERR_EXISTS,
-		               "the login name %s belongs to another account; an administrator can link the two", p->login);
+			       "the login name %s belongs to another account; an administrator can "
+			       "link the two",
+			       p->login);
 	if (user) {
 		if (!db_run(db, err,
-		            "UPDATE user SET login = ?, login_key = ?, name = ?, email = ?,"
-		            " groups = CASE WHEN ? THEN ? ELSE groups END, last_login = ? WHERE id = ?",
-		            "ttttitii", p->login, key, p->name, p->email, (int64_t)p->groups_known, p->groups, now.sec, user))
+			    "UPDATE user SET login = ?, login_key = ?, name = ?, email = ?,"
+			    " groups = CASE WHEN ? THEN ? ELSE groups END, last_login = ? WHERE id "
+			    "= ?",
+			    "ttttitii", p->login, key, p->name, p->email, (int64_t)p->groups_known,
+			    p->groups, now.sec, user))
 			return false;
 	} else {
 		if (!db_run(db, err,
-		            "INSERT INTO user (issuer, sub, login, login_key, name, email, groups, created, last_login)"
-		            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		            "tttttttii", p->issuer, p->sub, p->login, key, p->name, p->email, p->groups, now.sec, now.sec))
+			    "INSERT INTO user (issuer, sub, login, login_key, name, email, groups, "
+			    "created, last_login)"
+			    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			    "tttttttii", p->issuer, p->sub, p->login, key, p->name, p->email,
+			    p->groups, now.sec, now.sec))
 			return false;
 		user = db_last_id(db);
-		if (!db_run(db, err, "INSERT INTO identity (issuer, sub, user) VALUES (?, ?, ?)", "tti", p->issuer, p->sub,
-		            user))
+		if (!db_run(db, err, "INSERT INTO identity (issuer, sub, user) VALUES (?, ?, ?)",
+			    "tti", p->issuer, p->sub, user))
 			return false;
 	}
 	*ret_user = (uint64_t)user;
 	return part_user(db, *ret_user, c, err);
 }
 
-bool part_end(struct db *db, const char *where, int64_t arg, const char *why, struct wall now, size_t *ret_n,
-              struct row_changes *c, struct err *err)
+bool part_end(struct db *db, const char *where, int64_t arg, const char *why, struct wall now,
+	      size_t *ret_n, struct row_changes *c, struct err *err)
 {
 	char     sql[256];
 	size_t   n = 0;
@@ -356,16 +382,17 @@ bool part_end(struct db *db, const char *where, int64_t arg, const char *why, st
 			ids[n++] = (uint64_t)db_int(&q, 0);
 		ok = db_end(&q);
 		for (size_t i = 0; ok && i < n; i++)
-			ok = db_run(db, err, "UPDATE session SET ended = ?, why = ? WHERE id = ?", "iti", now.sec, why,
-			            (int64_t)ids[i]) &&
+			ok = db_run(db, err, "UPDATE session SET ended = ?, why = ? WHERE id = ?",
+				    "iti", now.sec, why, (int64_t)ids[i]) &&
 			     part_session(db, ids[i], c, err);
 		*ret_n += n;
 	} while (ok && n == array_size(ids));
 	return ok;
 }
 
-bool part_session_new(struct db *db, const struct store_person *p, uint64_t user, uint64_t node, struct wall now,
-                      uint64_t *ret_session, struct row_changes *c, struct err *err)
+bool part_session_new(struct db *db, const struct store_person *p, uint64_t user, uint64_t node,
+		      struct wall now, uint64_t *ret_session, struct row_changes *c,
+		      struct err *err)
 {
 	size_t n;
 
@@ -374,17 +401,19 @@ bool part_session_new(struct db *db, const struct store_person *p, uint64_t user
 	if (!part_end(db, "node = ?", (int64_t)node, "replaced", now, &n, c, err))
 		return false;
 	if (!db_run(db, err,
-	            "INSERT INTO session (user, node, auth_time, created, expires, issuer, acr, amr, groups, origin, mfa,"
-	            " cross_device) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-	            "iiiiitttttii", (int64_t)user, (int64_t)node, p->auth_time.sec, now.sec, p->expires.sec, p->issuer,
-	            p->acr, p->amr, p->groups, p->from, (int64_t)p->mfa, (int64_t)p->cross_device))
+		    "INSERT INTO session (user, node, auth_time, created, expires, issuer, acr, "
+		    "amr, groups, origin, mfa,"
+		    " cross_device) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		    "iiiiitttttii", (int64_t)user, (int64_t)node, p->auth_time.sec, now.sec,
+		    p->expires.sec, p->issuer, p->acr, p->amr, p->groups, p->from, (int64_t)p->mfa,
+		    (int64_t)p->cross_device))
 		return false;
 	*ret_session = (uint64_t)db_last_id(db);
 	return part_session(db, *ret_session, c, err);
 }
 
-bool part_node_delete(struct db *db, uint64_t node, struct wall now, struct wall until, struct row_changes *c,
-                      struct err *err)
+bool part_node_delete(struct db *db, uint64_t node, struct wall now, struct wall until,
+		      struct row_changes *c, struct err *err)
 {
 	int64_t v4, hub;
 	bool    there;
@@ -393,15 +422,18 @@ bool part_node_delete(struct db *db, uint64_t node, struct wall now, struct wall
 	if (!part_int(db, &v4, &there, err, "SELECT v4 FROM node WHERE id = ?", "i", (int64_t)node))
 		return false;
 	if (!there)
-		return err_set(err, ERR_MISSING, "there is no node n%llu", (unsigned long long)node);
-	if (!part_int(db, &hub, &there, err, "SELECT hub FROM node WHERE id = ?", "i", (int64_t)node))
+		return err_set(err, ERR_MISSING, "there is no node n%llu",
+			       (unsigned long long)node);
+	if (!part_int(db, &hub, &there, err, "SELECT hub FROM node WHERE id = ?", "i",
+		      (int64_t)node))
 		return false;
 	if (hub)
 		return err_set(err, ERR_DENIED, "the hub's own node stays");
 	if (!part_end(db, "node = ?", (int64_t)node, "revoked", now, &n, c, err) ||
-	    !db_run(db, err, "DELETE FROM node WHERE id = ?", "i", (int64_t)node) || !part_seq(db, c, err) ||
-	    !db_run(db, err, "INSERT INTO quarantine (v4, node, seq, until) VALUES (?, ?, ?, ?)", "iiii", v4,
-	            (int64_t)node, (int64_t)c->seq, until.sec))
+	    !db_run(db, err, "DELETE FROM node WHERE id = ?", "i", (int64_t)node) ||
+	    !part_seq(db, c, err) ||
+	    !db_run(db, err, "INSERT INTO quarantine (v4, node, seq, until) VALUES (?, ?, ?, ?)",
+		    "iiii", v4, (int64_t)node, (int64_t)c->seq, until.sec))
 		return false;
 	return part_node(db, node, c, err);
 }

@@ -11,44 +11,64 @@ enum { APPLICATION_ID = 0x52656576 };
 /* A step is never changed once it was released; AUTOINCREMENT is what keeps
  * an id from being given twice. */
 static const char *const step_1[] = {
-	"CREATE TABLE mesh (one INTEGER PRIMARY KEY CHECK (one = 1), epoch TEXT NOT NULL, seq INTEGER NOT NULL,"
-	" ula TEXT NOT NULL, v4 TEXT NOT NULL, name TEXT NOT NULL, last_v4 INTEGER NOT NULL) STRICT",
+	"CREATE TABLE mesh ("
+	" one INTEGER PRIMARY KEY CHECK (one = 1),"
+	" epoch TEXT NOT NULL, seq INTEGER NOT NULL,"
+	" ula TEXT NOT NULL, v4 TEXT NOT NULL, name TEXT NOT NULL,"
+	" last_v4 INTEGER NOT NULL) STRICT",
 
-	"CREATE TABLE user (id INTEGER PRIMARY KEY AUTOINCREMENT, issuer TEXT NOT NULL, sub TEXT NOT NULL,"
-	" login TEXT NOT NULL, login_key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, email TEXT NOT NULL,"
-	" groups TEXT NOT NULL, blocked INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,"
-	" last_login INTEGER NOT NULL) STRICT",
+	"CREATE TABLE user ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" issuer TEXT NOT NULL, sub TEXT NOT NULL,"
+	" login TEXT NOT NULL, login_key TEXT NOT NULL UNIQUE,"
+	" name TEXT NOT NULL, email TEXT NOT NULL, groups TEXT NOT NULL,"
+	" blocked INTEGER NOT NULL DEFAULT 0,"
+	" created INTEGER NOT NULL, last_login INTEGER NOT NULL) STRICT",
 
-	"CREATE TABLE identity (issuer TEXT NOT NULL, sub TEXT NOT NULL, user INTEGER NOT NULL REFERENCES user(id),"
+	"CREATE TABLE identity ("
+	" issuer TEXT NOT NULL, sub TEXT NOT NULL,"
+	" user INTEGER NOT NULL REFERENCES user(id),"
 	" PRIMARY KEY (issuer, sub)) STRICT, WITHOUT ROWID",
 
-	"CREATE TABLE enrol_key (id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE, tags TEXT NOT NULL,"
-	" note TEXT NOT NULL, uses INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,"
-	" expires INTEGER NOT NULL, revoked INTEGER NOT NULL DEFAULT 0, made_by INTEGER NOT NULL,"
+	"CREATE TABLE enrol_key ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" hash BLOB NOT NULL UNIQUE,"
+	" tags TEXT NOT NULL, note TEXT NOT NULL,"
+	" uses INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0,"
+	" created INTEGER NOT NULL, expires INTEGER NOT NULL,"
+	" revoked INTEGER NOT NULL DEFAULT 0, made_by INTEGER NOT NULL,"
 	" CHECK (used <= uses)) STRICT",
 
-	"CREATE TABLE node (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,"
-	" v4 INTEGER NOT NULL UNIQUE, tags TEXT NOT NULL, user INTEGER REFERENCES user(id),"
-	" enrol_key INTEGER NOT NULL, hub INTEGER NOT NULL, os TEXT NOT NULL, report TEXT NOT NULL,"
-	" routes TEXT NOT NULL, origin TEXT NOT NULL, created INTEGER NOT NULL,"
+	"CREATE TABLE node ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" key BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE, v4 INTEGER NOT NULL UNIQUE,"
+	" tags TEXT NOT NULL, user INTEGER REFERENCES user(id),"
+	" enrol_key INTEGER NOT NULL, hub INTEGER NOT NULL,"
+	" os TEXT NOT NULL, report TEXT NOT NULL, routes TEXT NOT NULL,"
+	" origin TEXT NOT NULL, created INTEGER NOT NULL,"
 	" CHECK (user IS NULL OR tags = '')) STRICT",
 	"CREATE INDEX node_user ON node(user)",
 
-	"CREATE TABLE session (id INTEGER PRIMARY KEY AUTOINCREMENT, user INTEGER NOT NULL REFERENCES user(id),"
-	" node INTEGER NOT NULL, auth_time INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
-	" issuer TEXT NOT NULL, acr TEXT NOT NULL, amr TEXT NOT NULL, groups TEXT NOT NULL, origin TEXT NOT NULL,"
-	" mfa INTEGER NOT NULL, cross_device INTEGER NOT NULL, ended INTEGER NOT NULL DEFAULT 0,"
-	" why TEXT NOT NULL DEFAULT '') STRICT",
+	"CREATE TABLE session ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" user INTEGER NOT NULL REFERENCES user(id), node INTEGER NOT NULL,"
+	" auth_time INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
+	" issuer TEXT NOT NULL, acr TEXT NOT NULL, amr TEXT NOT NULL, groups TEXT NOT NULL,"
+	" origin TEXT NOT NULL, mfa INTEGER NOT NULL, cross_device INTEGER NOT NULL,"
+	" ended INTEGER NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT '') STRICT",
 	/* One at a time: the database itself refuses a second living session of a node. */
 	"CREATE UNIQUE INDEX session_living ON session(node) WHERE ended = 0",
 	"CREATE INDEX session_user ON session(user)",
 
-	"CREATE TABLE policy (version INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, made_by INTEGER NOT NULL,"
-	" at INTEGER NOT NULL) STRICT",
+	"CREATE TABLE policy ("
+	" version INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" text TEXT NOT NULL, made_by INTEGER NOT NULL, at INTEGER NOT NULL) STRICT",
 
-	/* Addresses of deleted nodes: free again once every endpoint has acknowledged seq, or at until. */
-	"CREATE TABLE quarantine (v4 INTEGER PRIMARY KEY, node INTEGER NOT NULL, seq INTEGER NOT NULL,"
-	" until INTEGER NOT NULL) STRICT",
+	/* Addresses of deleted nodes: free again once every endpoint has acknowledged
+	 * seq, or at until. */
+	"CREATE TABLE quarantine ("
+	" v4 INTEGER PRIMARY KEY, node INTEGER NOT NULL,"
+	" seq INTEGER NOT NULL, until INTEGER NOT NULL) STRICT",
 	NULL,
 };
 
@@ -81,13 +101,16 @@ bool schema_migrate(struct db *db, struct err *err)
 {
 	int64_t version, app;
 
-	if (!get_int(db, "PRAGMA user_version", &version, err) || !get_int(db, "PRAGMA application_id", &app, err))
+	if (!get_int(db, "PRAGMA user_version", &version, err) ||
+	    !get_int(db, "PRAGMA application_id", &app, err))
 		return false;
 	if (app != APPLICATION_ID && (app != 0 || version != 0))
 		return err_set(err, ERR_CONFIG, "this database is another program's");
 	if (version > (int64_t)array_size(steps))
-		return err_set(err, ERR_CONFIG, "this database is of a later release (schema %lld, this one knows %zu)",
-		               (long long)version, array_size(steps));
+		return err_set(
+			err, ERR_CONFIG,
+			"this database is of a later release (schema %lld, this one knows %zu)",
+			(long long)version, array_size(steps));
 	if (version == (int64_t)array_size(steps))
 		return true;
 	if (!db_run(db, err, "BEGIN IMMEDIATE", ""))

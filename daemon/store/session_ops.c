@@ -15,7 +15,8 @@ static bool login_work(struct db *db, struct store_job *job, struct err *err)
 	bool             there;
 	uint64_t         user;
 
-	if (!part_int(db, &owner, &there, err, "SELECT coalesce(user, 0) FROM node WHERE id = ?", "i", (int64_t)op->node))
+	if (!part_int(db, &owner, &there, err, "SELECT coalesce(user, 0) FROM node WHERE id = ?",
+		      "i", (int64_t)op->node))
 		return false;
 	if (!there)
 		return err_set(err, ERR_MISSING, "this device is not enrolled any more");
@@ -25,7 +26,8 @@ static bool login_work(struct db *db, struct store_job *job, struct err *err)
 		return false;
 	if (user != (uint64_t)owner)
 		return err_set(err, ERR_DENIED, "this device is somebody else's");
-	return part_session_new(db, &op->person, user, op->node, op->now, &op->session, &job->changes, err) &&
+	return part_session_new(db, &op->person, user, op->node, op->now, &op->session,
+				&job->changes, err) &&
 	       part_seq(db, &job->changes, err);
 }
 
@@ -69,7 +71,8 @@ static bool end_work(struct db *db, struct store_job *job, struct err *err)
 	for (size_t i = 0; i < array_size(rows); i++) {
 		if (!rows[i].asked)
 			continue;
-		if (!part_end(db, rows[i].where, rows[i].arg, op->why, op->now, &n, &job->changes, err))
+		if (!part_end(db, rows[i].where, rows[i].arg, op->why, op->now, &n, &job->changes,
+			      err))
 			return false;
 		op->ended += n;
 	}
@@ -105,7 +108,8 @@ static bool user_delete(struct db *db, struct user_op *op, struct err *err)
 	size_t   n, ended;
 
 	do {
-		struct db_rows q = db_query(db, err, "SELECT id FROM node WHERE user = ? LIMIT 256", "i", (int64_t)op->user);
+		struct db_rows q = db_query(db, err, "SELECT id FROM node WHERE user = ? LIMIT 256",
+					    "i", (int64_t)op->user);
 
 		n = 0;
 		while (n < array_size(nodes) && db_next(&q, err))
@@ -113,10 +117,12 @@ static bool user_delete(struct db *db, struct user_op *op, struct err *err)
 		if (!db_end(&q))
 			return false;
 		for (size_t i = 0; i < n; i++)
-			if (!part_node_delete(db, nodes[i], op->now, op->until, &op->job.changes, err))
+			if (!part_node_delete(db, nodes[i], op->now, op->until, &op->job.changes,
+					      err))
 				return false;
 	} while (n == array_size(nodes));
-	return part_end(db, "user = ?", (int64_t)op->user, "revoked", op->now, &ended, &op->job.changes, err) &&
+	return part_end(db, "user = ?", (int64_t)op->user, "revoked", op->now, &ended,
+			&op->job.changes, err) &&
 	       db_run(db, err, "DELETE FROM session WHERE user = ?", "i", (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM identity WHERE user = ?", "i", (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM user WHERE id = ?", "i", (int64_t)op->user);
@@ -129,10 +135,12 @@ static bool user_work(struct db *db, struct store_job *job, struct err *err)
 	bool            there, ok = false;
 	size_t          n;
 
-	if (!part_int(db, &id, &there, err, "SELECT id FROM user WHERE id = ?", "i", (int64_t)op->user))
+	if (!part_int(db, &id, &there, err, "SELECT id FROM user WHERE id = ?", "i",
+		      (int64_t)op->user))
 		return false;
 	if (!there)
-		return err_set(err, ERR_MISSING, "there is no user u%llu", (unsigned long long)op->user);
+		return err_set(err, ERR_MISSING, "there is no user u%llu",
+			       (unsigned long long)op->user);
 	switch (op->what) {
 	case USER_BLOCK:
 		ok = db_run(db, err, "UPDATE user SET blocked = 1 WHERE id = ?", "i", id) &&
@@ -142,7 +150,8 @@ static bool user_work(struct db *db, struct store_job *job, struct err *err)
 		ok = db_run(db, err, "UPDATE user SET blocked = 0 WHERE id = ?", "i", id);
 		break;
 	case USER_LINK:
-		ok = db_run(db, err, "INSERT INTO identity (issuer, sub, user) VALUES (?, ?, ?)", "tti", op->issuer, op->sub, id);
+		ok = db_run(db, err, "INSERT INTO identity (issuer, sub, user) VALUES (?, ?, ?)",
+			    "tti", op->issuer, op->sub, id);
 		if (!ok && err && err->code == ERR_EXISTS)
 			err_set(err, ERR_EXISTS, "that identity is a user's already");
 		break;
@@ -150,7 +159,8 @@ static bool user_work(struct db *db, struct store_job *job, struct err *err)
 		ok = user_delete(db, op, err);
 		break;
 	}
-	return ok && part_seq(db, &job->changes, err) && part_user(db, op->user, &job->changes, err);
+	return ok && part_seq(db, &job->changes, err) &&
+	       part_user(db, op->user, &job->changes, err);
 }
 
 static void user_free(struct store_job *job)
@@ -180,8 +190,10 @@ static bool sweep_work(struct db *db, struct store_job *job, struct err *err)
 {
 	struct sweep_op *op = container_of(job, struct sweep_op, job);
 
-	return db_run(db, err, "DELETE FROM quarantine WHERE until <= ? OR seq <= ?", "ii", op->now.sec, (int64_t)op->acked) &&
-	       db_run(db, err, "DELETE FROM session WHERE ended != 0 AND ended < ?", "i", op->before.sec);
+	return db_run(db, err, "DELETE FROM quarantine WHERE until <= ? OR seq <= ?", "ii",
+		      op->now.sec, (int64_t)op->acked) &&
+	       db_run(db, err, "DELETE FROM session WHERE ended != 0 AND ended < ?", "i",
+		      op->before.sec);
 }
 
 static void sweep_free(struct store_job *job)

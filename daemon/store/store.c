@@ -81,7 +81,8 @@ static bool one_job(struct db *db, struct store_job *job)
 		return db_run(db, &job->err, "RELEASE job", "");
 	row_changes_done(&job->changes);
 	/* A full disk may have rolled everything back already. */
-	return db_in_transaction(db) && db_run(db, NULL, "ROLLBACK TO job", "") && db_run(db, NULL, "RELEASE job", "");
+	return db_in_transaction(db) && db_run(db, NULL, "ROLLBACK TO job", "") &&
+	       db_run(db, NULL, "RELEASE job", "");
 }
 
 /* All jobs of the batch in one commit. Where it cannot be made, none is done. */
@@ -262,7 +263,8 @@ void store_stats(struct store *s, struct store_stats *ret_stats)
 	pthread_mutex_unlock(&s->lock);
 }
 
-bool store_run_once(const char *path, struct store_job *job, struct row_changes *ret_changes, struct err *err)
+bool store_run_once(const char *path, struct store_job *job, struct row_changes *ret_changes,
+		    struct err *err)
 {
 	struct db   *db = db_open(path, DB_EXISTING, err);
 	struct queue batch;
