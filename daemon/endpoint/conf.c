@@ -285,7 +285,17 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 	}
 	if (span_ends(at, SPAN("/")))
 		at.len--;
-	if (!ipport_parse(at, &u.at)) {
+	u.host = at;
+	if (span_starts(at, SPAN("localhost")) && (at.len == 9 || at.ptr[9] == ':')) {
+		/* the one name that needs no looking up */
+		struct span rest = span_from(at, 10);
+		uint64_t n = port;
+
+		if ((at.len > 9 && !span_u64(rest, 65535, &n)) || n == 0)
+			return err_set(err, ERR_SYNTAX, "want a port after \"localhost:\"");
+		ip_parse(SPAN("127.0.0.1"), &u.at.ip);
+		u.at.port = (uint16_t)n;
+	} else if (!ipport_parse(at, &u.at)) {
 		struct span ip = at;
 
 		if (ip.len > 2 && ip.ptr[0] == '[' && ip.ptr[ip.len - 1] == ']')
@@ -299,7 +309,6 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 	}
 	if (u.at.port == 0)
 		return err_set(err, ERR_SYNTAX, "port 0 is no port");
-	u.host = at;
 	*ret_u = u;
 	return true;
 }

@@ -116,7 +116,7 @@ bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *
 
 struct conf_upstream {
 	bool          tls, h2c, is_unix, tcp, fastcgi, scgi, uwsgi;
-	struct ipport at;               /* numeric: names are not looked up */
+	struct ipport at;               /* numeric: names are not looked up, but localhost is 127.0.0.1 */
 	struct span   path;             /* is_unix; absolute, at most 107 bytes; borrowed from the text */
 	struct span   host;             /* the address as written; borrowed */
 };

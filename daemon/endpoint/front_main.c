@@ -18,6 +18,8 @@
 enum {
 	HELD_MAX = 4 << 20,             /* log lines that wait for core's next life */
 	ASKED_MAX = 1 << 16,            /* upstream connections that net was asked for */
+	LEAVE_POLL_MS = 10,             /* at the end: whether core has taken the last lines */
+	LEAVE_SEC = 2,
 };
 
 /* One listening socket of a set. */
@@ -48,6 +50,8 @@ struct front_process {
 	uint32_t             snapshot_conf;
 	bool                 ready;     /* said so, for the configuration in use */
 	struct buf           held;      /* lines that core has not taken */
+	struct loop_timer   *leave;     /* drained: waits for core to take the last lines */
+	struct boot          leave_by;
 	uint64_t             lost;      /* lines that nobody will see, and core does not know of */
 	struct msg_connect  *asked;     /* what net has not answered, for its next life */
 	size_t               asked_n, asked_cap;
@@ -108,6 +112,8 @@ static bool on_log(void *arg, struct span lines, unsigned records)
 {
 	struct front_process *p = arg;
 
+	if (p->held.len)
+		flush_log(p);
 	if (p->held.len == 0 && send_lines(p, lines))
 		return true;
 	if (p->held.len + lines.len > HELD_MAX) {
@@ -164,12 +170,25 @@ static void on_assertion(void *arg, const struct front_assert *ask)
 	tell(p, p->core, &m);
 }
 
+/* The last requests are the ones that somebody will ask about. */
+static void on_leave(void *arg)
+{
+	struct front_process *p = arg;
+	bool told = p->core && p->held.len == 0 && channel_waiting(p->core) == 0;
+
+	flush_log(p);
+	if (told || boot_passed(p->leave_by, loop_now(p->loop)))
+		stop(p, EXIT_SUCCESS);
+	else
+		loop_timer_after(p->leave, LEAVE_POLL_MS * (SEC_NS / 1000));
+}
+
 static void on_drained(void *arg)
 {
 	struct front_process *p = arg;
 
-	flush_log(p);
-	stop(p, EXIT_SUCCESS);
+	p->leave_by = boot_add(loop_now(p->loop), LEAVE_SEC * SEC_NS);
+	on_leave(p);
 }
 
 /* ---- listening sockets ---- */
@@ -500,6 +519,7 @@ int front_main(int parent, enum process_kind kind, uint16_t index)
 	buf_init(&p->held, HELD_MAX);
 	p->loop = loop_new(&err);
 	if (p->loop) {
+		p->leave = loop_timer_new(p->loop, on_leave, p);
 		p->parent = channel_new(p->loop, parent, kind, PROCESS_PARENT, on_parent, on_parent_gone, p);
 		probe_listen(p->loop);
 		if (!loop_run(p->loop, &err))
@@ -517,6 +537,7 @@ int front_main(int parent, enum process_kind kind, uint16_t index)
 	free(p->keys);
 	free(p->asked);
 	buf_done(&p->held);
+	loop_timer_free(p->leave);
 	channel_free(p->net);
 	channel_free(p->core);
 	channel_free(p->parent);

@@ -194,6 +194,7 @@ gone() { ! kill -0 "$(pid_of reeved)" 2>/dev/null; }
 ok "then it ends" wait_for 8 gone
 wait "$(pid_of reeved)"
 same "with status 0" 0 echo $?
+ok "the last request has its line in the audit" said '"path":"/file".*"bytes_out":10485760.*"end":"ok"'
 ok "the service manager was told" told STOPPING=1
 
 # ---- socket activation ----

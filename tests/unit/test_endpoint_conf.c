@@ -41,6 +41,9 @@ START_TEST(upstreams)
 		{ "HTTP://127.0.0.1", NULL }, { "http://::1", NULL }, { "unix:", NULL }, { "unix:run/x", NULL },
 		{ "unix:/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 		  "xxxxxxxxxxxxxxxxxxxxxxx", NULL },
+		{ "http://localhost:", NULL }, { "http://localhost:0", NULL }, { "http://localhosts", NULL },
+		{ "http://localhost/x", NULL }, { "h2c://localhost", NULL }, { "http://localhost:80:1", NULL },
+		{ "http://localhost", "127.0.0.1:80" }, { "https://localhost:8443/", "127.0.0.1:8443" },
 		{ "http://127.0.0.1", "127.0.0.1:80" }, { "http://127.0.0.1:5232/", "127.0.0.1:5232" },
 		{ "https://[::1]", "[::1]:443" }, { "https://[2001:db8::1]:8443", "[2001:db8::1]:8443" },
 		{ "h2c://10.0.0.1:50051", "10.0.0.1:50051" }, { "unix:/run/app.sock", "none:0" },
