@@ -308,6 +308,12 @@ void coordinator_reply_node(struct coordinator *co, uint64_t request, uint64_t n
 	if (!r)
 		return;
 	r->subject = node;
+	if (r->listener == LISTENER_MESH) {
+		/* The hub knows this node already. Once its fronts know the session they end what came
+		 * as somebody else, this request's connection with it: the answer goes before that. */
+		reply_now(co, request);
+		return;
+	}
 	feeds_when_acked(co->feeds, co->reg->hub, co->reg->seq, HUB_WAIT_MS * INT64_C(1000000),
 			 reply_now, co, request);
 }

@@ -59,7 +59,7 @@ void coordinator_person(const struct coordinator *co, const struct attempt *a, c
 /* Whether a pin is one of the public listener's; reads certificate files again if not. */
 bool coordinator_pin_ok(struct coordinator *co, const struct enrol_pin *pin);
 
-/* "done" of enrolments and logins, sent once the hub knows. */
+/* "done" of enrolments and logins; of an enrolment once the hub knows the new peer. */
 void coordinator_reply_node(struct coordinator *co, uint64_t request, uint64_t node);
 
 extern const struct route public_routes[], mesh_routes[];

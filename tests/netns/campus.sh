@@ -237,3 +237,46 @@ server_up()
 	at hub reeve-coordinator key --tag "$2" >"$T/host/$1/etc/reeve/enrol.key" || return 1
 	on "$1" reeve up --key-file /etc/reeve/enrol.key
 }
+
+connected()
+{
+	at "$1" reeve --json status | jq -e .map.connected >/dev/null
+}
+
+# campus_up: everything, with staff and student logged in. Ends the script if it does not come up.
+campus_up()
+{
+	local h
+	campus_build
+	campus_apps
+	spawn wiki instrument-wiki python3 "$apps/instrument.py" 5025
+	campus_idp || { echo "Bail out! no identity provider"; exit 99; }
+	campus_hub || { echo "Bail out! no hub"; exit 99; }
+	campus_wiki_files
+	campus_gateway_files
+	server_up wiki tag:server && server_up gateway tag:gateway ||
+		{ echo "Bail out! a server did not come up"; exit 99; }
+	for h in staff student; do
+		campus_laptop_files $h
+		reeved_start $h && up_person $h $h@example.edu && wait_for 15 connected $h ||
+			{ echo "Bail out! $h's laptop did not come up"; exit 99; }
+	done
+	wait_for 15 in_group && wait_for 15 in_lab || { echo "Bail out! staff reaches nothing"; exit 99; }
+}
+
+# What is granted, as the granted see it.
+in_group()
+{
+	[ "$(as staff staff curl -sS --max-time 3 -o "$T/body" -w '%{http_code}' http://download/headers)" = 200 ]
+}
+
+# asks_instrument HOST USER: whether that person gets an answer in the laboratory.
+asks_instrument()
+{
+	as "$1" "$2" timeout 4 bash -c \
+		'exec 3<>/dev/tcp/10.9.0.50/5025; echo "*IDN?" >&3; read -t 3 line <&3; [[ $line == *Spectrometer* ]]'
+}
+in_lab()
+{
+	asks_instrument staff staff
+}
