@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/endpoint/world_inside.h"
+#include "daemon/mesh/filter.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static uint32_t filter_class(const struct world *w, uint32_t klass, uint8_t fami
 {
 	uint64_t n = (uint64_t)klass * 2 + (family == IP_V6 ? 1 : 0);
 
-	if (klass == CLASS_NONE || n >> WORLD_CLASS_BITS)
+	if (klass == CLASS_NONE || n >= FILTER_CLASS_CONTROL)
 		return 0;
 	return w->epoch << WORLD_CLASS_BITS | (uint32_t)n;
 }
@@ -139,9 +140,21 @@ static struct boot class_end(const struct world *w, uint32_t klass, struct wall 
 	return end;
 }
 
-static void add_class(const struct world *w, struct net_state *s, const struct party *p, const struct ip *ip,
-                      uint32_t klass, struct wall until, const struct world_now *now)
+/*
+ * Whether we never open a flow to this peer: a server to whom nothing is granted there,
+ * and anybody towards a node on which nobody is logged in. A person's node may ask
+ * everybody else it was told of: the far side answers with its page, or refuses.
+ */
+static bool is_quiet(const struct party *self, const struct compile_peer *peer, uint32_t klass)
 {
+	return !peer->we_call && (self->node->tags.count > 0 || klass == CLASS_LOGIN);
+}
+
+static void add_class(const struct world *w, struct net_state *s, const struct party *p, const struct ip *ip,
+                      uint32_t klass, const struct compile_peer *peer, const struct world_now *now)
+{
+	const struct party *self = world_find(w, w->self);
+	struct wall until = peer->until;
 	struct order_class *c = &s->classes[s->class_count];
 	bool to_hub = p->node->hub && !world_is_hub(w);
 	struct boot end;
@@ -159,6 +172,10 @@ static void add_class(const struct world *w, struct net_state *s, const struct p
 	c->ip = *ip;
 	memcpy(c->key, p->node->key, MSG_KEY_LEN);
 	c->klass = filter_class(w, klass, ip->family);
+	if (c->klass && to_hub)
+		c->klass |= FILTER_CLASS_CONTROL;
+	else if (c->klass && is_quiet(self, peer, klass))
+		c->klass |= FILTER_CLASS_QUIET;
 	c->until = end;
 	if (c->klass)
 		s->class_count++;
@@ -322,9 +339,9 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 		compile_peer(w->compile, p->id, &peer);
 		add_peer(w, s, p, &peer, now);
 		if (world_v4(w, p, &ip))
-			add_class(w, s, p, &ip, peer.class4, peer.until, now);
+			add_class(w, s, p, &ip, peer.class4, &peer, now);
 		if (world_v6(w, p, &ip))
-			add_class(w, s, p, &ip, peer.class6, peer.until, now);
+			add_class(w, s, p, &ip, peer.class6, &peer, now);
 	}
 	make_rows(w, now, s, self);
 	net_state_sort(s);

@@ -19,8 +19,10 @@
  *    state. Removing one element therefore ends established flows of every kind.
  *  - What a peer opens needs a row on every packet, both ways: a row that goes
  *    ends its flows too.
- *  - What this host opens towards a peer needs the peer to have a class, and,
- *    where users are listed, one of them (or root) as the socket's owner.
+ *  - What this host opens towards a peer needs the peer to have a class without
+ *    FILTER_CLASS_QUIET, and, where users are listed, one of them (or root) as the
+ *    socket's owner. Whoever flushes connection tracking makes an answer look like
+ *    a flow of ours: so where we open nothing, the class says it.
  *  - A new TCP flow begins with SYN. Untracked and invalid packets are dropped.
  *  - The laboratory side opens nothing; peers do not reach each other through
  *    this host; nothing else is forwarded into the mesh.
@@ -58,6 +60,15 @@ struct filter_base {
 
 /* A timeout from here on, a hundred years, is none. */
 #define FILTER_TIMEOUT_MAX_MS INT64_C(3155760000000)
+
+/*
+ * Bits of an element's class, not of a row's.
+ * QUIET: this host opens no flow towards the peer.
+ * CONTROL: the coordinator's node. TCP segments that open nothing pass to and from it
+ * whatever connection tracking knows: else whoever flushes that cuts this host off from
+ * the next revocation, until a deadline notices.
+ */
+enum { FILTER_CLASS_QUIET = 0x00080000, FILTER_CLASS_CONTROL = 0x00040000 };
 
 enum { FILTER_PROTO_ANY = 0 };          /* every protocol and port; lo and hi do not count */
 

@@ -123,6 +123,10 @@ static const char table_text[] =
 	 * open the same port on this host's other addresses, where no front listens. */
 	"		ip daddr != $v4 goto no_row\n"
 	"		ip6 daddr != $v6 goto no_row\n"
+	/* A segment that opens nothing, from whom we listen to: FILTER_CLASS_CONTROL. */
+	"		meta mark & 0x00040000 != 0 tcp flags & (syn | ack) == ack goto pass\n"
+	/* Rows know classes without those bits. */
+	"		meta mark set meta mark & 0xfff3ffff\n"
 	"		ct state invalid,untracked goto not_new\n"
 	"		ct state related jump related\n"
 	"		ct direction reply ct state established goto pass\n"
@@ -163,6 +167,7 @@ static const char table_text[] =
 	"		meta mark set ip daddr map @class4\n"
 	"		meta mark set ip6 daddr map @class6\n"
 	"		meta mark 0 goto no_class\n"
+	"		meta mark & 0x00040000 != 0 tcp flags & (syn | ack) == ack goto pass\n"
 	"		ct state invalid,untracked goto not_new\n"
 	"		ct state related jump related\n"
 	"		ct direction reply goto answer\n"
@@ -176,11 +181,14 @@ static const char table_text[] =
 	"	}\n"
 	/* A peer's flow: each packet of ours needs its row still. */
 	"	chain answer {\n"
+	"		meta mark set meta mark & 0xfff3ffff\n"
 	"		jump from_rows\n"
 	"		goto no_row\n"
 	"	}\n"
 	/* Our own flow. A packet without an owner is the kernel's. */
 	"	chain ask {\n"
+	/* A flow that a peer opened and that connection tracking has forgotten looks like ours. */
+	"		meta mark & 0x00080000 != 0 goto no_row\n"
 	"#users		meta skuid != $users counter name user reject with icmpx admin-prohibited\n"
 	"		ct state != established tcp flags & (fin | syn | rst | ack) != syn goto not_new\n"
 	"		goto pass\n"
@@ -206,6 +214,7 @@ static const char table_text[] =
 	"		meta mark set ip6 saddr map @class6\n"
 	"		meta mark 0 goto no_class\n"
 	"		icmp type redirect goto no_row\n"
+	"		meta mark set meta mark & 0xfff3ffff\n"
 	"		ct state invalid,untracked goto not_new\n"
 	"		ct state related jump related\n"
 	"		ct direction reply goto no_row\n"
@@ -219,6 +228,7 @@ static const char table_text[] =
 	"		meta mark set ip daddr map @class4\n"
 	"		meta mark set ip6 daddr map @class6\n"
 	"		meta mark 0 goto no_class\n"
+	"		meta mark set meta mark & 0xfff3ffff\n"
 	"		ct state related jump related\n"
 	"		ct state != established goto no_lab\n"
 	"		ct direction original goto no_lab\n"
