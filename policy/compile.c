@@ -245,8 +245,8 @@ static void update_all(struct compile *c, struct wall now)
 		peer_update(c, n->id, now);
 }
 
-struct compile *compile_new(struct policy *pol, struct policy *owner, const struct topology *topo,
-                            uint64_t self, const struct compile_options *opt, struct wall now)
+struct compile *compile_rules(struct policy *pol, struct policy *owner, const struct topology *topo,
+                              uint64_t self, const struct compile_options *opt)
 {
 	struct compile *c = mem_alloc(sizeof(*c));
 
@@ -260,8 +260,43 @@ struct compile *compile_new(struct policy *pol, struct policy *owner, const stru
 	c->generation = 1;
 	localise(c);
 	login_rows(c);
+	return c;
+}
+
+struct compile *compile_new(struct policy *pol, struct policy *owner, const struct topology *topo,
+                            uint64_t self, const struct compile_options *opt, struct wall now)
+{
+	struct compile *c = compile_rules(pol, owner, topo, self, opt);
+
 	update_all(c, now);
 	return c;
+}
+
+static bool opens(const struct compile *c, const struct u32s *key)
+{
+	for (size_t i = 0; i < key->count; i++)
+		if (c->rules[key->list[i] >> 2].cover_count)
+			return true;
+	return false;
+}
+
+bool compile_sees(struct compile *c, const struct topology_node *n)
+{
+	const struct facts later = { .as_if = true };
+	struct peer behind = { 0 };
+	bool some;
+
+	if (n->id == c->self)
+		return false;
+	if (we_call(c, n) || (gather(c, n, IP_V4, &later, &c->scratch, NULL) && opens(c, &c->scratch)) ||
+	    (gather(c, n, IP_V6, &later, &c->scratch, NULL) && opens(c, &c->scratch)))
+		return true;
+	if (!n->route_count || (!n->tags.count && !n->user))
+		return false;
+	make_sources(c, &behind, n);
+	some = behind.source_count > 0;
+	drop_sources(c, &behind);
+	return some;
 }
 
 static void peers_free(struct compile *c)

@@ -163,6 +163,11 @@ bool gather_route(struct compile *c, const struct topology_node *n, const struct
 bool we_call(const struct compile *c, const struct topology_node *n);
 
 /* compile.c, repolicy.c */
+/* A compile that knows no nodes yet, for questions about single ones. */
+struct compile *compile_rules(struct policy *pol, struct policy *owner, const struct topology *topo,
+                              uint64_t self, const struct compile_options *opt);
+/* Must this endpoint know n: does anything pass between them, now or after a login? */
+bool compile_sees(struct compile *c, const struct topology_node *n);
 void peer_update(struct compile *c, uint64_t id, struct wall now);
 bool repolicy(struct compile *c, const struct compile *was, struct wall now);
 

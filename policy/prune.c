@@ -366,15 +366,11 @@ void policy_prune(const struct policy *pol, const struct topology *topo, uint64_
 
 	memset(ret_prune, 0, sizeof(*ret_prune));
 	buf_init(&ret_prune->text, POLICY_TEXT_MAX);
-	/* At the end of time every session has ended and who could log in counts. */
-	p.c = compile_new((struct policy *)(uintptr_t)pol, NULL, topo, self, &opt, (struct wall){ INT64_MAX - 1 });
+	p.c = compile_rules((struct policy *)(uintptr_t)pol, NULL, topo, self, &opt);
 	ret_prune->nodes = mem_calloc(topology_node_count(topo) + 1, sizeof(*ret_prune->nodes));
-	while ((n = topology_node_next(topo, &pos))) {
-		struct compile_peer peer;
-
-		if (compile_peer(p.c, n->id, &peer) && peer.visible)
+	while ((n = topology_node_next(topo, &pos)))
+		if (compile_sees(p.c, n))
 			ret_prune->nodes[ret_prune->node_count++] = n->id;
-	}
 	qsort(ret_prune->nodes, ret_prune->node_count, sizeof(*ret_prune->nodes), cmp_u64);
 	buf_add_char(p.out, '{');
 	put_rules(&p, true);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "policy/compile.h"
 #include "policy/policy.h"
+#include "policy/prune.h"
 #include "policy/tables.h"
 
 #include <stdio.h>
@@ -278,6 +279,15 @@ static void one_size(unsigned identities, unsigned grants, bool dense)
 	}
 	printf("  one identity      %7.1f us   (cold %.1f us)\n", median(change, SAMPLES), cold);
 	other_policies(c, pol, &text);
+	{
+		struct prune p;
+
+		a = now_us();
+		policy_prune(pol, topo, 1, &p);
+		printf("  prune             %7.1f ms  (%zu of %zu nodes, %zu bytes of policy)\n", (now_us() - a) / 1000, p.node_count,
+		       topology_node_count(topo), p.text.len);
+		prune_done(&p);
+	}
 	buf_init(&flat, TABLES_MAX);
 	a = now_us();
 	compile_tables(c, &flat);

@@ -84,7 +84,10 @@ class Names:
         self.groups["group:told"] = []
         self.postures = {"posture:new": ["node:os == 'linux'", "node:osVersion >= '13.9'"],
                          "posture:managed": ["custom:managed == 'true'"], "posture:any": ["node:os IN ['linux', 'macos']"],
-                         "posture:odd": ["custom:managed NOT SET", "node:os != 'macos'"]}
+                         "posture:odd": ["custom:managed NOT SET", "node:os != 'macos'"],
+                         "posture:old": ["node:osVersion < '13.9'"], "posture:le": ["node:osVersion <= '13.9'"],
+                         "posture:gt": ["node:osVersion > '9.2'", "custom:managed IS SET"],
+                         "posture:not": ["node:os NOT IN ['macos', 'windows']"]}
 
     def address(self):
         n = self.r.choice(list(self.topo["nodes"].values()))
@@ -109,7 +112,7 @@ class Names:
     def dst(self, acl, people=False):
         r = self.r
         kinds = ["*", "user", "group", "tag", "tag", "tagged", "member", "role", "addr", "addr", "host", "ipset",
-                 "internet", "svc", "svc", "svc"] + (["self"] * 4 if people else [])
+                 "internet", "svc", "svc", "svc", "domain"] + (["self"] * 4 if people else [])
         k = r.choice(kinds)
         if k == "svc" and not self.services:
             k = "tag"
@@ -117,7 +120,7 @@ class Names:
                 "tag": lambda: r.choice(["tag:web", "tag:gw", "tag:db"]), "tagged": lambda: "autogroup:tagged",
                 "member": lambda: "autogroup:member", "role": lambda: "autogroup:admin", "addr": self.address,
                 "host": lambda: r.choice(sorted(self.hosts)), "ipset": lambda: r.choice(sorted(self.ipsets)),
-                "internet": lambda: "autogroup:internet", "self": lambda: "autogroup:self",
+                "internet": lambda: "autogroup:internet", "domain": lambda: "user:*@" + r.choice(DOMAINS), "self": lambda: "autogroup:self",
                 "svc": lambda: "svc:" + r.choice(sorted(self.services))}[k]()
         return name
 

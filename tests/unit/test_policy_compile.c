@@ -470,5 +470,103 @@ START_TEST(test_asserts)
 }
 END_TEST
 
-UNIT_MAIN("policy compile", test_deadlines, test_login_class, test_step_up, test_class_ids, test_replies, test_rows, test_caps,
+static void put_source(struct topology *t, uint64_t id, const char *one, const char *two)
+{
+	struct prefix p[2];
+	struct topology_node n = { .id = id, .user = id - 10, .session = { .expires = TOPOLOGY_NEVER }, .sources = p, .source_count = 1 };
+
+	ck_assert(prefix_parse(span_str(one), &p[0]));
+	if (two) {
+		ck_assert(prefix_parse(span_str(two), &p[1]));
+		n.source_count = 2;
+	}
+	ck_assert(topology_node_put(t, &n));
+}
+
+/* Without a mesh: who somebody is follows from where the connection comes from. */
+START_TEST(test_standalone)
+{
+	struct policy *pol = policy_of("{\"grants\": [{\"src\": [\"staff@example.edu\"], \"dst\": [\"svc:wiki\"], \"http\": [{\"paths\": [\"/a\"]}]}, "
+	                               "{\"src\": [\"10.0.0.0/24\"], \"dst\": [\"*\"], \"ip\": [\"8080\"], \"http\": [{\"paths\": [\"/b\"]}]}]}", POLICY_OWNER);
+	struct topology *t = topology_new();
+	static const uint16_t ports[] = { 8080 };
+	static const struct { uint64_t who; const char *path; bool want; } rows[] = {
+		{ 11, "/a", true }, { 11, "/b", true }, { 11, "/c", false }, { 12, "/a", false }, { 12, "/b", true },
+		{ 13, "/b", false }, { 14, "/b", true },
+	};
+	struct compile *c;
+	struct buf b = { 0 };
+	struct tables *tab;
+
+	put_user(t, 1, "staff@example.edu");
+	put_user(t, 2, "student@example.edu");
+	put_user(t, 3, "admin@example.edu");
+	put_user(t, 4, "other@example.edu");
+	ck_assert(topology_node_put(t, &(struct topology_node){ .id = 1, .name = SPAN("here") }));
+	put_source(t, 11, "10.0.0.7/32", NULL);
+	put_source(t, 12, "10.0.0.128/25", NULL);
+	/* Not all of where this one may come from is in the rule's prefix. */
+	put_source(t, 13, "10.0.0.9/32", "10.0.1.0/24");
+	put_source(t, 14, "10.0.0.10/32", "10.0.0.12/30");
+	ck_assert(topology_service_put(t, &(struct topology_service){ .name = SPAN("wiki"), .node = 1, .ports = ports, .port_count = 1, .http = true }));
+	c = compile_new(pol, NULL, t, 1, NULL, (struct wall){ NOW });
+	tab = flat(c, &b);
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct tables_request req = { SPAN("GET"), SPAN("wiki"), span_str(rows[i].path), IP_V4, 8080 };
+		struct reason why;
+		bool got = tables_http(tab, peer(c, rows[i].who).class4, 1, &req, &(struct tables_session){ { 0 }, TOPOLOGY_NEVER },
+		                       (struct wall){ NOW }, SILENT_NEVER, &why) == VERDICT_ALLOW;
+
+		ck_assert_msg(got == rows[i].want, "%d %s: %s", (int)rows[i].who, rows[i].path, reason_name(why.code));
+	}
+	buf_done(&b);
+	compile_free(c);
+	topology_free(t);
+	policy_unref(pol);
+}
+END_TEST
+
+static void take_attr(void *arg, struct span attr)
+{
+	take_group(arg, attr);
+}
+
+START_TEST(test_approvals)
+{
+	struct policy *pol = policy_of("{\"groups\": {\"group:g\": [\"staff@example.edu\"]}, \"tagOwners\": {\"tag:gw\": [\"tag:a\"], \"tag:a\": [\"tag:gw\", \"tag:b\"], "
+	                               "\"tag:b\": [\"group:g\"], \"tag:web\": [\"autogroup:admin\"]}, "
+	                               "\"autoApprovers\": {\"routes\": {\"10.0.0.0/8\": [\"tag:gw\"], \"10.2.0.0/16\": [\"staff@example.edu\"]}, \"exitNode\": [\"group:g\"]}, "
+	                               "\"nodeAttrs\": [{\"target\": [\"tag:gw\"], \"attr\": [\"x\"]}, {\"target\": [\"autogroup:member\"], \"attr\": [\"y\", \"z\"]}]}", POLICY_FILE);
+	static const struct { uint64_t node; const char *route; bool want; } rows[] = {
+		{ GW, "10.1.0.0/16", true },  { GW, "10.0.0.0/8", true },   { GW, "10.0.0.0/7", false }, { GW, "192.168.0.0/24", false },
+		{ GW, "0.0.0.0/0", false },   { LAPTOP, "0.0.0.0/0", true }, { LAPTOP, "::/0", true },   { DESK, "::/0", false },
+		{ LAPTOP, "10.2.3.0/24", true }, { LAPTOP, "10.3.0.0/24", false }, { DESK, "10.2.3.0/24", false }, { 99, "10.2.3.0/24", false },
+	};
+	struct topology *t = mesh();
+	struct seen s = { "" };
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct prefix p;
+
+		ck_assert(prefix_parse(span_str(rows[i].route), &p));
+		ck_assert_msg(policy_approves_route(pol, t, rows[i].node, &p) == rows[i].want, "%d %s", (int)rows[i].node, rows[i].route);
+	}
+	/* Through tags that own tags, in circles too. */
+	ck_assert(!policy_owns_tag(pol, t, 2, SPAN("tag:gw")));
+	ck_assert(policy_owns_tag(pol, t, 1, SPAN("tag:gw")));
+	ck_assert(policy_owns_tag(pol, t, 1, SPAN("tag:b")));
+	ck_assert(!policy_owns_tag(pol, t, 1, SPAN("tag:web")));
+	ck_assert(!policy_owns_tag(pol, t, 1, SPAN("tag:none")));
+	ck_assert(!policy_owns_tag(pol, t, 9, SPAN("tag:b")));
+	policy_node_attrs(pol, t, GW, take_attr, &s);
+	ck_assert_str_eq(s.text, " x");
+	s.text[0] = '\0';
+	policy_node_attrs(pol, t, DESK, take_attr, &s);
+	ck_assert_str_eq(s.text, " y z");
+	topology_free(t);
+	policy_unref(pol);
+}
+END_TEST
+
+UNIT_MAIN("policy compile", test_standalone, test_approvals, test_deadlines, test_login_class, test_step_up, test_class_ids, test_replies, test_rows, test_caps,
           test_broken_tables, test_prune, test_asserts)
