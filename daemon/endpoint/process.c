@@ -22,6 +22,7 @@ enum {
 	END_SEC = 5,                    /* between "end" and SIGKILL */
 	BACKOFF_FIRST_MS = 50,
 	BACKOFF_MAX_MS = 10000,
+	BACKOFF_FRONT_MS = 1000,        /* whoever can crash a front must not keep others waiting */
 	STEADY_SEC = 10,                /* one that lived this long starts again at once */
 };
 
@@ -286,12 +287,14 @@ static void on_gone(void *arg, const struct err *why)
 static void schedule_start(struct process *p)
 {
 	struct boot now = loop_now(p->all->loop);
+	bool front = p->kind == PROCESS_FRONT || p->kind == PROCESS_PUBLIC;
+	int64_t most = front ? BACKOFF_FRONT_MS : BACKOFF_MAX_MS;
 	bool steady = p->started.ns && boot_passed(boot_add(p->started, STEADY_SEC * SEC_NS), now);
 
 	if (steady || p->backoff_ms == 0)
 		p->backoff_ms = BACKOFF_FIRST_MS;
-	else if (p->backoff_ms < BACKOFF_MAX_MS)
-		p->backoff_ms *= 2;
+	else
+		p->backoff_ms = p->backoff_ms * 2 < most ? p->backoff_ms * 2 : most;
 	loop_timer_after(p->timer, steady ? 0 : p->backoff_ms * (SEC_NS / 1000));
 }
 

@@ -113,10 +113,12 @@ bool process_child(int argc, char **argv, int *ret_status)
 	log_open(argv[0], (enum log_level)level);
 	prctl(PR_SET_NAME, argv[0], 0, 0, 0);
 	/* A neighbour that died is a return value; SIGPIPE is for programs without one.
-	 * SIGHUP and SIGINT reach a whole terminal: the parent says what they mean. */
+	 * The others reach a whole terminal, or all that a service manager started: the
+	 * parent says what they mean, and in which order. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 	if (!privilege_enter(kind, (uid_t)uid, (gid_t)gid, strcmp(argv[7], "-") ? argv[7] : NULL, &err)) {
 		log_error("%s", err.msg);
 		return true;
