@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct client {
+struct idp_client {
 	const struct provider *conf;
 	struct secret          secret;
 	EVP_PKEY              *key;
@@ -30,7 +30,7 @@ static int no_passphrase(char *buf, int size, int rwflag, void *arg)
 	return -1;
 }
 
-static bool key_read(struct client *c, struct span pem, const char *name, struct err *err)
+static bool key_read(struct idp_client *c, struct span pem, const char *name, struct err *err)
 {
 	BIO *bio = BIO_new_mem_buf(pem.len ? pem.ptr : "", (int)pem.len);
 
@@ -48,9 +48,9 @@ static bool key_read(struct client *c, struct span pem, const char *name, struct
 	return true;
 }
 
-struct client *client_new(const struct provider *p, const char *name, struct err *err)
+struct idp_client *idp_client_new(const struct provider *p, const char *name, struct err *err)
 {
-	struct client *c = mem_alloc(sizeof(*c));
+	struct idp_client *c = mem_alloc(sizeof(*c));
 	struct buf text = { 0 };
 	const char *file = *p->client_secret_file ? p->client_secret_file : p->client_key_file;
 	struct span s;
@@ -79,11 +79,11 @@ struct client *client_new(const struct provider *p, const char *name, struct err
 	buf_wipe_done(&text);
 	if (ok)
 		return c;
-	client_free(c);
+	idp_client_free(c);
 	return NULL;
 }
 
-void client_free(struct client *c)
+void idp_client_free(struct idp_client *c)
 {
 	if (!c)
 		return;
@@ -103,7 +103,7 @@ static bool raw_signature(const unsigned char *der, size_t len, unsigned char ou
 	return ok;
 }
 
-static bool sign(const struct client *c, struct span text, struct buf *out)
+static bool sign(const struct idp_client *c, struct span text, struct buf *out)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	unsigned char sig[RSA_BITS_MAX / 8 + 64], raw[64];
@@ -122,7 +122,7 @@ static bool sign(const struct client *c, struct span text, struct buf *out)
 	return ok;
 }
 
-static bool assertion(const struct client *c, const char *audience, struct wall now,
+static bool assertion(const struct idp_client *c, const char *audience, struct wall now,
                       struct buf *form, struct err *err)
 {
 	const struct provider *p = c->conf;
@@ -169,7 +169,7 @@ static bool assertion(const struct client *c, const char *audience, struct wall 
 	return true;
 }
 
-bool client_prove(const struct client *c, bool device, const char *audience, struct wall now,
+bool idp_client_prove(const struct idp_client *c, bool device, const char *audience, struct wall now,
                   struct buf *form, struct buf *authorization, struct err *err)
 {
 	const struct provider *p = c->conf;

@@ -14,15 +14,15 @@
 
 enum { CLIENT_SECRET_MAX = 4 << 10, ASSERTION_SECONDS = 60 };
 
-struct client;
+struct idp_client;
 
 /* Reads the provider's secret or key file. */
-struct client *client_new(const struct provider *p, const char *name, struct err *err);
-void client_free(struct client *c);
+struct idp_client *idp_client_new(const struct provider *p, const char *name, struct err *err);
+void idp_client_free(struct idp_client *c);
 
 /* Adds to the form, or to the value of the Authorization header, what the provider's
  * row says; with device, the form carries the public client's id alone. */
-bool client_prove(const struct client *c, bool device, const char *audience, struct wall now,
+bool idp_client_prove(const struct idp_client *c, bool device, const char *audience, struct wall now,
                   struct buf *form, struct buf *authorization, struct err *err);
 
 #endif

@@ -30,7 +30,7 @@ struct idp_op {
 	struct idp_op      *next, **prev;
 	enum op_kind        kind;
 	struct issuer      *is;         /* NULL: there is none of that name */
-	const struct client *client;
+	const struct idp_client *client;
 	struct loop_timer  *soon;       /* tells what was known at once */
 	struct issuer_wait *wait;
 	struct fetch       *fetch;
@@ -60,7 +60,7 @@ struct idp_op {
 
 struct entry {
 	struct issuer *is;
-	struct client *client;
+	struct idp_client *client;
 };
 
 struct idp {
@@ -89,7 +89,7 @@ struct idp *idp_new(struct loop *l, const struct conf_map *providers, struct err
 		struct entry *e = &idp->list[idp->count];
 
 		if (!provider_check(&p[i], name, err) ||
-		    !(e->client = client_new(&p[i], name, err))) {
+		    !(e->client = idp_client_new(&p[i], name, err))) {
 			idp_free(idp);
 			return NULL;
 		}
@@ -137,7 +137,7 @@ void idp_free(struct idp *idp)
 		op_free(idp->ops);
 	for (size_t i = 0; i < idp->count; i++) {
 		issuer_free(idp->list[i].is);
-		client_free(idp->list[i].client);
+		idp_client_free(idp->list[i].client);
 	}
 	fetcher_free(idp->fetcher);
 	free(idp->list);
@@ -259,7 +259,7 @@ static bool post(struct idp_op *op, const char *url, struct buf *form, size_t ma
 	bool ok;
 
 	buf_init(&authorization, 16 << 10);
-	ok = client_prove(op->client, op->device, url, loop_wall(op->idp->loop), form,
+	ok = idp_client_prove(op->client, op->device, url, loop_wall(op->idp->loop), form,
 			  &authorization, err);
 	if (ok && (form->over || authorization.over))
 		ok = err_set(err, ERR_LIMIT, "the request to %s is too long", url);

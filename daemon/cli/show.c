@@ -162,6 +162,11 @@ static void put_peer(const json_t *p)
 		printf("  may be called");
 	if (*why)
 		printf("  no session: %s", sentence(why));
+	if (*cli_str(p, "evidence")) {
+		printf(" (");
+		cli_put(stdout, cli_str(p, "evidence"));
+		printf(")");
+	}
 	if (json_object_get(p, "refused")) {
 		printf("  REFUSED: ");
 		cli_put(stdout, cli_str(p, "refused"));

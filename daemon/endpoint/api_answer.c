@@ -211,6 +211,8 @@ static json_t *peers_json(const struct core *c)
 			json_object_set_new(o, "we_call", json_boolean(peer.we_call));
 			json_object_set_new(o, "after_login", json_boolean(peer.after_login));
 		}
+		if (c->files->vouch && vouch_why(c->files->vouch, parties[i]->id))
+			json_object_set_new(o, "evidence", json_string(vouch_why(c->files->vouch, parties[i]->id)));
 		if (parties[i]->v4 > CLAIM_NONE || parties[i]->v6 > CLAIM_NONE)
 			json_object_set_new(o, "refused", json_string(claim_verdict_text(
 				parties[i]->v6 > CLAIM_NONE ? parties[i]->v6 : parties[i]->v4)));

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "idp/provider.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,13 @@ static const struct conf_row rows[] = {
 	  .help = "PEM bundle that the certificates of https upstreams are verified against." },
 	{ "verify", CONF_ENUM, AT(verify), .def = "coordinator", .words = verifies,
 	  .help = "Whether the coordinator's word makes an identity, or evidence that is checked here." },
+	{ "issuers", CONF_MAP, AT(issuers), 0, PROVIDERS_MAX, "", .sub = provider_rows,
+	  .sub_size = sizeof(struct provider),
+	  .help = "With verify: idp, the identity providers whose word counts here; each needs its device-client-id." },
+	{ "evidence-max-age", CONF_SECONDS, AT(evidence_max_age), 60, 30 * 86400, "12h",
+	  .help = "With verify: idp, how long a login counts, from the moment that the person proved themselves." },
+	{ "server-keys", CONF_STRS, AT(server_keys), 0, 1024, "",
+	  .help = "With verify: idp, public device keys (base64) of servers that may act as their tags here." },
 	{ "login-url", CONF_STR, AT(login_url), 0, 2048, "", .help = "Where people log in." },
 	{ "source-url", CONF_STR, AT(source_url), 0, 2048, "",
 	  .help = "Where the source of this program can be had; pages link to it." },
@@ -415,6 +423,28 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 	return ok;
 }
 
+/* Evidence is of a device client: without one nobody could ever count. */
+static bool check_issuers(const struct conf *c, struct diags *diags)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < c->issuers.count; i++) {
+		const struct provider *p = (const struct provider *)c->issuers.items + i;
+		struct err err;
+
+		if (!provider_check(p, c->issuers.names[i], &err))
+			ok = diag_error(diags, c->issuers.at[i], "\"issuers\": %s", err.msg);
+		else if (!*p->device_client_id)
+			ok = diag_error(diags, c->issuers.at[i], "\"issuers\": %s has no \"device-client-id\": nothing is evidence",
+			                c->issuers.names[i]);
+	}
+	if (c->verify == CONF_VERIFY_IDP && c->mode == CONF_STANDALONE)
+		ok = diag_error(diags, (struct place){ 0, 0 }, "\"verify\": \"idp\" is for a mesh; standalone mode believes its file");
+	else if (c->verify == CONF_VERIFY_IDP && c->issuers.count == 0)
+		ok = diag_error(diags, (struct place){ 0, 0 }, "\"verify\": \"idp\" needs \"issuers\"");
+	return ok;
+}
+
 static bool check(struct conf *c, struct diags *diags)
 {
 	struct place whole = { 0, 0 };
@@ -430,6 +460,7 @@ static bool check(struct conf *c, struct diags *diags)
 		ok = diag_error(diags, whole, "\"unprivileged\": a mesh needs root");
 	ok &= check_services(c, &seen, &c->services, false, diags);
 	ok &= check_services(c, &seen, &c->public, true, diags);
+	ok &= check_issuers(c, diags);
 	for (size_t i = 0; i < c->mesh.routes.count; i++) {
 		struct prefix p;
 		char shown[LOG_TEXT_MAX];

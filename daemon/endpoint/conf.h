@@ -87,6 +87,9 @@ struct conf {
 	struct conf_map  certificates;  /* of struct conf_certificate; none: core makes one */
 	char            *upstream_roots;        /* PEM bundle; "": https upstreams need upstream-lax */
 	int              verify;        /* enum conf_verify */
+	struct conf_map  issuers;       /* of struct provider (idp/provider.h); CONF_VERIFY_IDP */
+	int64_t          evidence_max_age;      /* seconds since auth_time */
+	struct conf_strs server_keys;   /* CONF_VERIFY_IDP: device keys of tagged nodes that count here */
 	char            *login_url, *source_url, *contact;
 	int64_t          drain_sec;     /* how long open requests may go on after SIGTERM */
 };

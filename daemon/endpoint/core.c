@@ -17,6 +17,7 @@
 enum {
 	MAP_POLL_MS   = 500,            /* how often the map file is looked at */
 	STORE_AT_ONCE = 2000,           /* nodes of a map that is stored with every change; a larger one */
+	STORE_AGAIN_SEC = 5,            /* after a failure */
 	STORE_MS      = 300,            /* is, and acknowledged, when it was quiet for so long */
 	WORDS_MAX     = MSG_TEXT_MAX,   /* of faults that are told to the parent */
 };
@@ -37,6 +38,9 @@ void core_now(const struct core *c, struct world_now *ret_now)
 	ret_now->silent = lease_silent(&c->mark, &now);
 }
 
+static void on_vouched(void *core);
+static void vouched(void *core);
+
 /* What is acknowledged is stored: a restart must not bring back what was revoked. */
 static void on_store(void *arg)
 {
@@ -45,9 +49,12 @@ static void on_store(void *arg)
 
 	if (!c->store_map)
 		return;
+	if (!core_state_store_map(c, &err)) {
+		log_error("the map is in force but not stored, and not acknowledged: %s", err.msg);
+		loop_timer_after(c->store, STORE_AGAIN_SEC * SEC_NS);
+		return;
+	}
 	c->store_map = false;
-	if (!core_state_store_map(c, &err))
-		log_error("the map is in force but not stored: %s", err.msg);
 	if (c->sync)
 		sync_settled(c->sync);
 }
@@ -81,6 +88,14 @@ static void apply(void *arg)
 	if (c->sync)
 		sync_settled(c->sync);
 	again = orders_again(c->told, now.boot);
+	if (c->files->vouch && vouch_until(c->files->vouch).sec != INT64_MAX) {
+		int64_t left = vouch_until(c->files->vouch).sec - now.wall.sec;
+
+		if (left <= 0)
+			on_vouched(c);
+		else
+			again = boot_min(again, boot_add(now.boot, left * SEC_NS));
+	}
 	if (next.sec != TOPOLOGY_NEVER.sec)
 		again = boot_min(again, boot_add(now.boot, (next.sec > now.wall.sec ? next.sec - now.wall.sec : 1) * SEC_NS));
 	if (!boot_passed(now.lease, now.boot))
@@ -110,6 +125,34 @@ static void on_tick(void *arg)
 	core_changed(arg);
 }
 
+/* What the coordinator says, or what of it this endpoint could check. */
+static void set_map(struct core *c)
+{
+	struct map map;
+
+	if (!c->files->vouch) {
+		world_set_map(c->world, &c->map, c->memory, loop_wall(c->loop));
+		return;
+	}
+	vouch_map(c->files->vouch, &c->map, loop_wall(c->loop), &map);
+	world_set_map(c->world, &map, c->memory, loop_wall(c->loop));
+	for (size_t i = 0; i < map.node_count; i++)
+		if (vouch_why(c->files->vouch, map.nodes[i]->id))
+			world_set_why(c->world, map.nodes[i]->id, WHY_EVIDENCE);
+	vouch_map_done(&map);
+	if (vouch_dirty(c->files->vouch))
+		core_state_store_verified(c);
+}
+
+static void on_vouched(void *arg)
+{
+	struct core *c = arg;
+
+	if (!c->vouched)
+		loop_later(c->loop, vouched, c);
+	c->vouched = true;
+}
+
 void core_map_changed(struct core *c)
 {
 	struct policy *pol = NULL;
@@ -128,10 +171,19 @@ void core_map_changed(struct core *c)
 		}
 		diags_done(&d);
 	}
-	world_set_map(c->world, &c->map, c->memory, loop_wall(c->loop));
+	set_map(c);
 	world_set_policy(c->world, pol, c->files->owner, loop_wall(c->loop));
 	policy_unref(pol);
 	core_changed(c);
+}
+
+static void vouched(void *arg)
+{
+	struct core *c = arg;
+
+	c->vouched = false;
+	if (c->files && c->files->vouch)
+		core_map_changed(c);
 }
 
 /* ---- map file mode ---- */
@@ -214,6 +266,12 @@ static void prepare(struct core *c, const struct msg_conf *m, int fd)
 		core_files_free(c->next);
 		c->next = NULL;
 	}
+	if (c->next && c->next->conf->verify == CONF_VERIFY_IDP &&
+	    !(c->next->vouch = vouch_new(c->loop, c->next->conf, on_vouched, c, &err))) {
+		buf_addf(&words, "%s\n", err.msg);
+		core_files_free(c->next);
+		c->next = NULL;
+	}
 	if (c->next && !c->audit && !(c->audit = audit_open(c->loop, c->next->conf->audit, &err))) {
 		buf_addf(&words, "%s\n", err.msg);
 		core_files_free(c->next);
@@ -276,6 +334,8 @@ static void use(struct core *c, uint32_t generation)
 		log_error("the old audit file stays: %s", err.msg);
 	if (old)
 		api_set_conf(c->api);
+	if (c->files->vouch)
+		core_state_load_verified(c);
 	world_set_conf(c->world, c->files->conf, generation, now);
 	if (c->files->conf->mode == CONF_STANDALONE) {
 		world_set_identities(c->world, &c->files->ids, now);

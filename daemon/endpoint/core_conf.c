@@ -21,6 +21,7 @@ void core_files_free(struct core_files *f)
 		map_done(&f->map);
 	buf_wipe_done(&f->certificates);
 	buf_done(&f->roots);
+	vouch_free(f->vouch);
 	conf_free(f->conf);
 	free(f);
 }

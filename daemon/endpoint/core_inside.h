@@ -26,12 +26,14 @@
 #include "daemon/endpoint/enrolment.h"
 #include "daemon/endpoint/lease.h"
 #include "daemon/endpoint/orders.h"
+#include "daemon/endpoint/vouch.h"
 #include "daemon/endpoint/world.h"
 
 /* Everything that one configuration names, read and checked. */
 struct core_files {
 	uint32_t          generation;
 	struct conf      *conf;
+	struct vouch     *vouch;                /* verify: idp; else NULL */
 	struct policy    *policy, *owner;       /* standalone: policy; else: owner */
 	bool              has_ids;
 	struct identities ids;
@@ -103,6 +105,7 @@ struct core {
 
 	bool                due;                /* apply() comes at the end of this round */
 	bool                publish;            /* the fronts must know, too */
+	bool                vouched;            /* the map is looked at again at the end of this round */
 	struct loop_timer  *tick;
 	struct loop_timer  *map_poll, *paths, *store;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
@@ -135,6 +138,8 @@ bool core_state_store_map(struct core *c, struct err *err);
 bool core_state_store_enrolment(struct core *c, const struct enrolment *e, struct err *err);   /* and takes it */
 void core_state_forget(struct core *c);         /* the enrolment and the map; the key stays */
 void core_state_store_lease(struct core *c);
+void core_state_load_verified(struct core *c);
+void core_state_store_verified(struct core *c);
 void core_state_heard(struct core *c);          /* the coordinator spoke: the lease begins anew */
 uint32_t core_state_epoch(struct core *c);      /* of classes; another one at every start */
 char *core_state_path(const struct core *c, const char *name);          /* the caller frees */

@@ -177,7 +177,7 @@ bool core_state_store_enrolment(struct core *c, const struct enrolment *e, struc
 
 void core_state_forget(struct core *c)
 {
-	static const char *const names[] = { "enrolment.json", "map.ndjson", "lease.json", "addresses.json" };
+	static const char *const names[] = { "enrolment.json", "map.ndjson", "lease.json", "addresses.json", "verified.json" };
 
 	for (size_t i = 0; i < array_size(names); i++) {
 		scoped_free char *path = core_state_path(c, names[i]);
@@ -189,6 +189,29 @@ void core_state_forget(struct core *c)
 	memset(&c->mark, 0, sizeof(c->mark));
 	map_done(&c->map);
 	map_init(&c->map);
+}
+
+void core_state_load_verified(struct core *c)
+{
+	scoped_buf struct buf b = { 0 };
+	struct err err = { 0 };
+
+	if (read_state(c, "verified.json", VOUCH_TEXT_MAX, &b) &&
+	    !vouch_decode(c->files->vouch, buf_span(&b), &err))
+		log_error("%s", err.msg);
+}
+
+void core_state_store_verified(struct core *c)
+{
+	scoped_buf struct buf b = { 0 };
+	struct err err = { 0 };
+
+	buf_init(&b, VOUCH_TEXT_MAX);
+	vouch_encode(c->files->vouch, &b);
+	if (b.over)
+		err_set(&err, ERR_LIMIT, "what was verified is larger than %d bytes", VOUCH_TEXT_MAX);
+	if (b.over || !store_state(c, "verified.json", buf_span(&b), &err))
+		log_error("%s", err.msg);
 }
 
 void core_state_store_lease(struct core *c)

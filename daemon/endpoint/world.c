@@ -476,6 +476,14 @@ void world_set_map(struct world *w, const struct map *map, struct claims_memory 
 		compile_all(w, now);
 }
 
+void world_set_why(struct world *w, uint64_t party, enum ident_why why)
+{
+	struct party *p = dict_find(w->by_id, id_key(&party));
+
+	if (p)
+		p->why = why;
+}
+
 struct wall world_tick(struct world *w, struct wall now)
 {
 	return w->compile ? compile_tick(w->compile, now) : TOPOLOGY_NEVER;

@@ -54,6 +54,9 @@ void world_set_identities(struct world *w, struct identities *ids, struct wall n
  * Refused claims are logged once. */
 void world_set_map(struct world *w, const struct map *map, struct claims_memory *memory, struct wall now);
 
+/* Why nobody counts there, where the map itself does not say it. */
+void world_set_why(struct world *w, uint64_t party, enum ident_why why);
+
 /* Classes that change by time alone; returns when to call again. */
 struct wall world_tick(struct world *w, struct wall now);
 

@@ -110,6 +110,8 @@ static void ident_of_node(const struct party *p, const struct world_now *now, st
 	id->tags = n->tags.list;
 	id->tag_count = n->tags.count;
 	id->expires_boot = BOOT_NEVER;
+	if (!n->tags.count)
+		id->why = p->why;
 	if (!n->user || n->tags.count)
 		return;
 	/* Also for one without a session: the coordinator is told whose device calls. */

@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/endpoint/vouch.h"
+
+#include "base/encode.h"
+#include "base/hash.h"
+#include "base/hujson.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "idp/idp.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIGEST_LEN = 32 };
+
+enum state { WAITING = 0, CHECKING, VERIFIED, REFUSED };
+
+/* One evidence: of one token, one opening and one key. */
+struct proof {
+	struct vouch   *vouch;
+	uint8_t         digest[DIGEST_LEN];
+	enum state      state;
+	bool            used;           /* by the map of this round */
+	struct idp_op  *op;
+	struct identity who;            /* VERIFIED */
+	uint64_t        person;         /* our own number of (issuer, sub): the coordinator's may lie */
+	char            why[256];       /* REFUSED */
+};
+
+/* A node as it counts, kept so that what did not change is the same object. */
+struct as_counts {
+	struct map_node *source, *node; /* references */
+	const struct proof *proof;
+	enum state       state;
+	bool             fresh;
+	bool             used;
+};
+
+struct vouch {
+	struct loop       *loop;
+	const struct conf *conf;
+	struct idp        *idp;
+	vouch_changed_fn  *changed;
+	void              *arg;
+	struct dict       *proofs;      /* digest -> struct proof */
+	struct dict       *nodes;       /* id -> struct as_counts */
+	struct dict       *people;      /* issuer NUL sub -> number */
+	size_t             checking;
+	struct wall        until;
+	bool               dirty;
+};
+
+static void proof_free(struct proof *p)
+{
+	idp_cancel(p->op);
+	identity_done(&p->who);
+	free(p);
+}
+
+static void counts_free(struct as_counts *a)
+{
+	map_node_unref(a->source);
+	map_node_unref(a->node);
+	free(a);
+}
+
+struct vouch *vouch_new(struct loop *l, const struct conf *conf, vouch_changed_fn *changed, void *arg, struct err *err)
+{
+	struct vouch *v = mem_alloc(sizeof(*v));
+
+	v->idp = idp_new(l, &conf->issuers, err);
+	if (!v->idp) {
+		free(v);
+		return NULL;
+	}
+	v->loop = l;
+	v->conf = conf;
+	v->changed = changed;
+	v->arg = arg;
+	v->proofs = dict_new();
+	v->nodes = dict_new();
+	v->people = dict_new();
+	v->until = (struct wall){ INT64_MAX };
+	return v;
+}
+
+void vouch_free(struct vouch *v)
+{
+	struct span key;
+	void *value;
+	size_t pos = 0;
+
+	if (!v)
+		return;
+	while (dict_next(v->proofs, &pos, &key, &value))
+		proof_free(value);
+	pos = 0;
+	while (dict_next(v->nodes, &pos, &key, &value))
+		counts_free(value);
+	dict_free(v->proofs);
+	dict_free(v->nodes);
+	dict_free(v->people);
+	idp_free(v->idp);
+	free(v);
+}
+
+static void digest_of(const struct map_node *n, uint8_t ret[DIGEST_LEN])
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+
+	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1 ||
+	    EVP_DigestUpdate(ctx, n->key, sizeof(n->key)) != 1 ||
+	    EVP_DigestUpdate(ctx, n->evidence->opening, sizeof(n->evidence->opening)) != 1 ||
+	    EVP_DigestUpdate(ctx, n->evidence->id_token.ptr, n->evidence->id_token.len) != 1 ||
+	    EVP_DigestFinal_ex(ctx, ret, NULL) != 1)
+		abort();
+	EVP_MD_CTX_free(ctx);
+}
+
+static uint64_t person_number(struct vouch *v, const struct identity *who)
+{
+	scoped_buf struct buf b = { 0 };
+	uintptr_t n;
+
+	buf_init(&b, 4096);
+	buf_add(&b, who->issuer, strlen(who->issuer) + 1);
+	buf_add_str(&b, who->sub);
+	n = (uintptr_t)dict_find(v->people, buf_span(&b));
+	if (!n) {
+		n = dict_count(v->people) + 1;
+		dict_put(v->people, buf_span(&b), (void *)n);
+	}
+	return n;
+}
+
+static void on_checked(void *arg, const struct identity *who, const struct login_refusal *why)
+{
+	struct proof *p = arg;
+	struct vouch *v = p->vouch;
+
+	p->op = NULL;
+	v->checking--;
+	if (who) {
+		identity_copy(&p->who, who);
+		p->person = person_number(v, who);
+		p->state = VERIFIED;
+		v->dirty = true;
+	} else {
+		p->state = REFUSED;
+		snprintf(p->why, sizeof(p->why), "%s: %.200s", token_reason_name(why->token), why->err.msg);
+		/* A provider that does not answer says nothing about the person: asked again with the next map. */
+		if (why->token == TOKEN_UNCHECKED)
+			p->state = WAITING;
+	}
+	v->changed(v->arg);
+}
+
+static bool is_issuer(const struct vouch *v, const char *issuer)
+{
+	for (size_t i = 0; i < v->conf->issuers.count; i++)
+		if (strcmp(((const struct provider *)v->conf->issuers.items + i)->issuer, issuer) == 0)
+			return true;
+	return false;
+}
+
+/* The configured issuer of that name; which one is the token's own business, so
+ * the map's word about it is only where to look first. */
+static const char *issuer_for(const struct vouch *v, const struct map_node *n)
+{
+	for (size_t i = 0; i < v->conf->issuers.count; i++) {
+		const struct provider *p = (const struct provider *)v->conf->issuers.items + i;
+
+		if (n->user && span_eq(span_str(p->issuer), n->user->issuer))
+			return v->conf->issuers.names[i];
+	}
+	return NULL;
+}
+
+static void begin(struct vouch *v, struct proof *p, const struct map_node *n)
+{
+	const char *name = issuer_for(v, n);
+	scoped_buf struct buf opening = { 0 };
+
+	if (!name) {
+		p->state = REFUSED;
+		snprintf(p->why, sizeof(p->why), "its issuer is none of \"issuers\" here");
+		return;
+	}
+	if (v->checking >= VOUCH_PENDING_MAX)
+		return;
+	buf_init(&opening, 64);
+	base64url_add(&opening, span_of(n->evidence->opening, sizeof(n->evidence->opening)));
+	p->op = idp_evidence(v->idp, name, n->evidence->id_token, buf_span(&opening), n->key,
+	                     v->conf->evidence_max_age, false, on_checked, p);
+	if (p->op) {
+		p->state = CHECKING;
+		v->checking++;
+	}
+}
+
+static struct proof *proof_of(struct vouch *v, const struct map_node *n)
+{
+	uint8_t digest[DIGEST_LEN];
+	struct proof *p;
+
+	if (!n->evidence || !n->user || n->tags.count)
+		return NULL;
+	digest_of(n, digest);
+	p = dict_find(v->proofs, span_of(digest, sizeof(digest)));
+	if (!p) {
+		p = mem_alloc(sizeof(*p));
+		p->vouch = v;
+		memcpy(p->digest, digest, sizeof(digest));
+		dict_put(v->proofs, span_of(p->digest, sizeof(p->digest)), p);
+	}
+	p->used = true;
+	if (p->state == WAITING)
+		begin(v, p, n);
+	return p;
+}
+
+static bool is_server_key(const struct vouch *v, const struct map_node *n)
+{
+	for (size_t i = 0; i < v->conf->server_keys.count; i++) {
+		uint8_t key[MAP_KEY_LEN];
+		size_t len;
+
+		if (base64_decode(span_str(v->conf->server_keys.list[i]), key, sizeof(key), &len) &&
+		    len == sizeof(key) && memcmp(key, n->key, sizeof(key)) == 0)
+			return true;
+	}
+	return false;
+}
+
+static struct span text(struct map_node *n, const char *s)
+{
+	return s ? arena_copy(&n->mem, span_str(s)) : (struct span){ 0 };
+}
+
+static struct map_list words(struct map_node *n, char *const *list, size_t count, const char *more)
+{
+	struct map_list l = { arena_calloc(&n->mem, count + 1, sizeof(struct span)), 0 };
+
+	for (size_t i = 0; i < count; i++)
+		l.list[l.count++] = text(n, list[i]);
+	if (more)
+		l.list[l.count++] = text(n, more);
+	return l;
+}
+
+static bool says(char *const *list, size_t n, const char *what)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i], what) == 0)
+			return true;
+	return false;
+}
+
+static struct map_list copy_list(struct map_node *n, const struct map_list *from)
+{
+	struct map_list l = { arena_calloc(&n->mem, from->count + 1, sizeof(struct span)), from->count };
+
+	for (size_t i = 0; i < from->count; i++)
+		l.list[i] = arena_copy(&n->mem, from->list[i]);
+	return l;
+}
+
+/* What is not a claim about a person stays: addresses are checked by claims.h, routes and
+ * services by the policy. */
+static struct map_node *without_person(const struct map_node *from)
+{
+	struct map_node *n = map_node_new();
+
+	n->id = from->id;
+	n->name = arena_copy(&n->mem, from->name);
+	memcpy(n->key, from->key, sizeof(n->key));
+	n->v4 = from->v4;
+	n->v6 = from->v6;
+	n->endpoints = arena_calloc(&n->mem, from->endpoint_count + 1, sizeof(*n->endpoints));
+	memcpy(n->endpoints, from->endpoints, from->endpoint_count * sizeof(*n->endpoints));
+	n->endpoint_count = from->endpoint_count;
+	n->routes = arena_calloc(&n->mem, from->route_count + 1, sizeof(*n->routes));
+	memcpy(n->routes, from->routes, from->route_count * sizeof(*n->routes));
+	n->route_count = from->route_count;
+	n->services = arena_calloc(&n->mem, from->service_count + 1, sizeof(*n->services));
+	for (size_t i = 0; i < from->service_count; i++) {
+		n->services[i] = from->services[i];
+		n->services[i].name = arena_copy(&n->mem, from->services[i].name);
+		n->services[i].hosts = copy_list(n, &from->services[i].hosts);
+		n->services[i].profiles = copy_list(n, &from->services[i].profiles);
+	}
+	n->service_count = from->service_count;
+	n->hub = from->hub;
+	return n;
+}
+
+/* The coordinator may end a session earlier than the evidence does, never later. */
+static struct wall session_end(const struct vouch *v, const struct map_node *from, const struct identity *who)
+{
+	struct wall end = { who->auth_time.sec + v->conf->evidence_max_age };
+
+	return from->session->expires.sec < end.sec ? from->session->expires : end;
+}
+
+static struct map_node *make(struct vouch *v, const struct map_node *from, const struct proof *p, bool fresh)
+{
+	struct map_node *n = without_person(from);
+
+	if (from->tags.count && is_server_key(v, from)) {
+		n->tags = copy_list(n, &from->tags);
+		return n;
+	}
+	/* An issuer that the owner has taken out since vouches for nobody. */
+	if (!p || p->state != VERIFIED || !is_issuer(v, p->who.issuer))
+		return n;
+	n->user = arena_alloc(&n->mem, sizeof(*n->user));
+	memset(n->user, 0, sizeof(*n->user));
+	n->user->id = p->person;
+	n->user->issuer = text(n, p->who.issuer);
+	n->user->sub = text(n, p->who.sub);
+	n->user->login = text(n, p->who.login);
+	n->user->name = text(n, p->who.name);
+	n->user->email = p->who.email_verified ? text(n, p->who.email) : (struct span){ 0 };
+	n->user->idp = words(n, p->who.groups, p->who.n_groups, NULL);
+	if (!from->session || !fresh)
+		return n;
+	n->session = arena_alloc(&n->mem, sizeof(*n->session));
+	memset(n->session, 0, sizeof(*n->session));
+	n->session->id = from->session->id;
+	n->session->auth_time = p->who.auth_time;
+	n->session->expires = session_end(v, from, &p->who);
+	n->session->acr = text(n, p->who.acr);
+	n->session->amr = words(n, p->who.amr, p->who.n_amr,
+	                        p->who.mfa && !says(p->who.amr, p->who.n_amr, "mfa") ? "mfa" : NULL);
+	n->session->cross_device = from->session->cross_device;
+	return n;
+}
+
+static bool is_fresh(struct vouch *v, const struct proof *p, struct wall now)
+{
+	int64_t end;
+
+	if (!p || p->state != VERIFIED || p->who.auth_time.sec <= 0)
+		return false;
+	end = p->who.auth_time.sec + v->conf->evidence_max_age;
+	if (now.sec >= end)
+		return false;
+	if (end < v->until.sec)
+		v->until.sec = end;
+	return true;
+}
+
+static struct map_node *counts(struct vouch *v, struct map_node *from, struct wall now)
+{
+	struct proof *p = proof_of(v, from);
+	struct span key = span_of(&from->id, sizeof(from->id));
+	struct as_counts *a = dict_find(v->nodes, key);
+	bool fresh = is_fresh(v, p, now);
+	enum state state = p ? p->state : REFUSED;
+
+	if (!a) {
+		a = mem_alloc(sizeof(*a));
+		dict_put(v->nodes, key, a);
+	}
+	a->used = true;
+	if (a->source != from || a->proof != p || a->state != state || a->fresh != fresh) {
+		map_node_unref(a->source);
+		map_node_unref(a->node);
+		a->source = map_node_ref(from);
+		a->node = make(v, from, p, fresh);
+		a->proof = p;
+		a->state = state;
+		a->fresh = fresh;
+	}
+	return map_node_ref(a->node);
+}
+
+static void forget_unused(struct vouch *v)
+{
+	struct span key;
+	void *value;
+	size_t pos = 0;
+
+	while (dict_next(v->nodes, &pos, &key, &value)) {
+		struct as_counts *a = value;
+
+		if (!a->used) {
+			dict_remove(v->nodes, key);
+			counts_free(a);
+		}
+	}
+	pos = 0;
+	while (dict_next(v->proofs, &pos, &key, &value)) {
+		struct proof *p = value;
+
+		if (!p->used) {
+			v->checking -= p->state == CHECKING;
+			dict_remove(v->proofs, key);
+			proof_free(p);
+			v->dirty = true;
+		}
+	}
+}
+
+void vouch_map(struct vouch *v, const struct map *map, struct wall now, struct map *ret_map)
+{
+	struct span key;
+	void *value;
+	size_t pos = 0;
+
+	while (dict_next(v->nodes, &pos, &key, &value))
+		((struct as_counts *)value)->used = false;
+	pos = 0;
+	while (dict_next(v->proofs, &pos, &key, &value))
+		((struct proof *)value)->used = false;
+	v->until = (struct wall){ INT64_MAX };
+	*ret_map = *map;
+	ret_map->nodes = mem_calloc(map->node_count + 1, sizeof(*ret_map->nodes));
+	/* This node itself is judged by nobody here. */
+	for (size_t i = 0; i < map->node_count; i++)
+		ret_map->nodes[i] = map->nodes[i]->id == map->self ? map_node_ref(map->nodes[i])
+		                                                   : counts(v, map->nodes[i], now);
+	if (map->whole)
+		forget_unused(v);
+}
+
+void vouch_map_done(struct map *map)
+{
+	for (size_t i = 0; i < map->node_count; i++)
+		map_node_unref(map->nodes[i]);
+	free(map->nodes);
+	memset(map, 0, sizeof(*map));
+}
+
+struct wall vouch_until(const struct vouch *v)
+{
+	return v->until;
+}
+
+const char *vouch_why(const struct vouch *v, uint64_t node)
+{
+	const struct as_counts *a = dict_find(v->nodes, span_of(&node, sizeof(node)));
+
+	if (!a)
+		return NULL;
+	if (a->source->tags.count)
+		return is_server_key(v, a->source) ? NULL : "its key is not in \"server-keys\"";
+	if (!a->source->session)
+		return NULL;
+	if (!a->proof)
+		return "the coordinator sent no evidence";
+	if (a->proof->state == REFUSED)
+		return a->proof->why;
+	if (a->proof->state != VERIFIED)
+		return "its evidence is being checked";
+	return a->fresh ? NULL : "its login is older than \"evidence-max-age\"";
+}
+
+/* ---- across restarts ---- */
+
+bool vouch_dirty(const struct vouch *v)
+{
+	return v->dirty;
+}
+
+static json_t *strings(char *const *list, size_t n)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(a, json_string(list[i]));
+	return a;
+}
+
+void vouch_encode(struct vouch *v, struct buf *out)
+{
+	json_t *all = json_array();
+	struct span key;
+	void *value;
+	size_t pos = 0;
+	char *json;
+
+	while (dict_next(v->proofs, &pos, &key, &value)) {
+		const struct proof *p = value;
+		scoped_buf struct buf hex = { 0 };
+
+		if (p->state != VERIFIED)
+			continue;
+		buf_init(&hex, 2 * DIGEST_LEN + 1);
+		hex_add(&hex, span_of(p->digest, DIGEST_LEN));
+		json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s*, s:s*, s:b, s:b, s:I, s:o, s:o}",
+			"evidence", hex.ptr, "issuer", p->who.issuer, "sub", p->who.sub, "login", p->who.login,
+			"name", p->who.name, "email", p->who.email, "acr", p->who.acr,
+			"email_verified", (int)p->who.email_verified, "mfa", (int)p->who.mfa,
+			"auth_time", (json_int_t)p->who.auth_time.sec, "groups", strings(p->who.groups, p->who.n_groups),
+			"amr", strings(p->who.amr, p->who.n_amr)));
+	}
+	json = json_dumps(all, JSON_COMPACT);
+	buf_add_str(out, json ? json : "[]");
+	free(json);
+	json_decref(all);
+	v->dirty = false;
+}
+
+static char *dup_str(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? mem_strdup(s) : NULL;
+}
+
+static bool take_one(struct vouch *v, const json_t *o)
+{
+	struct proof *p = mem_alloc(sizeof(*p));
+	const json_t *groups = json_object_get(o, "groups"), *amr = json_object_get(o, "amr");
+	size_t n;
+
+	p->vouch = v;
+	p->who.issuer = dup_str(o, "issuer");
+	p->who.sub = dup_str(o, "sub");
+	p->who.login = dup_str(o, "login");
+	p->who.name = dup_str(o, "name");
+	p->who.email = dup_str(o, "email");
+	p->who.acr = dup_str(o, "acr");
+	p->who.email_verified = json_is_true(json_object_get(o, "email_verified"));
+	p->who.mfa = json_is_true(json_object_get(o, "mfa"));
+	p->who.auth_time.sec = json_integer_value(json_object_get(o, "auth_time"));
+	p->who.groups = mem_calloc(json_array_size(groups) + 1, sizeof(char *));
+	for (size_t i = 0; i < json_array_size(groups) && i < IDENTITY_GROUPS_MAX; i++)
+		if (json_is_string(json_array_get(groups, i)))
+			p->who.groups[p->who.n_groups++] = mem_strdup(json_string_value(json_array_get(groups, i)));
+	p->who.groups_known = true;
+	for (size_t i = 0; i < json_array_size(amr) && i < AMR_MAX; i++)
+		if (json_is_string(json_array_get(amr, i)))
+			p->who.amr[p->who.n_amr++] = mem_strdup(json_string_value(json_array_get(amr, i)));
+	p->state = VERIFIED;
+	if (!hex_decode(span_str(json_string_value(json_object_get(o, "evidence"))), p->digest, sizeof(p->digest), &n) ||
+	    n != DIGEST_LEN || !p->who.issuer || !p->who.sub || !p->who.login ||
+	    dict_find(v->proofs, span_of(p->digest, DIGEST_LEN))) {
+		proof_free(p);
+		return false;
+	}
+	p->person = person_number(v, &p->who);
+	dict_put(v->proofs, span_of(p->digest, DIGEST_LEN), p);
+	return true;
+}
+
+bool vouch_decode(struct vouch *v, struct span json, struct err *err)
+{
+	scoped_json json_t *all = json_read(json, VOUCH_TEXT_MAX, err);
+
+	if (!all)
+		return err_prefix(err, "what was verified: ");
+	for (size_t i = 0; i < json_array_size(all); i++)
+		if (!take_one(v, json_array_get(all, i)))
+			return err_set(err, ERR_SYNTAX, "what was verified: entry %zu is none", i);
+	return true;
+}
