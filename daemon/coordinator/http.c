@@ -21,6 +21,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { STREAM_KEEP = 16 << 10 };        /* bytes that an idle stream may hold */
+
 struct door {
 	struct http        *http;
 	enum listener       which;
@@ -481,6 +483,11 @@ static ssize_t stream_read(void *arg, uint64_t pos, char *out, size_t max)
 	if (s->sent == s->out.len) {
 		buf_clear(&s->out);
 		s->sent = 0;
+		/* A full map came through here, and changes are small. */
+		if (s->out.cap > STREAM_KEEP) {
+			buf_done(&s->out);
+			buf_init(&s->out, HTTP_STREAM_MAX);
+		}
 	} else if (s->sent > (1 << 20)) {
 		buf_drop(&s->out, s->sent);
 		s->sent = 0;
