@@ -8,7 +8,10 @@
 #include <sys/uio.h>
 
 /* Pieces of one write: chunk lines are written aside, data stays where it is. */
-enum { PIECES = 60 };
+enum {
+	PIECES = 60,
+	SMALL = 4 << 10,        /* bytes of a body that are copied behind their head (which is in front.tx) */
+};
 
 struct gather {
 	struct iovec v[PIECES];
@@ -324,7 +327,13 @@ bool relay_response(struct exchange *ex, struct span *data, struct iovec *first)
 	case BODY_LENGTH: {
 		size_t n = data->len < ex->resp.left ? data->len : (size_t)ex->resp.left;
 
-		gather_add(&g, data->ptr, n);
+		/* copying a little is cheaper than a write of two pieces */
+		if (first && n && n <= SMALL && first->iov_len + n <= sizeof(f->tx)) {
+			memcpy(f->tx + first->iov_len, data->ptr, n);
+			g.v[0].iov_len += n;
+		} else {
+			gather_add(&g, data->ptr, n);
+		}
 		ex->resp.left -= n;
 		ex->resp.done = ex->resp.left == 0;
 		*data = span_from(*data, n);
