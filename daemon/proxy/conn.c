@@ -2,6 +2,7 @@
 #include "daemon/proxy/engine.h"
 
 #include "base/mem.h"
+#include "daemon/proxy/h2.h"
 #include "daemon/proxy/http_parse.h"
 
 #include <errno.h>
@@ -104,6 +105,34 @@ static void conn_new(struct listener *l, int fd, const struct sockaddr_storage *
 	conn_run(c);
 }
 
+struct conn *conn_stream(struct conn *p)
+{
+	struct front *f = p->front;
+	struct conn *c = mem_alloc(sizeof(*c));
+
+	c->front = f;
+	c->parent = p;
+	c->listener = p->listener;
+	c->listener->refs++;
+	c->peer = p->peer;
+	c->peer_port = p->peer_port;
+	c->slot = p->slot;
+	c->generation = p->generation;
+	c->ident_due = p->ident_due;
+	c->tls = p->tls;
+	c->state = CONN_READY;
+	c->io.watch.fd = -1;
+	c->io.stream = true;
+	c->timer.fire = on_timer;
+	c->next = f->conns;
+	if (f->conns)
+		f->conns->prev = c;
+	f->conns = c;
+	f->stats.conns++;
+	conn_due(c, front_now(f) + FRONT_HEAD_NS);
+	return c;
+}
+
 void conn_accept(struct listener *l, uint32_t events)
 {
 	struct front *f = l->front;
@@ -151,6 +180,10 @@ void conn_close(struct conn *c)
 		assertion_leave(c);
 	if (c->ex.state != EX_NONE)
 		exchange_end(&c->ex, END_CLIENT);
+	if (c->h2)
+		h2_free(c);
+	if (c->stream)
+		h2_gone(c);
 	wheel_remove(f, &c->timer);
 	io_close(f, &c->io);
 	if (c->prev)
@@ -174,6 +207,10 @@ void conn_linger(struct conn *c)
 	struct front *f = c->front;
 
 	c->closing = true;
+	if (c->parent) {
+		conn_close(c);
+		return;
+	}
 	if (c->state == CONN_CLOSED || io_blocked(&c->io))
 		return; /* conn_run() comes back here once it is written */
 	if (c->state != CONN_LINGER) {
@@ -223,6 +260,26 @@ static void bad_request(struct conn *c, const struct fault *why)
 	conn_linger(c);
 }
 
+static void h2_start(struct conn *c)
+{
+	if (h2_begin(c))
+		h2_run(c);
+	else
+		conn_close(c);
+}
+
+/* Prior knowledge (RFC 9113 3.3): 1: the preface is here, -1: it may become one. */
+static int h2_prefix(const struct conn *c, struct span data)
+{
+	struct span want = H2_PREFACE;
+
+	if (c->requests || c->parent || data.len < 4 || memcmp(data.ptr, "PRI ", 4) != 0)
+		return 0;
+	if (data.len >= want.len)
+		return span_starts(data, want);
+	return span_starts(want, data) ? -1 : 0;
+}
+
 /* A response is through: what follows on this connection? */
 static void run_ready(struct conn *c)
 {
@@ -254,7 +311,11 @@ static void run_ready(struct conn *c)
 				conn_linger(c);
 			return;
 		}
-		if (data.len > c->scan.pos || (data.len && !c->in_head))
+		if (h2_prefix(c, data) > 0) {
+			h2_start(c);
+			return;
+		}
+		if (h2_prefix(c, data) == 0 && (data.len > c->scan.pos || (data.len && !c->in_head)))
 			r = http_request_parse(&c->scan, data.ptr, data.len, &f->msg, &used, &why);
 		if (r == HTTP_MORE) {
 			switch (io_fill(f, &c->io, &data)) {
@@ -267,7 +328,14 @@ static void run_ready(struct conn *c)
 			case IO_DATA:
 				break;
 			}
-			r = http_request_parse(&c->scan, data.ptr, data.len, &f->msg, &used, &why);
+			if (h2_prefix(c, data) > 0) {
+				if (c->io.in.len == 0)
+					io_keep(&c->io, data);
+				h2_start(c);
+				return;
+			}
+			if (h2_prefix(c, data) == 0)
+				r = http_request_parse(&c->scan, data.ptr, data.len, &f->msg, &used, &why);
 		}
 		if (r == HTTP_BAD) {
 			bad_request(c, &why);
@@ -368,6 +436,10 @@ void conn_run(struct conn *c)
 		if (r <= 0)
 			return;
 		c->state = CONN_READY;
+		if (tls_is_h2(&c->io) && !h2_begin(c)) {
+			conn_close(c);
+			return;
+		}
 	}
 	if (!io_flush(&c->io)) {
 		conn_close(c);
@@ -375,10 +447,16 @@ void conn_run(struct conn *c)
 	}
 	if (c->state == CONN_BUSY)
 		run_busy(c);
-	if (c->state == CONN_READY)
+	if (c->state == CONN_READY) {
 		run_ready(c);
+		/* a body that filled the receive buffer rings no more */
+		if (c->state == CONN_BUSY && !c->ex.req.done)
+			run_busy(c);
+	}
 	if (c->state == CONN_UPGRADED)
 		relay_upgrade(c);
+	if (c->state == CONN_H2)
+		h2_run(c);
 	if (c->state == CONN_LINGER)
 		conn_linger(c);
 }
@@ -401,6 +479,11 @@ static void on_timer(struct front *f, struct wheel_node *n)
 		assertion_leave(c);
 		c->waited = true;
 		conn_run(c);
+		return;
+	}
+	if (c->h2 && h2_busy(c)) {
+		h2_tick(c);
+		conn_due(c, now + FRONT_KEEP_NS);       /* its streams have deadlines of their own */
 		return;
 	}
 	if (ex->state == EX_NONE || c->state == CONN_LINGER) {

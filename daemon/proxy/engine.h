@@ -80,7 +80,7 @@ struct io {
 	struct loop_watch watch;
 	struct ssl_st    *ssl;                  /* NULL: plain */
 	struct queue      in, out;
-	bool              can_read, can_write, eof, failed, hup, tls_ready;
+	bool              can_read, can_write, eof, failed, hup, tls_ready, stream;  /* stream: of HTTP/2, no descriptor */
 	struct gateway_records *records;        /* FastCGI: of an upconn, what arrives is taken apart */
 };
 
@@ -157,7 +157,7 @@ struct exchange {
 
 /* ---- a client's connection ---- */
 
-enum conn_state { CONN_TLS = 0, CONN_READY, CONN_BUSY, CONN_UPGRADED, CONN_LINGER, CONN_CLOSED };
+enum conn_state { CONN_TLS = 0, CONN_READY, CONN_BUSY, CONN_UPGRADED, CONN_H2, CONN_LINGER, CONN_CLOSED };
 
 struct listener {
 	struct front     *front;
@@ -188,6 +188,9 @@ struct conn {
 	struct assertion *waits;                /* NULL: for none */
 	struct conn      *wait_next;
 	struct http_scan  scan;
+	struct h2        *h2;                   /* it speaks HTTP/2 */
+	struct conn      *parent;               /* of a stream: the connection that carries it */
+	struct h2_stream *stream;               /* ... which reads what is written here */
 	struct exchange   ex;
 };
 
@@ -197,6 +200,7 @@ void conn_close(struct conn *c);
 void conn_due(struct conn *c, int64_t due);
 void conn_later(struct conn *c);                /* conn_run() at the end of this round */
 bool conn_check(struct conn *c, enum ex_end *ret_end);  /* its identity still counts */
+struct conn *conn_stream(struct conn *parent);  /* a connection without a descriptor, for a stream */
 void conn_identify(struct conn *c);             /* address -> slot in the front's snapshot */
 void conn_linger(struct conn *c);
 void conn_log_only(struct conn *c, const struct fault *why); /* bytes that were no request */
@@ -393,6 +397,7 @@ bool tls_accept(struct conn *c);                /* begins; false: no certificate
 bool tls_connect(struct upconn *u);
 /* 1: done, 0: more, -1: failed */
 int  tls_handshake(struct io *io);
+bool tls_is_h2(const struct io *io);            /* what ALPN agreed on */
 ssize_t tls_read(struct io *io, char *p, size_t n);
 ssize_t tls_write(struct io *io, const char *p, size_t n);
 void tls_free(struct io *io);

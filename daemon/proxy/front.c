@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/secret.h"
+#include "daemon/proxy/h2.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -426,6 +427,8 @@ void front_drain(struct front *f, struct boot deadline)
 		if (c->state == CONN_READY && !c->in_head && !c->io.in.len && !io_blocked(&c->io) &&
 		    c->requests)
 			conn_close(c);
+		else if (c->state == CONN_H2)
+			h2_drain(c);
 	}
 	loop_timer_set(f->drain_timer, deadline);
 	front_gone_check(f);

@@ -175,7 +175,7 @@ static void addresses(struct gateway_out *g, const struct exchange *ex)
 		VAR(g, "REMOTE_ADDR", span_str(ip_text(&c->peer, ip)));
 		number(g, SPAN("REMOTE_PORT"), c->peer_port);
 	}
-	if (getsockname(c->io.watch.fd, (struct sockaddr *)&ss, &len) == 0 && ipport_from_sockaddr(&ss, &at))
+	if (getsockname(c->parent ? c->parent->io.watch.fd : c->io.watch.fd, (struct sockaddr *)&ss, &len) == 0 && ipport_from_sockaddr(&ss, &at))
 		VAR(g, "SERVER_ADDR", span_str(ip_text(&at.ip, ip)));
 	VAR(g, "SERVER_NAME", ex->host);
 	number(g, SPAN("SERVER_PORT"), c->front->target.port ? c->front->target.port : c->tls ? 443 : 80);

@@ -2,6 +2,7 @@
 #include "daemon/proxy/engine.h"
 
 #include "base/mem.h"
+#include "daemon/proxy/h2.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -158,6 +159,9 @@ void io_keep(struct io *io, struct span rest)
 		queue_drop(&io->in, io->in.len - rest.len);
 	else
 		queue_add(&io->in, rest.ptr, rest.len);
+	/* what was taken, the stream's window gets back */
+	if (io->stream)
+		h2_wake(container_of(io, struct conn, io));
 }
 
 static bool write_some(struct io *io, const struct iovec *v, int n, size_t *ret_n)
@@ -226,6 +230,8 @@ bool io_write(struct io *io, const struct iovec *v, int n)
 		queue_add(&io->out, (const char *)v[i].iov_base + done, v[i].iov_len - done);
 		done = 0;
 	}
+	if (io->stream)
+		h2_wake(container_of(io, struct conn, io));
 	/* A short write is an EAGAIN to come: the edge tells when there is room. */
 	if (io->out.len && io->can_write && !io->ssl)
 		return io_flush(io);

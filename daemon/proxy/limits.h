@@ -37,6 +37,11 @@ enum {
 	FRONT_REQUESTS    = 100000,     /* requests of one connection; then it is closed, so that load moves */
 	FRONT_SURPLUS_MAX = 64 << 10,   /* bytes read of a request that was refused, so that the answer arrives */
 
+	FRONT_H2_STREAMS  = 100,        /* of one connection: what RFC 9113 6.5.2 recommends at least */
+	FRONT_H2_WINDOW   = 256 << 10,  /* of a stream: a body on a line of 100 Mbit/s and 20 ms */
+	FRONT_H2_DATA     = 64 << 10,   /* bytes of a stream that wait on either side before the sender is held back */
+	FRONT_H2_RESETS   = 500,        /* streams that a client may reset at once; then a tenth of it a second */
+
 	UPSTREAM_CONNS    = 1024,       /* open at once to one upstream of one front */
 	UPSTREAM_IDLE     = 128,        /* kept open and unused; more would be for bursts that are over */
 	UPSTREAM_WAITERS  = 4096,       /* requests that wait for one of UPSTREAM_CONNS; then 503 */

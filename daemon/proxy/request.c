@@ -23,7 +23,7 @@ static bool is_own_address(struct conn *c, struct span host)
 	struct ipport at;
 	struct ip ip;
 
-	return ip_parse(host, &ip) && getsockname(c->io.watch.fd, (struct sockaddr *)&ss, &len) == 0 &&
+	return ip_parse(host, &ip) && getsockname(c->parent ? c->parent->io.watch.fd : c->io.watch.fd, (struct sockaddr *)&ss, &len) == 0 &&
 	       ipport_from_sockaddr(&ss, &at) && ip_eq(&at.ip, &ip);
 }
 

@@ -127,7 +127,7 @@ static int on_name(SSL *ssl, int *alert, void *arg)
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in,
                    unsigned int inlen, void *arg)
 {
-	static const unsigned char ours[] = "\x08http/1.1";
+	static const unsigned char ours[] = "\x02h2\x08http/1.1";
 
 	(void)ssl;
 	(void)arg;
@@ -335,6 +335,15 @@ bool tls_connect(struct upconn *u)
 			return false;
 	}
 	return true;
+}
+
+bool tls_is_h2(const struct io *io)
+{
+	const unsigned char *p;
+	unsigned n;
+
+	SSL_get0_alpn_selected(io->ssl, &p, &n);
+	return n == 2 && memcmp(p, "h2", 2) == 0;
 }
 
 int tls_handshake(struct io *io)

@@ -252,6 +252,13 @@ class Wire(Tests):
             m = self.get(method=b"POST", fields=b"Content-Length: %d\r\n" % n, body=data)
             assert m.status == 200 and self.last().body == data, n
 
+    def test_large_bodies_one_after_another(self):
+        c = self.client(timeout=20)
+        for n in (3000000, 300000, 5000000, 1):
+            data = os.urandom(n)
+            c.send(b"POST /" + H + b"Content-Length: %d\r\n\r\n" % n + data)
+            assert c.message().status == 200 and self.last().body == data, n
+
     def test_chunked_body(self):
         data = os.urandom(200000)
         raw = b"".join(b"%x;e=\"v\"\r\n" % len(data[i:i + 777]) + data[i:i + 777] + b"\r\n"

@@ -126,8 +126,9 @@ class TLS(Tests):
 
     def test_alpn(self):
         ctx = self.context()
-        ctx.set_alpn_protocols(["spdy/1", "http/1.1"])
-        assert self.client(context=ctx).sock.selected_alpn_protocol() == "http/1.1"
+        for offer, want in ((["spdy/1", "http/1.1"], "http/1.1"), (["http/1.1", "h2"], "h2")):
+            ctx.set_alpn_protocols(offer)
+            assert self.client(context=ctx).sock.selected_alpn_protocol() == want
         ctx = self.context()
         ctx.set_alpn_protocols(["spdy/1"])
         try:
