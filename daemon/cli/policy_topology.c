@@ -37,11 +37,12 @@ static void known(struct topo_reader *r, json_t *obj, const char *const *keys, c
 		if (!ok) {
 			const char *near = nearest(span_str(k), keys, n);
 
+			/* Other tools may say more of their nodes than is asked here. */
 			if (near)
-				diag_error(r->diags, hujson_key_at(r->doc, obj, k), "unknown key \"%s\" in %s; did you mean \"%s\"?",
-				           k, what, near);
+				diag_warn(r->diags, hujson_key_at(r->doc, obj, k), "unknown key \"%s\" in %s; did you mean \"%s\"?",
+				          k, what, near);
 			else
-				diag_error(r->diags, hujson_key_at(r->doc, obj, k), "unknown key \"%s\" in %s", k, what);
+				diag_warn(r->diags, hujson_key_at(r->doc, obj, k), "unknown key \"%s\" in %s is ignored", k, what);
 		}
 	}
 }
