@@ -6,7 +6,7 @@
 # package is unpacked, not installed. The machine has no disk and no network;
 # it says what it found on its serial line and ends itself.
 #
-# KERNEL_PACKAGE names another one; KERNEL_SECONDS is its whole time (600).
+# KERNEL_PACKAGE names another one; KERNEL_SECONDS is its whole time (900).
 set -u
 LC_ALL=C
 export LC_ALL
@@ -16,7 +16,7 @@ skip_all() { echo "skip $name: $*"; exit 77; }
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "${top_builddir:-.}" && pwd)
 PATH=$PATH:/usr/sbin:/sbin
-seconds=${KERNEL_SECONDS:-600}
+seconds=${KERNEL_SECONDS:-900}
 for tool in qemu-system-x86_64 busybox cpio ip nft conntrack ping setpriv apt-get dpkg; do
 	command -v $tool >/dev/null || skip_all "no $tool"
 done

@@ -381,6 +381,34 @@ ok "a row that goes ends its flow, which the server pushes" ended row 1000
 ok "and no other" lives stays
 m svc load 5:tcp:80-81 5:tcp:8080 5:udp:5000-5001 5:icmp 5:icmpv6 6:any
 
+# ---- a class that is quiet (0x80000), and the coordinator's (0x40000) ----
+
+m lap load 9:tcp:80 9:udp:5000
+ok "a host may ask a peer that grants it" ask_svc tcp $lap4 80
+know svc lap $((5 | 0x80000)) $((5 | 0x80000))
+ok "unless the peer's class is quiet" not ask_svc tcp $lap4 80
+ok "by UDP as well" not ask_svc udp $lap4 5000
+ok "whose rows count" ask tcp $svc4 80
+m lap load
+watching quiet udp $svc4 5000
+set -- $(m svc class 100.64.0.99 1 1000); cut=$2
+m svc load 5:tcp:80-81 5:tcp:8080
+command -v conntrack >/dev/null && for i in 1 2 3 4 5; do on svc conntrack -F; sleep 0.05; done >/dev/null 2>&1
+ok "a row that goes ends what the server pushes, though its flow is forgotten" ended quiet 1000
+m svc load 5:tcp:80-81 5:tcp:8080 5:udp:5000-5001 5:icmp 5:icmpv6 6:any
+know svc lap 5 5
+
+m lap close
+know svc lap $((9 | 0x40000)) $((9 | 0x40000))
+ok "a segment from the coordinator's node needs no connection state" \
+	not grows svc not_new on lap mesh_traffic forge $lap4 $svc4 ack 80
+ok "one that opens a flow needs its row" sh -c "! ip netns exec lap mesh_traffic ask tcp $svc4 80 700"
+know svc lap 5 5
+ok "a control: another's does" grows svc not_new on lap mesh_traffic forge $lap4 $svc4 ack 80
+m lap open >/dev/null
+know lap svc 9 9; know lap gw 9 9; m lap via 10.9.0.0/24=$LONG fd99::/64=$LONG
+ok "back to what it was, again" ask tcp $svc4 80
+
 # ---- revocation: one element, all kinds of flows, whoever flushes conntrack ----
 
 flusher()
