@@ -62,7 +62,6 @@ struct mesh {
 	struct filter_forward *forward;
 	size_t                 rows_n, forward_n;
 	bool                   rows_told;
-	uint64_t               routes_hash;     /* of what link_routes() was told last */
 };
 
 static struct filter_rows rows_of(const struct mesh *m)
@@ -296,16 +295,13 @@ static bool leads_to_peer(const struct mesh *m, const struct prefix *p)
 	return false;
 }
 
-static bool set_routes(struct mesh *m, bool force, struct err *err)
+static bool set_routes(struct mesh *m, struct err *err)
 {
-	/* For noticing a change, not against anybody. */
-	static const struct hash_key fixed = { 1, 2 };
 	scoped_free struct prefix *list = mem_calloc(dict_count(m->routes) + 2, sizeof(*list));
 	struct link_address local[64];
 	const struct ip *src4 = NULL, *src6 = NULL;
 	struct span key;
 	size_t pos = 0, n = 0, local_n = 0;
-	uint64_t hash = 0;
 	void *value;
 
 	if (!link_local(m->link, m->interface, local, array_size(local), &local_n, err))
@@ -322,24 +318,18 @@ static bool set_routes(struct mesh *m, bool force, struct err *err)
 		const struct route *r = value;
 
 		/* Of a family in which this node has no address nothing would come back. */
-		if (!is_here(&r->to, local, local_n) && !leads_to_peer(m, &r->to) && (r->to.ip.family == IP_V4 ? src4 : src6))
+		if ((r->to.ip.family == IP_V4 ? src4 : src6) &&
+		    !is_here(&r->to, local, local_n) && !leads_to_peer(m, &r->to))
 			list[n++] = r->to;
 	}
-	for (size_t i = 0; i < n; i++)
-		hash ^= hash_bytes(&fixed, &list[i], sizeof(list[i]));
-	if (!force && hash == m->routes_hash)
-		return true;
-	if (!(m->resetting ? link_routes_add : link_routes)(m->link, m->interface, list, n, src4,
-							    src6, err))
-		return false;
-	m->routes_hash = hash;
-	return true;
+	return (m->resetting ? link_routes_add : link_routes)(m->link, m->interface, list, n, src4,
+							      src6, err);
 }
 
 static bool make_link(struct mesh *m, struct err *err)
 {
 	return link_addresses(m->link, m->interface, m->addresses, m->addresses_n, err) &&
-	       link_up(m->link, m->interface, DEVICE_MTU, err) && set_routes(m, true, err);
+	       link_up(m->link, m->interface, DEVICE_MTU, err) && set_routes(m, err);
 }
 
 /* Key, port and all peers: for a device that lost them. */
@@ -534,7 +524,7 @@ bool mesh_end(struct mesh *m, struct boot now, struct err *err)
 	for (pos = 0; dict_next(m->routes, &pos, &key, &value);)
 		if (!((struct route *)value)->fresh)
 			free(dict_remove(m->routes, key));
-	ok = ok && set_routes(m, true, err);
+	ok = ok && set_routes(m, err);
 	free(gone.addresses);
 	return ok;
 }
@@ -596,7 +586,7 @@ bool mesh_route(struct mesh *m, const struct prefix *p, struct err *err)
 	r = mem_alloc(sizeof(*r));
 	*r = (struct route){ *p, true };
 	free(dict_put(m->routes, key_of_prefix(p, buf), r));
-	return set_routes(m, false, err);
+	return m->resetting || set_routes(m, err);
 }
 
 bool mesh_route_gone(struct mesh *m, const struct prefix *p, struct err *err)
@@ -606,7 +596,7 @@ bool mesh_route_gone(struct mesh *m, const struct prefix *p, struct err *err)
 	if (!need_start(m, err))
 		return false;
 	free(dict_remove(m->routes, key_of_prefix(p, buf)));
-	return set_routes(m, false, err);
+	return m->resetting || set_routes(m, err);
 }
 
 static bool is_address(const struct mesh *m, const struct prefix *p)
@@ -755,7 +745,7 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 			return false;
 		m->behind = false;
 	} else if (!link_addresses(m->link, m->interface, m->addresses, m->addresses_n, err) ||
-		   !link_up(m->link, m->interface, DEVICE_MTU, err) || !set_routes(m, false, err) ||
+		   !link_up(m->link, m->interface, DEVICE_MTU, err) || !set_routes(m, err) ||
 		   (m->backend == DEVICE_USERSPACE &&
 		    !device_peers(m->device, note_seen, m, err))) {
 		return false;

@@ -47,7 +47,8 @@ bool mesh_start(struct mesh *m, const struct secret *key, const struct prefix *a
 bool mesh_started(const struct mesh *m);
 
 /* Between the two everything is told anew: nothing is taken away until
- * mesh_end(), which takes away what was not told again. */
+ * mesh_end(), which takes away what was not told again. Routes and far routes
+ * are put there by mesh_end(), all at once. */
 void mesh_reset(struct mesh *m);
 bool mesh_end(struct mesh *m, struct boot now, struct err *err);
 

@@ -304,6 +304,20 @@ START_TEST(taken_away_and_put_back)
 	ck_assert(mesh_class(m, &a, 5, 60000, now(), &err));
 	ck_assert(!mesh_woken(m));              /* elements are nothing to wake up for */
 
+	/* Down and up again: the kernel forgets routes, and addresses of IPv6. */
+	struct link *l = link_open(&err);
+	struct link_address seen[8];
+	size_t n = 0;
+
+	ck_assert(has_route("100.64.0.0/10"));
+	ck_assert(l && link_down(l, NAME, &err));
+	ck_assert(!has_route("100.64.0.0/10"));
+	ck_assert_msg(mesh_check(m, now(), &what, &err), "%s", err.msg);
+	ck_assert(has_route("100.64.0.0/10"));
+	ck_assert(link_local(l, NULL, seen, 8, &n, &err));
+	ck_assert_uint_eq(n, 2);
+	link_close(l);
+
 	/* As nftables.service does when it is restarted. */
 	struct filter_base b = { .device = NAME, .overlay = ranges, .users_any = true };
 	bool adopted;
