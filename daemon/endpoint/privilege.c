@@ -215,6 +215,14 @@ bool privilege_net(const struct conf *conf, struct err *err)
 		if (!bounding_set(caps, err) || !caps_set(caps, 0, err))
 			return false;
 	}
+	/* In standalone mode root's files are of no concern to it. With a mesh it writes the hosts
+	 * file and kernel settings, and starts a program: a list would name all that matters. */
+	if (!mesh) {
+		static const struct landlock_path readable[] = { { "/", LANDLOCK_READ } };
+
+		if (!landlock_paths(readable, array_size(readable), err))
+			return false;
+	}
 	return seccomp_net(mesh, err);
 }
 

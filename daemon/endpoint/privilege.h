@@ -48,7 +48,7 @@ bool privilege_front(struct err *err);
 bool privilege_core(const struct conf *conf, struct err *err);
 
 /* With mesh: NET_ADMIN, and what starting the userspace device as another user
- * takes; without: NET_BIND_SERVICE alone. */
+ * takes; without: NET_BIND_SERVICE alone, and no file to write. */
 bool privilege_net(const struct conf *conf, struct err *err);
 
 /* In net's child that becomes the userspace device: uid and gid with CAP_NET_ADMIN alone. */
