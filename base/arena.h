@@ -20,10 +20,12 @@ struct arena {
 void  arena_init(struct arena *a, size_t first_chunk);
 void  arena_done(struct arena *a);
 void  arena_reset(struct arena *a);     /* keeps the first chunk */
-void *arena_alloc(struct arena *a, size_t n) __attribute__((returns_nonnull)); /* zeroed, aligned for anything */
+/* zeroed, aligned for anything */
+void *arena_alloc(struct arena *a, size_t n) __attribute__((returns_nonnull));
 void *arena_calloc(struct arena *a, size_t n, size_t size) __attribute__((returns_nonnull));
 struct span arena_copy(struct arena *a, struct span s);      /* NUL behind it */
 char *arena_str(struct arena *a, struct span s);
-struct span arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct span arena_printf(struct arena *a, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 #endif

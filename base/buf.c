@@ -97,7 +97,7 @@ void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 	int n = vsnprintf(NULL, 0, fmt, again);
 	va_end(again);
 	if (n < 0) {
-		b->over = true;         /* an encoding error: what cannot be written was not written */
+		b->over = true; /* an encoding error: what cannot be written was not written */
 		return;
 	}
 	if (!reserve(b, (size_t)n))

@@ -131,7 +131,8 @@ bool wall_parse(struct span s, struct wall *ret_w)
 	    s.ptr[13] != ':' || s.ptr[16] != ':')
 		return false;
 	/* second 60 is a leap second: one past 59 */
-	if (!two_digits(s, 5, 1, 12, &m) || !two_digits(s, 8, 1, days_in_month((int64_t)y, m), &d) ||
+	if (!two_digits(s, 5, 1, 12, &m) ||
+	    !two_digits(s, 8, 1, days_in_month((int64_t)y, m), &d) ||
 	    !two_digits(s, 11, 0, 23, &hh) || !two_digits(s, 14, 0, 59, &mm) ||
 	    !two_digits(s, 17, 0, 60, &ss))
 		return false;

@@ -31,12 +31,13 @@ struct boot boot_min(struct boot a, struct boot b);
  * unknown gives a passed deadline. */
 struct boot boot_at_wall(struct wall w, struct wall wall_now, struct boot now);
 
-/* RFC 3339 in UTC, "2026-01-02T03:04:05Z"; times outside the years 0 to 9999 show the nearest end. */
+/* RFC 3339 in UTC, "2026-01-02T03:04:05Z"; outside the years 0 to 9999 the nearest end. */
 enum { WALL_TEXT_MAX = 32 };
 const char *wall_text(struct wall w, char buf[WALL_TEXT_MAX]);
 bool        wall_parse(struct span s, struct wall *ret_w);       /* RFC 3339, with Z or an offset */
 
-/* "90s", "15m", "4h", "7d", "2w", "1h30m" (larger units first), or a bare number of seconds; whole span. */
+/* "90s", "15m", "4h", "7d", "2w", "1h30m" (larger units first), or a bare number of
+ * seconds; whole span. */
 bool duration_parse(struct span s, int64_t *ret_sec);
 enum { DURATION_TEXT_MAX = 32 };
 const char *duration_text(int64_t sec, char buf[DURATION_TEXT_MAX]);   /* "1h30m" */

@@ -106,14 +106,16 @@ static bool parse_number(struct parse *p, const struct conf_row *row, const stru
 		else if (row->type == CONF_SECONDS)
 			ok = duration_parse(text, &n);
 		else if (!v->json && span_starts(text, SPAN("-")))
-			ok = span_u64(span_from(text, 1), INT64_MAX, &u) && ((n = -(int64_t)u), true);
+			ok = span_u64(span_from(text, 1), INT64_MAX, &u) &&
+			     ((n = -(int64_t)u), true);
 		else if (!v->json)
 			ok = span_u64(text, INT64_MAX, &u) && ((n = (int64_t)u), true);
 	}
 	if (!ok)
-		return fault(p, v, row->type == CONF_SIZE ? "want a size such as 65536 or \"64KiB\"" :
-		                   row->type == CONF_SECONDS ? "want a time such as 90 or \"15m\"" :
-		                   "want a whole number");
+		return fault(p, v,
+			     row->type == CONF_SIZE      ? "want a size such as 65536 or \"64KiB\""
+			     : row->type == CONF_SECONDS ? "want a time such as 90 or \"15m\""
+							 : "want a whole number");
 	if (n < row->min || n > row_max(row))
 		return diag_error(p->diags, v->at, "\"%s\": %lld is outside %lld..%lld", v->name,
 		                  (long long)n, (long long)row->min, (long long)row_max(row));
@@ -164,7 +166,8 @@ static bool parse_string(struct parse *p, const struct conf_row *row, const stru
 	struct span text;
 
 	if (!value_text(v, &text))
-		return fault(p, v, row->type == CONF_PATH ? "want a path in quotes" : "want a string");
+		return fault(p, v,
+			     row->type == CONF_PATH ? "want a path in quotes" : "want a string");
 	if (!check_string(p, row, v, text))
 		return false;
 	if (row->type == CONF_PATH && text.len && text.ptr[0] != '/' && p->dir && *p->dir) {
@@ -190,7 +193,9 @@ static bool parse_address(struct parse *p, const struct conf_row *row, const str
 	if (row->type == CONF_IPPORT) {
 		if (is_text && ipport_parse(text, out))
 			return true;
-		return fault(p, v, "want an address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\"");
+		return fault(
+			p, v,
+			"want an address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\"");
 	}
 	if (is_text && prefix_parse(text, out))
 		return true;
@@ -223,7 +228,8 @@ static bool parse_strs(struct parse *p, const struct conf_row *row, const struct
 		if (!value_text(&item, &text)) {
 			ok = fault(p, &item, "want strings in this list");
 		} else if (text.len == 0 || text.len > STR_MAX_BYTES || has_controls(text)) {
-			ok = fault(p, &item, "want strings of 1 to 4096 bytes without control characters");
+			ok = fault(p, &item,
+				   "want strings of 1 to 4096 bytes without control characters");
 		} else {
 			out->list[out->count] = span_dup(text);
 			out->at[out->count++] = item.at;
@@ -275,20 +281,23 @@ static bool parse_map(struct parse *p, const struct conf_row *row, const struct 
 			out->names[i] = mem_strdup(key);
 			if (text.len == 0 || text.len > NAME_MAX_BYTES || has_controls(text))
 				ok = diag_error(p->diags, out->at[i],
-				                "\"%s\": want names of 1 to %d bytes without control characters",
-				                row->name, NAME_MAX_BYTES);
+						"\"%s\": want names of 1 to %d bytes without "
+						"control characters",
+						row->name, NAME_MAX_BYTES);
 			it = json_object_iter_next(v->json, it);
 		}
 		if (!json_is_object(one))
 			ok = diag_error(p->diags, item_at, "\"%s\": want an object { ... }",
 			                log_text(span_str(key), shown));
-		else if (!parse_rows(p, row->sub, item, one, item_at, log_text(span_str(key), shown)))
+		else if (!parse_rows(p, row->sub, item, one, item_at,
+				     log_text(span_str(key), shown)))
 			ok = false;
 	}
 	return ok;
 }
 
-static bool parse_value(struct parse *p, const struct conf_row *row, const struct value *v, void *out)
+static bool parse_value(struct parse *p, const struct conf_row *row, const struct value *v,
+			void *out)
 {
 	struct span text;
 
@@ -354,8 +363,9 @@ static bool check_keys(struct parse *p, const struct conf_row *rows, json_t *obj
 		struct place at = hujson_key_at(p->doc, obj, key);
 
 		log_text(span_str(key), shown);
-		ok = near ? diag_error(p->diags, at, "unknown key \"%s\"; did you mean \"%s\"?", shown, near) :
-		            diag_error(p->diags, at, "unknown key \"%s\"", shown);
+		ok = near ? diag_error(p->diags, at, "unknown key \"%s\"; did you mean \"%s\"?",
+				       shown, near)
+			  : diag_error(p->diags, at, "unknown key \"%s\"", shown);
 	}
 	return ok;
 }
@@ -381,7 +391,8 @@ static bool parse_rows(struct parse *p, const struct conf_row *rows, void *out, 
 			if (!obj)
 				continue;
 			if (name)
-				ok = diag_error(p->diags, at, "\"%s\" has no \"%s\"", name, row->name);
+				ok = diag_error(p->diags, at, "\"%s\" has no \"%s\"", name,
+						row->name);
 			else
 				ok = diag_error(p->diags, at, "no \"%s\"", row->name);
 			continue;

@@ -25,7 +25,8 @@ enum conf_type {
 	CONF_PREFIX,    /* struct prefix */
 	CONF_STRS,      /* struct conf_strs: array of strings, or one string; max items */
 	CONF_OBJECT,    /* a struct in place, rows in sub */
-	CONF_MAP,       /* struct conf_map: object of named objects, rows in sub, each item sub_size bytes */
+	/* struct conf_map: object of named objects, rows in sub, each item sub_size bytes */
+	CONF_MAP,
 	CONF_LIST,      /* struct conf_map without names: array of objects */
 };
 
@@ -47,12 +48,14 @@ struct conf_row {
 	enum conf_type         type;
 	size_t                 offset;          /* offsetof() in the target struct */
 	int64_t                min, max;
-	const char            *def;             /* as text; NULL: required; "": optional, then the zero value ("" for strings) */
+	/* as text; NULL: required; "": optional, then the zero value ("" for strings) */
+	const char            *def;
 	const char            *help;            /* one sentence of prose for -h and the man page */
 	const char *const     *words;           /* CONF_ENUM: NULL-terminated */
 	const struct conf_row *sub;
 	size_t                 sub_size;
-	size_t                 at_offset;       /* if not 0: offsetof() of a struct place that takes the value's place */
+	/* if not 0: offsetof() of a struct place that takes the value's place */
+	size_t                 at_offset;
 };
 
 /*

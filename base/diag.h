@@ -36,9 +36,11 @@ void diag_warn(struct diags *d, struct place at, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void diags_sort(struct diags *d);                       /* by place */
 struct buf;
-void diags_text(const struct diags *d, struct buf *out);  /* "file:line:col: error: message\n" each */
+/* "file:line:col: error: message\n" each */
+void diags_text(const struct diags *d, struct buf *out);
 void diags_json(const struct diags *d, struct buf *out);  /* one array */
-bool diags_err(const struct diags *d, struct err *err);   /* false with the first error and how many more; true if none */
+/* false with the first error and how many more; true if none */
+bool diags_err(const struct diags *d, struct err *err);
 
 /* The candidate nearest to word (Damerau-Levenshtein, at most a third of its length), or NULL. */
 const char *nearest(struct span word, const char *const *candidates, size_t n);

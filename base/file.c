@@ -87,7 +87,8 @@ bool file_read(const char *path, size_t max, struct buf *ret_text, struct err *e
 
 	if (fd < 0)
 		return false;
-	return read_all(fd, path, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4096, max, ret_text, err);
+	return read_all(fd, path, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4096, max, ret_text,
+			err);
 }
 
 bool file_read_private(const char *path, size_t max, struct buf *ret_text, struct err *err)
@@ -100,8 +101,9 @@ bool file_read_private(const char *path, size_t max, struct buf *ret_text, struc
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, ERR_CONFIG, "%s is not a regular file", path);
 	if (st.st_mode & 077)
-		return err_set(err, ERR_CONFIG, "%s: others than its owner may read it (mode %04o, want 0600)",
-		               path, st.st_mode & 07777);
+		return err_set(err, ERR_CONFIG,
+			       "%s: others than its owner may read it (mode %04o, want 0600)", path,
+			       st.st_mode & 07777);
 	return read_all(fd, path, (size_t)st.st_size, max, ret_text, err);
 }
 
@@ -122,8 +124,9 @@ static bool write_all(int fd, struct span text)
 static bool sync_dir(const char *path, struct err *err)
 {
 	const char *slash = strrchr(path, '/');
-	scoped_free char *dir = !slash ? mem_strdup(".") :
-	                        slash == path ? mem_strdup("/") : mem_dup(path, (size_t)(slash - path));
+	scoped_free char *dir = !slash          ? mem_strdup(".")
+				: slash == path ? mem_strdup("/")
+						: mem_dup(path, (size_t)(slash - path));
 	scoped_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0 || fsync(fd) < 0)
@@ -144,7 +147,8 @@ bool file_replace(const char *path, struct span text, mode_t mode, struct err *e
 	if (fd < 0)
 		return err_sys(err, "creating a file beside %s", path);
 	/* The data must be on disk before the name is, and the name before we say so. */
-	if (!write_all(fd, text) || fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(tmp, path) < 0) {
+	if (!write_all(fd, text) || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
+	    rename(tmp, path) < 0) {
 		err_sys(err, "writing %s", path);
 		unlink(tmp);
 		return false;

@@ -17,11 +17,13 @@ struct dict;
 struct dict *dict_new(void);
 void  dict_free(struct dict *d);
 void *dict_find(const struct dict *d, struct span key);              /* NULL if absent */
-void *dict_put(struct dict *d, struct span key, void *value);        /* returns the value it replaces, or NULL */
+/* returns the value it replaces, or NULL */
+void *dict_put(struct dict *d, struct span key, void *value);
 void *dict_remove(struct dict *d, struct span key);                  /* returns it, or NULL */
 size_t dict_count(const struct dict *d);
 
-/* Walks in no particular order; *pos starts at 0. The entry just returned may be removed, nothing else. */
+/* Walks in no particular order; *pos starts at 0. The entry just returned may be
+ * removed, nothing else. */
 bool dict_next(const struct dict *d, size_t *pos, struct span *ret_key, void **ret_value);
 
 #endif

@@ -89,7 +89,8 @@ static struct hujson_token scan_string(struct hujson_scan *s, struct hujson_toke
 		if (i < r.len && r.ptr[i] == 'u') {
 			for (int k = 0; k < 4; k++, i++)
 				if (i + 1 >= r.len || !is_hex(r.ptr[i + 1]))
-					return bad(s, t, i - (size_t)k - 1, "\\u takes four hex digits");
+					return bad(s, t, i - (size_t)k - 1,
+						   "\\u takes four hex digits");
 		} else if (i >= r.len || !strchr("\"\\/bfnrt", r.ptr[i]) || !r.ptr[i]) {
 			return bad(s, t, i - 1, "unknown escape in a string");
 		}
@@ -291,7 +292,8 @@ static bool add_key(struct walk *w)
 
 		if (!s)
 			return diag_error(w->diags, w->tok.at, "%s", why.text);
-		name = arena_copy(&w->decoded, span_of(json_string_value(s), json_string_length(s)));
+		name = arena_copy(&w->decoded,
+				  span_of(json_string_value(s), json_string_length(s)));
 		json_decref(s);
 	}
 	if (w->key_count == w->key_cap) {
@@ -356,7 +358,8 @@ static bool walk_object(struct walk *w, unsigned depth)
 	advance(w);
 	while (w->tok.kind != HUJSON_RBRACE) {
 		if (w->tok.kind != HUJSON_STRING)
-			return want(w, comma.len ? "a key in quotes or '}'" : "a key in quotes, or '}'");
+			return want(w, comma.len ? "a key in quotes or '}'"
+						 : "a key in quotes, or '}'");
 		add_place(w, w->tok.at);
 		if (!add_key(w))
 			return false;
@@ -465,7 +468,8 @@ static const struct entry *find_entry(const struct hujson *doc, const json_t *in
 
 		if (!e->in)
 			return NULL;
-		if (e->in == in && !e->key == !key && (key ? strcmp(e->key, key) == 0 : e->index == index))
+		if (e->in == in && !e->key == !key &&
+		    (key ? strcmp(e->key, key) == 0 : e->index == index))
 			return e;
 	}
 }
@@ -510,7 +514,7 @@ struct hujson *hujson_parse(struct span text, size_t max, struct diags *diags)
 		return NULL;
 	}
 	if (span_starts(text, SPAN("\xef\xbb\xbf"))) {
-		diag_error(diags, (struct place){ 1, 1 }, "begins with a byte order mark; remove it");
+		diag_error(diags, (struct place){1, 1}, "begins with a byte order mark; remove it");
 		return NULL;
 	}
 
@@ -537,8 +541,10 @@ struct hujson *hujson_parse(struct span text, size_t max, struct diags *diags)
 			index_places(doc, root, &next);
 		} else {
 			/* numbers out of range, \u0000, lone surrogates */
-			diag_error(diags, place_of_offset(text, why.position > 0 ? (size_t)why.position - 1 : 0),
-			           "%s", why.text);
+			diag_error(diags,
+				   place_of_offset(text,
+						   why.position > 0 ? (size_t)why.position - 1 : 0),
+				   "%s", why.text);
 		}
 	}
 	arena_done(&w.decoded);
@@ -625,7 +631,8 @@ json_t *json_read(struct span text, size_t max, struct err *err)
 	json_error_t why;
 
 	if (text.len > max) {
-		err_set(err, ERR_LIMIT, "JSON of %zu bytes, more than the limit of %zu", text.len, max);
+		err_set(err, ERR_LIMIT, "JSON of %zu bytes, more than the limit of %zu", text.len,
+			max);
 		return NULL;
 	}
 	if (!depth_is_fine(text)) {

@@ -30,13 +30,15 @@ json_t *hujson_root(const struct hujson *doc);          /* borrowed */
 /* Where things stand. 0:0 for what is not in this document. */
 struct place hujson_root_at(const struct hujson *doc);
 struct place hujson_key_at(const struct hujson *doc, const json_t *obj, const char *key);
-struct place hujson_member_at(const struct hujson *doc, const json_t *obj, const char *key);   /* the member's value */
+/* the member's value */
+struct place hujson_member_at(const struct hujson *doc, const json_t *obj, const char *key);
 struct place hujson_item_at(const struct hujson *doc, const json_t *arr, size_t i);
 
 /* The tokens, comments included, for tools that lay text out again. */
 enum hujson_kind {
 	HUJSON_END, HUJSON_BAD, HUJSON_LBRACE, HUJSON_RBRACE, HUJSON_LBRACKET, HUJSON_RBRACKET,
-	HUJSON_COLON, HUJSON_COMMA, HUJSON_STRING, HUJSON_NUMBER, HUJSON_WORD,      /* true, false, null */
+	/* true, false, null */
+	HUJSON_COLON, HUJSON_COMMA, HUJSON_STRING, HUJSON_NUMBER, HUJSON_WORD,
 	HUJSON_LINE_COMMENT, HUJSON_BLOCK_COMMENT,
 };
 struct hujson_token {

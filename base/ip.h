@@ -38,7 +38,8 @@ const char *ip_text(const struct ip *ip, char buf[IP_TEXT_MAX]);
 size_t ip_len(const struct ip *ip);                             /* 4, 16; 0 for none */
 void ip_fold(struct ip *ip);                                    /* IPv4-mapped to IPv4 */
 
-bool prefix_parse(struct span s, struct prefix *ret_p);         /* a bare address is /32 or /128; host bits must be zero */
+/* a bare address is /32 or /128; host bits must be zero */
+bool prefix_parse(struct span s, struct prefix *ret_p);
 bool prefix_parse_lax(struct span s, struct prefix *ret_p);     /* host bits are cleared */
 bool prefix_has(const struct prefix *p, const struct ip *ip);
 bool prefix_covers(const struct prefix *outer, const struct prefix *inner);

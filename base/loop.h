@@ -22,12 +22,15 @@ struct loop_signal;
 struct loop_child;
 
 struct loop *loop_new(struct err *err);
-void loop_free(struct loop *l);                 /* accepts NULL; watches left over are freed, their descriptors stay open */
-bool loop_run(struct loop *l, struct err *err); /* until loop_stop(); false if epoll itself failed */
+/* accepts NULL; watches left over are freed, their descriptors stay open */
+void loop_free(struct loop *l);
+/* until loop_stop(); false if epoll itself failed */
+bool loop_run(struct loop *l, struct err *err);
 void loop_stop(struct loop *l);
 struct boot loop_now(const struct loop *l);     /* read once per wake-up */
 struct wall loop_wall(const struct loop *l);    /* likewise */
-int loop_epoll_fd(const struct loop *l);        /* to register by hand on the hot path; see loop_fd_init() */
+/* to register by hand on the hot path; as a struct loop_watch */
+int loop_epoll_fd(const struct loop *l);
 
 /* events: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLEXCLUSIVE. The loop never closes fd.
  * Never NULL: a kernel that refuses aborts. What strangers can make many of goes
@@ -67,7 +70,8 @@ void loop_signal_remove(struct loop_signal *s);
 
 /* Through pidfd; calls once with the wait status, then forgets the child. */
 typedef void loop_child_fn(void *arg, pid_t pid, int status);
-struct loop_child *loop_child_add(struct loop *l, pid_t pid, loop_child_fn *fn, void *arg, struct err *err);
+struct loop_child *loop_child_add(struct loop *l, pid_t pid, loop_child_fn *fn, void *arg,
+                                  struct err *err);
 void loop_child_remove(struct loop_child *c);
 
 /* Runs fn at the end of this round, before the loop waits again. */

@@ -10,10 +10,13 @@
 #include <stddef.h>
 
 void *mem_alloc(size_t n) __attribute__((malloc, returns_nonnull));        /* zeroed */
-void *mem_calloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull)); /* checked product */
-void *mem_realloc(void *p, size_t n, size_t size) __attribute__((returns_nonnull)); /* n * size bytes, checked */
+/* checked product */
+void *mem_calloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
+/* n * size bytes, checked */
+void *mem_realloc(void *p, size_t n, size_t size) __attribute__((returns_nonnull));
 char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull));
-void *mem_dup(const void *p, size_t n) __attribute__((malloc, returns_nonnull)); /* n bytes, plus a NUL behind them */
+/* n bytes, plus a NUL behind them */
+void *mem_dup(const void *p, size_t n) __attribute__((malloc, returns_nonnull));
 
 /* Overwrites in a way that the compiler keeps. */
 void mem_wipe(void *p, size_t n);

@@ -18,7 +18,8 @@ struct secret {
 void secret_init(struct secret *s, const void *p, size_t n);    /* copies */
 void secret_random(struct secret *s, size_t n);
 void secret_done(struct secret *s);                             /* accepts a zeroed one */
-bool secret_equal(const struct secret *s, struct span other);   /* constant time for equal lengths */
+/* constant time for equal lengths */
+bool secret_equal(const struct secret *s, struct span other);
 struct span secret_span(const struct secret *s);
 
 /* Kernel randomness; never fails (aborts where the kernel has none). */

@@ -26,7 +26,8 @@ bool span_ieq(struct span a, struct span b);    /* ASCII case folded */
 int  span_cmp(struct span a, struct span b);    /* bytes, then length */
 bool span_starts(struct span s, struct span prefix);
 bool span_ends(struct span s, struct span suffix);
-struct span span_from(struct span s, size_t off); /* s without its first off bytes; empty beyond the end */
+/* s without its first off bytes; empty beyond the end */
+struct span span_from(struct span s, size_t off);
 struct span span_head(struct span s, size_t n);   /* at most n bytes */
 struct span span_trim(struct span s);             /* SP and HTAB at both ends */
 

@@ -37,6 +37,7 @@ uint64_t    wire_get_u64(struct wire_reader *r);
 int64_t     wire_get_i64(struct wire_reader *r);
 struct span wire_get_span(struct wire_reader *r, size_t max);   /* borrowed from the message */
 struct ip   wire_get_ip(struct wire_reader *r);
-bool        wire_end(const struct wire_reader *r);              /* all read, nothing bad, nothing left */
+/* all read, nothing bad, nothing left */
+bool        wire_end(const struct wire_reader *r);
 
 #endif

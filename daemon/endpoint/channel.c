@@ -201,7 +201,8 @@ static bool receive_one(struct channel *c)
 		err_set(&why, ERR_PEER, "%s may not say %s to %s", who, msg_name(m.type),
 		        process_kind_name(c->self));
 	else if (n != msg_fds(&m))
-		err_set(&why, ERR_PEER, "%s of %s came with %zu descriptors", msg_name(m.type), who, n);
+		err_set(&why, ERR_PEER, "%s of %s came with %zu descriptors", msg_name(m.type), who,
+			n);
 	if (why.code) {
 		close_fds(fds, n);
 		mem_wipe(bytes, (size_t)got);

@@ -33,7 +33,8 @@ void channel_free(struct channel *c);   /* accepts NULL; what waits is dropped *
 /* Descriptors stay the caller's. False: ERR_BUSY if too much waits, ERR_NOTNOW
  * if the channel is gone, ERR_LIMIT if the message cannot be written. Nothing
  * was sent then. */
-bool channel_send(struct channel *c, const struct msg *m, const int *fds, size_t n, struct err *err);
+bool channel_send(struct channel *c, const struct msg *m, const int *fds, size_t n,
+                  struct err *err);
 
 /* How many messages wait. */
 size_t channel_waiting(const struct channel *c);

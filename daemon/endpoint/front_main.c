@@ -143,7 +143,7 @@ static void on_connect(void *arg, const struct front_connect *ask)
 		p->asked = mem_realloc(p->asked, p->asked_cap, sizeof(*p->asked));
 	}
 	p->asked[p->asked_n++] = c;
-	if (p->asked_n > ASKED_MAX) {           /* the oldest have met the engine's deadline long ago */
+	if (p->asked_n > ASKED_MAX) { /* the oldest have met the engine's deadline long ago */
 		p->asked_n -= ASKED_MAX / 2;
 		memmove(p->asked, p->asked + ASKED_MAX / 2, p->asked_n * sizeof(*p->asked));
 	}
@@ -164,7 +164,8 @@ static void forget_asked(struct front_process *p, uint64_t id)
 static void on_assertion(void *arg, const struct front_assert *ask)
 {
 	struct front_process *p = arg;
-	struct msg m = { .type = MSG_ASSERT, .assert_ = { ask->cookie, p->snapshot, ask->slot, ask->service } };
+	struct msg m = {.type = MSG_ASSERT,
+			.assert_ = {ask->cookie, p->snapshot, ask->slot, ask->service}};
 
 	/* With core away the engine asks again. */
 	tell(p, p->core, &m);
@@ -253,7 +254,8 @@ static void take_sockets(struct front_process *p)
 	for (size_t i = 0; i < s->n; i++) {
 		struct err err = { 0 };
 
-		if (!front_listener_add(p->engine, take_fd(&s->list[i].fd), span_str(s->list[i].key), &err)) {
+		if (!front_listener_add(p->engine, take_fd(&s->list[i].fd),
+					span_str(s->list[i].key), &err)) {
 			log_error("listening at %s: %s", s->list[i].key, err.msg);
 			continue;
 		}
@@ -295,8 +297,8 @@ static void on_net(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	case MSG_CONNECTED:
 		forget_asked(p, m->connected.id);
 		if (p->engine)
-			front_connected(p->engine, m->connected.id, fd_count ? take_fd(&fds[0]) : -1,
-			                (int)m->connected.error);
+			front_connected(p->engine, m->connected.id,
+					fd_count ? take_fd(&fds[0]) : -1, (int)m->connected.error);
 		break;
 	default:
 		break;
@@ -327,7 +329,8 @@ static void new_net(struct front_process *p, int fd)
 
 static void on_snapshot(struct front_process *p, const struct msg_snapshot *m, const int *fds)
 {
-	struct msg done = { .type = MSG_SNAPSHOT_DONE, .snapshot_done = { .generation = m->generation } };
+	struct msg done = {.type = MSG_SNAPSHOT_DONE,
+			   .snapshot_done = {.generation = m->generation}};
 	struct err err = { 0 };
 	struct snapshot *s = snapshot_open(fds[0], fds[1], &err);
 
@@ -416,7 +419,10 @@ static void on_core_gone(void *arg, const struct err *why)
 static void make_engine(struct front_process *p)
 {
 	static const struct front_ops ops = {
-		.connect = on_connect, .assertion = on_assertion, .log = on_log, .drained = on_drained,
+		.connect = on_connect,
+		.assertion = on_assertion,
+		.log = on_log,
+		.drained = on_drained,
 	};
 	const struct conf *conf = p->stage.next;
 	struct front_conf fc = {
@@ -457,7 +463,8 @@ static void on_neighbour(struct front_process *p, const struct msg_neighbour *m,
 		new_net(p, take_fd(fd));
 	} else if (m->kind == PROCESS_CORE) {
 		channel_free(p->core);
-		p->core = channel_new(p->loop, take_fd(fd), p->kind, PROCESS_CORE, on_core, on_core_gone, p);
+		p->core = channel_new(p->loop, take_fd(fd), p->kind, PROCESS_CORE, on_core,
+				      on_core_gone, p);
 		flush_log(p);
 	}
 }
@@ -487,7 +494,8 @@ static void on_parent(void *arg, const struct msg *m, int *fds, size_t fd_count)
 		break;
 	case MSG_DRAIN:
 		if (p->engine && p->stage.now)
-			front_drain(p->engine, boot_add(loop_now(p->loop), p->stage.now->drain_sec * SEC_NS));
+			front_drain(p->engine,
+				    boot_add(loop_now(p->loop), p->stage.now->drain_sec * SEC_NS));
 		else
 			stop(p, EXIT_SUCCESS);
 		break;
@@ -520,7 +528,8 @@ int front_main(int parent, enum process_kind kind, uint16_t index)
 	p->loop = loop_new(&err);
 	if (p->loop) {
 		p->leave = loop_timer_new(p->loop, on_leave, p);
-		p->parent = channel_new(p->loop, parent, kind, PROCESS_PARENT, on_parent, on_parent_gone, p);
+		p->parent = channel_new(p->loop, parent, kind, PROCESS_PARENT, on_parent,
+					on_parent_gone, p);
 		probe_listen(p->loop);
 		if (!loop_run(p->loop, &err))
 			p->status = EXIT_FAILURE;

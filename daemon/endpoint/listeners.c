@@ -75,10 +75,10 @@ bool listeners_keep(struct listeners *l, struct span key, const struct ipport *a
 		err_set(err, ERR_LIMIT, "more than %d listening sockets", LISTENERS_MAX);
 	else if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening)
 		ok = err_set(err, ERR_CONFIG, "\"%.*s\" is no listening socket", SPAN_ARG(key));
-	else if (at->ip.family != IP_NONE &&
-	         (getsockname(fd, (struct sockaddr *)&ss, &len) < 0 || !ipport_from_sockaddr(&ss, &is) ||
-	          !same_at(&is, at)))
-		ok = err_set(err, ERR_CONFIG, "the socket of \"%.*s\" listens elsewhere", SPAN_ARG(key));
+	else if (at->ip.family != IP_NONE && (getsockname(fd, (struct sockaddr *)&ss, &len) < 0 ||
+					      !ipport_from_sockaddr(&ss, &is) || !same_at(&is, at)))
+		ok = err_set(err, ERR_CONFIG, "the socket of \"%.*s\" listens elsewhere",
+			     SPAN_ARG(key));
 	if (!ok) {
 		close(fd);
 		return false;
@@ -97,12 +97,13 @@ static int open_at(const struct ipport *at, bool overlay, struct err *err)
 	int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
 	bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
 
-	if (ok && v6)           /* "[::]:80" is IPv6's, or the same port of IPv4 could not be opened too */
+	if (ok && v6) /* "[::]:80" is IPv6's, or the same port of IPv4 could not be opened too */
 		ok = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0;
 	if (ok && overlay)      /* the device may get its addresses a moment later */
 		ok = v6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on)) == 0 :
 		          setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on)) == 0;
-	ok = ok && bind(fd, (const struct sockaddr *)&ss, len) == 0 && listen(fd, LISTENERS_BACKLOG) == 0;
+	ok = ok && bind(fd, (const struct sockaddr *)&ss, len) == 0 &&
+	     listen(fd, LISTENERS_BACKLOG) == 0;
 	if (!ok) {
 		err_sys(err, "listening at %s", ipport_text(at, text));
 		if (fd >= 0)
@@ -134,7 +135,8 @@ static bool want(struct listeners *l, struct span key, const struct ipport *at, 
 		return true;
 	}
 	if (at->ip.family == IP_NONE)
-		return err_set(err, ERR_CONFIG, "no socket \"%.*s\" was handed in", SPAN_ARG(fd_name(key)));
+		return err_set(err, ERR_CONFIG, "no socket \"%.*s\" was handed in",
+			       SPAN_ARG(fd_name(key)));
 	if (l->n == LISTENERS_MAX)
 		return err_set(err, ERR_LIMIT, "more than %d listening sockets", LISTENERS_MAX);
 	fd = open_at(at, overlay, err);

@@ -17,7 +17,8 @@ struct listener {
 	char         *key;      /* the "listen" text that the fronts know it by */
 	struct ipport at;       /* family IP_NONE: handed in from outside */
 	int           fd;
-	char         *next_key; /* another spelling, in the configuration that is prepared; or NULL */
+	/* another spelling, in the configuration that is prepared; or NULL */
+	char         *next_key;
 	bool          wanted;   /* by the configuration that is prepared */
 	bool          staged;   /* opened for it */
 };

@@ -109,7 +109,8 @@ static char *folder_of(const char *path)
 	       mem_dup(real, (size_t)(slash - real));
 }
 
-static struct conf *conf_load(const char *config, const char *dir, struct buf *ret_text, struct buf *words)
+static struct conf *conf_load(const char *config, const char *dir, struct buf *ret_text,
+			      struct buf *words)
 {
 	struct conf *conf = NULL;
 	struct diags diags;
@@ -205,8 +206,10 @@ static bool may_run(const struct conf *conf, struct err *err)
 	if (geteuid() == 0)
 		return true;
 	if (!conf->unprivileged)
-		return err_set(err, ERR_DENIED, "reeved is started by root, and its processes then drop what "
-		               "they do not need; \"unprivileged\": true runs it without, for development");
+		return err_set(err, ERR_DENIED,
+			       "reeved is started by root, and its processes then drop what "
+			       "they do not need; \"unprivileged\": true runs it without, for "
+			       "development");
 	log_warn("running as user %u: no process is separated from another by its user", geteuid());
 	return true;
 }

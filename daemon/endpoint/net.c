@@ -61,7 +61,7 @@ static void tell(struct channel *to, const struct msg *m)
  * messages as it takes. */
 static void send_listeners(struct net *n, struct channel *to, const struct conf_map *services)
 {
-	struct msg m = { .type = MSG_LISTEN, .listen = { .conf = n->stage.now_number, .first = true } };
+	struct msg m = {.type = MSG_LISTEN, .listen = {.conf = n->stage.now_number, .first = true}};
 	int fds[MSG_LISTEN_MAX];
 	struct err err = { 0 };
 	bool ok = true;
@@ -120,13 +120,16 @@ static void on_front(void *arg, const struct msg *m, int *fds, size_t fd_count)
 
 	(void)fds;
 	(void)fd_count;
-	fd = t ? targets_connect(t, f->kind == PROCESS_PUBLIC, ask->service, ask->upstream, &e) : -1;
+	fd = t ? targets_connect(t, f->kind == PROCESS_PUBLIC, ask->service, ask->upstream, &e)
+	       : -1;
 	if (fd < 0) {
 		answer.connected.error = (uint32_t)e;
 		/* Indexes that are not in the table do not come from a front in its right mind. */
 		if (e == EINVAL || e == ESTALE)
-			log_warn("%s %u asks for upstream %u of service %u of configuration %u: refused",
-			         process_kind_name(f->kind), f->index, ask->upstream, ask->service, ask->conf);
+			log_warn("%s %u asks for upstream %u of service %u of configuration %u: "
+				 "refused",
+				 process_kind_name(f->kind), f->index, ask->upstream, ask->service,
+				 ask->conf);
 	}
 	if (!channel_send(f->channel, &answer, &fd, fd >= 0 ? 1 : 0, &err))
 		log_warn("front %u: %s", f->index, err.msg);
@@ -185,7 +188,8 @@ static void on_addresses(void *arg, const struct ip *list, size_t count)
 	struct net *n = arg;
 	struct err err = { 0 };
 
-	if (count == n->overlay_n && (count == 0 || memcmp(n->overlay, list, count * sizeof(*list)) == 0))
+	if (count == n->overlay_n &&
+	    (count == 0 || memcmp(n->overlay, list, count * sizeof(*list)) == 0))
 		return;
 	if (count)
 		memcpy(n->overlay, list, count * sizeof(*list));
@@ -221,7 +225,8 @@ static bool prepare(struct net *n, const struct msg_conf *m, int fd, struct err 
 		return false;
 	targets_free(n->next);
 	n->next = targets_new(n->stage.next, err);
-	if (!n->next || !listeners_prepare(&n->listeners, n->stage.next, n->overlay, n->overlay_n, err)) {
+	if (!n->next ||
+	    !listeners_prepare(&n->listeners, n->stage.next, n->overlay, n->overlay_n, err)) {
 		conf_stage_drop(&n->stage);
 		return false;
 	}
@@ -277,7 +282,8 @@ static void on_neighbour(struct net *n, const struct msg_neighbour *m, int *fd)
 		channel_free(n->core);
 		if (n->mesh)
 			net_mesh_forget(n->mesh);
-		n->core = channel_new(n->loop, take_fd(fd), PROCESS_NET, PROCESS_CORE, on_core, on_core_gone, n);
+		n->core = channel_new(n->loop, take_fd(fd), PROCESS_NET, PROCESS_CORE, on_core,
+				      on_core_gone, n);
 		return;
 	}
 	f = front_slot(n, m->kind, m->index);
@@ -287,7 +293,8 @@ static void on_neighbour(struct net *n, const struct msg_neighbour *m, int *fd)
 	}
 	channel_free(f->channel);
 	*f = (struct net_front){ n, m->kind, m->index, NULL };
-	f->channel = channel_new(n->loop, take_fd(fd), PROCESS_NET, f->kind, on_front, on_front_gone, f);
+	f->channel =
+		channel_new(n->loop, take_fd(fd), PROCESS_NET, f->kind, on_front, on_front_gone, f);
 	if (n->stage.now && !n->draining)
 		send_listeners(n, f->channel, services_of(n, f->kind));
 }
@@ -298,7 +305,8 @@ static void on_kept(struct net *n, const struct msg_listen *m, int *fds)
 	for (size_t i = 0; i < m->n; i++) {
 		struct err err = { 0 };
 
-		if (!listeners_keep(&n->listeners, m->list[i].key, &m->list[i].at, take_fd(&fds[i]), &err))
+		if (!listeners_keep(&n->listeners, m->list[i].key, &m->list[i].at, take_fd(&fds[i]),
+				    &err))
 			log_warn("%s", err.msg);
 	}
 }
@@ -358,7 +366,8 @@ int net_main(int parent)
 
 	n->loop = loop_new(&err);
 	if (n->loop) {
-		n->parent = channel_new(n->loop, parent, PROCESS_NET, PROCESS_PARENT, on_parent, on_parent_gone, n);
+		n->parent = channel_new(n->loop, parent, PROCESS_NET, PROCESS_PARENT, on_parent,
+					on_parent_gone, n);
 		if (!loop_run(n->loop, &err))
 			n->status = EXIT_FAILURE;
 	} else {

@@ -63,7 +63,7 @@ struct net_mesh {
 
 	/* Since RESET. */
 	bool                       device_told, rows_told, hosts_told;
-	struct prefixes            routes, vias;        /* told as whole lists; mesh takes them singly */
+	struct prefixes routes, vias; /* told as whole lists; mesh takes them singly */
 };
 
 static void carry_out(struct net_mesh *n, const struct msg *m, int *fds);
@@ -363,10 +363,11 @@ static bool rows_load(struct net_mesh *n, const struct msg_row *rows, size_t cou
 		const struct msg_row *r = &rows[i];
 
 		if (r->way == MSG_WAY_IN)
-			in[all.rows_n++] = (struct filter_row){ r->klass, r->protocol, r->first, r->last };
+			in[all.rows_n++] =
+				(struct filter_row){r->klass, r->protocol, r->first, r->last};
 		else if (r->way == MSG_WAY_FORWARD)
-			forward[all.forward_n++] =
-				(struct filter_forward){ r->klass, r->to, r->protocol, r->first, r->last };
+			forward[all.forward_n++] = (struct filter_forward){
+				r->klass, r->to, r->protocol, r->first, r->last};
 		else if (r->way == MSG_WAY_VIA)
 			vias.list[vias.n++] = r->to;
 		/* OWN is what this gateway routes: the filter forwards nothing else anyway */
@@ -392,7 +393,8 @@ static bool on_rows(struct net_mesh *n, const struct msg_table *m, int fd, struc
 
 	buf_init(&bytes, MSG_ROWS_TEXT_MAX);
 	ok = msg_memfd_read(fd, MSG_ROWS_TEXT_MAX, &bytes, err) &&
-	     msg_rows_read(buf_span(&bytes), m->count, rows, err) && rows_load(n, rows, m->count, err);
+	     msg_rows_read(buf_span(&bytes), m->count, rows, err) &&
+	     rows_load(n, rows, m->count, err);
 	buf_done(&bytes);
 	n->rows_told = n->rows_told || ok;
 	return ok;
@@ -548,14 +550,16 @@ static bool users_find(const struct conf_strs *names, uid_t core, uint32_t users
 		char room[4096];
 
 		if (getpwnam_r(names->list[i], &pw, room, sizeof(room), &found) || !found)
-			return err_set(err, ERR_CONFIG, "\"users\": there is no user \"%s\"", names->list[i]);
+			return err_set(err, ERR_CONFIG, "\"users\": there is no user \"%s\"",
+				       names->list[i]);
 		users[i] = pw.pw_uid;
 	}
 	return true;
 }
 
-struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf, const struct privilege_users *users,
-                              const struct net_mesh_ops *ops, void *arg, struct err *err)
+struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf,
+			      const struct privilege_users *users, const struct net_mesh_ops *ops,
+			      void *arg, struct err *err)
 {
 	static const enum device_backend backends[] = {
 		[CONF_BACKEND_AUTO] = DEVICE_AUTO, [CONF_BACKEND_KERNEL] = DEVICE_KERNEL,
@@ -583,8 +587,10 @@ struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf, const str
 	n->check = loop_timer_new(l, on_check, n);
 	if (!device_name_ok(span_str(conf->mesh.interface)) ||
 	    !span_cstr(span_str(conf->mesh.interface), n->interface, sizeof(n->interface)))
-		err_set(err, ERR_CONFIG, "\"interface\": \"%s\" cannot be one's name", conf->mesh.interface);
-	else if (users_find(&conf->mesh.users, users->core, local, err) && (n->mesh = mesh_new(&mc, err)))
+		err_set(err, ERR_CONFIG, "\"interface\": \"%s\" cannot be one's name",
+			conf->mesh.interface);
+	else if (users_find(&conf->mesh.users, users->core, local, err) &&
+		 (n->mesh = mesh_new(&mc, err)))
 		return n;
 	net_mesh_free(n);
 	return NULL;

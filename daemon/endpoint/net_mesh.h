@@ -21,7 +21,8 @@ struct net_mesh_ops {
 };
 
 /* Copies what it needs of conf. Touches nothing before the first order. */
-struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf, const struct privilege_users *users,
+struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf,
+                              const struct privilege_users *users,
                               const struct net_mesh_ops *ops, void *arg, struct err *err);
 
 /* Lets go: device, filter and hosts block stay, as after a crash. Accepts NULL. */

@@ -27,8 +27,10 @@ static bool user_find(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct e
 	int e = getpwnam_r(name, &pw, room, sizeof(room), &found);
 
 	if (e || !found)
-		return err_set(err, ERR_CONFIG, "there is no user \"%s\"; make it with useradd --system "
-		               "or systemd-sysusers", name);
+		return err_set(err, ERR_CONFIG,
+			       "there is no user \"%s\"; make it with useradd --system "
+			       "or systemd-sysusers",
+			       name);
 	if (pw.pw_uid == 0)
 		return err_set(err, ERR_CONFIG, "user \"%s\" is root", name);
 	*ret_uid = pw.pw_uid;
@@ -52,7 +54,8 @@ bool privilege_users_find(const struct conf *conf, struct privilege_users *ret_u
 			if (!user_find(conf->tunnel_user, &u.tunnel, &u.tunnel_group, err))
 				return false;
 			if (u.tunnel == u.core || u.tunnel == u.front)
-				return err_set(err, ERR_CONFIG, "\"tunnel-user\" is another process's user");
+				return err_set(err, ERR_CONFIG,
+					       "\"tunnel-user\" is another process's user");
 		}
 	}
 	*ret_u = u;
@@ -149,7 +152,8 @@ bool privilege_parent(struct err *err)
 	return true;
 }
 
-bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *root, struct err *err)
+bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *root,
+		     struct err *err)
 {
 
 	if (geteuid() != 0)
@@ -165,7 +169,8 @@ bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *r
 		if (!bounding_set(0, err) || !become(uid, gid, err) || !caps_set(0, 0, err))
 			return false;
 		/* Neither has children; a front writes no file (memory files count as such). */
-		if (seccomp_built() && !limit(RLIMIT_NPROC, kind == PROCESS_CORE ? 64 : 0, "RLIMIT_NPROC", err))
+		if (seccomp_built() &&
+		    !limit(RLIMIT_NPROC, kind == PROCESS_CORE ? 64 : 0, "RLIMIT_NPROC", err))
 			return false;
 	}
 	return common(err);
@@ -190,11 +195,11 @@ bool privilege_core(const struct conf *conf, struct err *err)
 {
 	scoped_free char *audit = *conf->audit ? folder_of(conf->audit) : NULL;
 	const struct landlock_path paths[] = {
-		{ "/", LANDLOCK_READ },         /* policy, identities, certificates: anywhere its user may */
-		{ conf->state_dir, LANDLOCK_WRITE },
-		{ conf->run_dir, LANDLOCK_WRITE },
-		{ "/dev/null", LANDLOCK_WRITE },
-		{ audit, LANDLOCK_WRITE },
+		{"/", LANDLOCK_READ}, /* policy, identities, certificates: anywhere its user may */
+		{conf->state_dir, LANDLOCK_WRITE},
+		{conf->run_dir, LANDLOCK_WRITE},
+		{"/dev/null", LANDLOCK_WRITE},
+		{audit, LANDLOCK_WRITE},
 	};
 
 	if (!landlock_paths(paths, array_size(paths), err))

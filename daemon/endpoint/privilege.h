@@ -39,7 +39,8 @@ bool privilege_parent(struct err *err);
  * is not NULL, cannot gain privileges, leaves no core dump, cannot be traced
  * by its user's other processes, and dies with its parent.
  */
-bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *root, struct err *err);
+bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *root,
+                     struct err *err);
 
 /* A front, with its descriptors: no file, no process, no socket(2), no connect(2). */
 bool privilege_front(struct err *err);

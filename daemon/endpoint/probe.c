@@ -64,7 +64,8 @@ static bool can_connect(const char *ip, uint16_t port)
 	for (fd = 0; fd < FDS; fd++) {
 		if (connect(fd, (struct sockaddr *)&in, sizeof(in)) == 0)
 			return true;
-		if (sendto(fd, "x", 1, MSG_FASTOPEN | MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&in,
+		if (sendto(fd, "x", 1, MSG_FASTOPEN | MSG_DONTWAIT | MSG_NOSIGNAL,
+			(struct sockaddr *)&in,
 		           sizeof(in)) >= 0)
 			return true;
 	}
@@ -105,7 +106,8 @@ void probe_run(void)
 	say("fork", pid > 0);
 	say("signal the parent", kill(getppid(), 0) == 0);
 	say("memfd", memfd_create("x", 0) >= 0);
-	code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		0);
 	say("executable memory", code != MAP_FAILED);
 	say("become root", setuid(0) == 0);
 	say("chroot", chroot("/") == 0);

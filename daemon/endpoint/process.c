@@ -43,12 +43,15 @@ static bool are_neighbours(enum process_kind a, enum process_kind b)
 	return a != b && !(front_a && front_b);
 }
 
-static void user_of(const struct processes *ps, enum process_kind kind, uid_t *ret_uid, gid_t *ret_gid)
+static void user_of(const struct processes *ps, enum process_kind kind, uid_t *ret_uid,
+		    gid_t *ret_gid)
 {
 	const struct privilege_users *u = &ps->setup.users;
 
 	*ret_uid = kind == PROCESS_NET ? geteuid() : kind == PROCESS_CORE ? u->core : u->front;
-	*ret_gid = kind == PROCESS_NET ? getegid() : kind == PROCESS_CORE ? u->core_group : u->front_group;
+	*ret_gid = kind == PROCESS_NET    ? getegid()
+		   : kind == PROCESS_CORE ? u->core_group
+					  : u->front_group;
 }
 
 static void start(struct process *p);
@@ -301,8 +304,8 @@ static void schedule_start(struct process *p)
 static bool all_gone(const struct processes *ps, bool fronts_only)
 {
 	for (size_t i = 0; i < ps->count; i++)
-		if (ps->list[i].pid > 0 &&
-		    (!fronts_only || ps->list[i].kind == PROCESS_FRONT || ps->list[i].kind == PROCESS_PUBLIC))
+		if (ps->list[i].pid > 0 && (!fronts_only || ps->list[i].kind == PROCESS_FRONT ||
+					    ps->list[i].kind == PROCESS_PUBLIC))
 			return false;
 	return true;
 }
@@ -345,7 +348,8 @@ static void on_exit_of(void *arg, pid_t pid, int status)
 	channel_free(take(p->channel));
 	loop_timer_set(p->timer, BOOT_NEVER);
 	if (WIFSIGNALED(status))
-		log_error("%s died of signal %d (%s)", p->name, WTERMSIG(status), strsignal(WTERMSIG(status)));
+		log_error("%s died of signal %d (%s)", p->name, WTERMSIG(status),
+			  strsignal(WTERMSIG(status)));
 	else if (!meant || WEXITSTATUS(status))
 		log_error("%s ended with status %d", p->name, WEXITSTATUS(status));
 	if (ps->next.conf)
@@ -600,8 +604,8 @@ static void add_process(struct processes *ps, enum process_kind kind, uint16_t i
 	p->timer = loop_timer_new(ps->loop, on_timer, p);
 }
 
-struct processes *processes_new(struct loop *l, const struct process_setup *setup, struct conf *conf,
-                                struct span text, struct err *err)
+struct processes *processes_new(struct loop *l, const struct process_setup *setup,
+				struct conf *conf, struct span text, struct err *err)
 {
 	struct processes *ps = mem_alloc(sizeof(*ps));
 

@@ -25,8 +25,8 @@ struct process_setup {
 };
 
 /* conf is taken over: what the file says now, as text and parsed. */
-struct processes *processes_new(struct loop *l, const struct process_setup *setup, struct conf *conf,
-                                struct span text, struct err *err);
+struct processes *processes_new(struct loop *l, const struct process_setup *setup,
+                                struct conf *conf, struct span text, struct err *err);
 void processes_free(struct processes *ps);      /* kills what is left; accepts NULL */
 
 void processes_start(struct processes *ps);

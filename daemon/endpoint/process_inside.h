@@ -15,10 +15,12 @@ struct process {
 	pid_t               pid;                /* 0: not running */
 	struct channel     *channel;            /* NULL: gone, or about to be */
 	struct loop_child  *child;
-	struct loop_timer  *timer;              /* not running: until the start; else: until SIGKILL */
+	/* not running: until the start; else: until SIGKILL */
+	struct loop_timer  *timer;
 	struct boot         started;
 	int64_t             backoff_ms;
-	uint32_t            asked, answered;    /* the configuration that it was asked to prepare, and has */
+	/* the configuration that it was asked to prepare, and has */
+	uint32_t            asked, answered;
 	uint32_t            ready;              /* the one it serves */
 	bool                told_end;
 };
@@ -46,7 +48,8 @@ struct processes {
 	char                *empty;             /* the fronts' file system */
 	struct loop_timer   *reload_timer, *ready_timer, *drain_timer;
 	bool                 ending, said_ready;
-	bool                 ever_ready;        /* core took a configuration once: from now on failures are retried */
+	/* core took a configuration once: from now on failures are retried */
+	bool                 ever_ready;
 	int                  status;
 };
 

@@ -60,8 +60,9 @@ static bool folder(const char *path, uid_t uid, gid_t gid, mode_t mode, struct e
 	}
 	close(fd);
 	if (st.st_uid != uid)
-		return err_set(err, ERR_CONFIG, "%s belongs to user %u and not to %u, who writes there",
-		               path, st.st_uid, uid);
+		return err_set(err, ERR_CONFIG,
+			       "%s belongs to user %u and not to %u, who writes there", path,
+			       st.st_uid, uid);
 	return true;
 }
 
@@ -69,7 +70,8 @@ static bool folder(const char *path, uid_t uid, gid_t gid, mode_t mode, struct e
 static bool audit_file(const char *path, uid_t uid, gid_t gid, struct err *err)
 {
 	const char *slash = strrchr(path, '/');
-	scoped_free char *dir = slash && slash != path ? mem_dup(path, (size_t)(slash - path)) : NULL;
+	scoped_free char *dir =
+		slash && slash != path ? mem_dup(path, (size_t)(slash - path)) : NULL;
 	struct stat st;
 	int fd;
 
@@ -87,8 +89,9 @@ static bool audit_file(const char *path, uid_t uid, gid_t gid, struct err *err)
 		st.st_uid = uid;
 	close(fd);
 	if (st.st_uid != uid)
-		return err_set(err, ERR_CONFIG, "%s belongs to user %u and not to %u, who writes there",
-		               path, st.st_uid, uid);
+		return err_set(err, ERR_CONFIG,
+			       "%s belongs to user %u and not to %u, who writes there", path,
+			       st.st_uid, uid);
 	return true;
 }
 
@@ -134,18 +137,20 @@ const char *processes_fixed(const struct conf *now, const struct conf *next)
 		{ "interface", now->mesh.interface, next->mesh.interface },
 		{ "hosts-file", now->mesh.hosts_file, next->mesh.hosts_file },
 	};
-	const struct { const char *name; int64_t a, b; } numbers[] = {
-		{ "identities", now->mode == CONF_STANDALONE, next->mode == CONF_STANDALONE },
-		{ "map", now->mode == CONF_MAP_FILE, next->mode == CONF_MAP_FILE },
-		{ "unprivileged", now->unprivileged, next->unprivileged },
-		{ "fronts", now->services.count ? now->fronts : 0, next->services.count ? next->fronts : 0 },
-		{ "public-fronts", now->public.count ? now->public_fronts : 0,
-		  next->public.count ? next->public_fronts : 0 },
-		{ "access-log", now->access_log, next->access_log },
-		{ "connections-max", now->conn_max, next->conn_max },
-		{ "log-level", now->log_level, next->log_level },
-		{ "port", now->mesh.port, next->mesh.port },
-		{ "backend", now->mesh.backend, next->mesh.backend },
+	const struct { const char *name; int64_t a, b;
+	} numbers[] = {
+		{"identities", now->mode == CONF_STANDALONE, next->mode == CONF_STANDALONE},
+		{"map", now->mode == CONF_MAP_FILE, next->mode == CONF_MAP_FILE},
+		{"unprivileged", now->unprivileged, next->unprivileged},
+		{"fronts", now->services.count ? now->fronts : 0,
+		 next->services.count ? next->fronts : 0},
+		{"public-fronts", now->public.count ? now->public_fronts : 0,
+		 next->public.count ? next->public_fronts : 0},
+		{"access-log", now->access_log, next->access_log},
+		{"connections-max", now->conn_max, next->conn_max},
+		{"log-level", now->log_level, next->log_level},
+		{"port", now->mesh.port, next->mesh.port},
+		{"backend", now->mesh.backend, next->mesh.backend},
 	};
 
 	if (!same_strs(&now->mesh.users, &next->mesh.users))

@@ -33,7 +33,8 @@ pid_t process_spawn(enum process_kind kind, uint16_t index, uid_t uid, gid_t gid
 	sigset_t none;
 	pid_t pid;
 
-	snprintf(name, sizeof(name), front ? "reeved[%s%u]" : "reeved[%s]", process_kind_name(kind), index);
+	snprintf(name, sizeof(name), front ? "reeved[%s%u]" : "reeved[%s]", process_kind_name(kind),
+		 index);
 	snprintf(args[0], sizeof(args[0]), "%s", process_kind_name(kind));
 	snprintf(args[1], sizeof(args[1]), "%u", index);
 	snprintf(args[2], sizeof(args[2]), "%u", uid);
@@ -119,7 +120,8 @@ bool process_child(int argc, char **argv, int *ret_status)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
-	if (!privilege_enter(kind, (uid_t)uid, (gid_t)gid, strcmp(argv[7], "-") ? argv[7] : NULL, &err)) {
+	if (!privilege_enter(kind, (uid_t)uid, (gid_t)gid, strcmp(argv[7], "-") ? argv[7] : NULL,
+			     &err)) {
 		log_error("%s", err.msg);
 		return true;
 	}

@@ -56,13 +56,15 @@ bool sdnotify_fds(struct sdnotify_fd fds[SDNOTIFY_FDS_MAX], size_t *ret_n, struc
 {
 	struct span names = span_str(getenv("LISTEN_FDNAMES"));
 	uint64_t pid, n;
-	bool ours = span_u64(span_str(getenv("LISTEN_PID")), INT32_MAX, &pid) && (pid_t)pid == getpid();
+	bool ours =
+		span_u64(span_str(getenv("LISTEN_PID")), INT32_MAX, &pid) && (pid_t)pid == getpid();
 
 	*ret_n = 0;
 	if (!ours || !getenv("LISTEN_FDS"))
 		return true;
 	if (!span_u64(span_str(getenv("LISTEN_FDS")), SDNOTIFY_FDS_MAX, &n))
-		return err_set(err, ERR_CONFIG, "LISTEN_FDS is no number up to %d", SDNOTIFY_FDS_MAX);
+		return err_set(err, ERR_CONFIG, "LISTEN_FDS is no number up to %d",
+			       SDNOTIFY_FDS_MAX);
 	for (size_t i = 0; i < n; i++) {
 		struct span name = { 0 };
 
@@ -72,7 +74,8 @@ bool sdnotify_fds(struct sdnotify_fd fds[SDNOTIFY_FDS_MAX], size_t *ret_n, struc
 		if (!span_next(&names, ':', &name))
 			name = SPAN("unknown");
 		if (!span_cstr(name, fds[i].name, sizeof(fds[i].name)))
-			return err_set(err, ERR_CONFIG, "LISTEN_FDNAMES has a name that is too long");
+			return err_set(err, ERR_CONFIG,
+				       "LISTEN_FDNAMES has a name that is too long");
 	}
 	/* What we start must not take them for its own. */
 	unsetenv("LISTEN_PID");

@@ -54,7 +54,8 @@ static bool rules(scmp_filter_ctx ctx, uint32_t action, const char *const *names
 
 static bool load(scmp_filter_ctx ctx, struct err *err)
 {
-	int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);     /* a binary tree; the library may be old */
+	/* a binary tree; the library may be old */
+	int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 
 	(void)r;
 	r = seccomp_load(ctx);
@@ -81,7 +82,8 @@ static const char *const front_calls[] = {
 	"fstat", "lseek", "pread64",
 	/* memory, time, randomness */
 	"brk", "munmap", "mremap", "madvise", "mlock", "munlock", "futex", "getrandom",
-	"clock_gettime", "gettimeofday", "time", "clock_nanosleep", "restart_syscall", "sched_yield",
+	"clock_gettime", "gettimeofday", "time", "clock_nanosleep", "restart_syscall",
+	"sched_yield",
 	/* the end, and abort() */
 	"exit", "exit_group", "getpid", "gettid", "tgkill", "rt_sigaction", "rt_sigprocmask",
 	"rt_sigreturn", "sigaltstack", NULL,
@@ -102,7 +104,7 @@ static bool front_careful(scmp_filter_ctx ctx, struct err *err)
 		{ "fcntl", 1, { SCMP_A1(SCMP_CMP_EQ, F_GETFD, 0) } },
 		{ "fcntl", 1, { SCMP_A1(SCMP_CMP_EQ, F_DUPFD_CLOEXEC, 0) } },
 		{ "ioctl", 1, { SCMP_A1(SCMP_CMP_EQ, FIONREAD, 0) } },
-		/* fstat() is this with an empty path in newer C libraries; a path finds nothing anyway */
+		/* fstat() with newer C libraries: an empty path; another finds nothing */
 		{ "newfstatat", 1, { SCMP_A3(SCMP_CMP_MASKED_EQ, 0x1000, 0x1000) } },
 	};
 
@@ -138,16 +140,20 @@ bool seccomp_front(struct err *err)
 /* What neither core nor net has a use for. */
 static const char *const useless[] = {
 	"mount", "umount2", "move_mount", "fsopen", "fsconfig", "fsmount", "open_tree", "fspick",
-	"mount_setattr", "chroot", "swapon", "swapoff", "reboot", "acct", "quotactl", "settimeofday",
+	"mount_setattr", "chroot", "swapon", "swapoff", "reboot", "acct", "quotactl",
+	"settimeofday",
 	"clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "syslog",
 	"add_key", "request_key", "keyctl", "unshare", "setns", "iopl", "ioperm", "modify_ldt",
-	"personality", "vhangup", "nfsservctl", "lookup_dcookie", "name_to_handle_at", "fanotify_init",
-	"io_uring_setup", "io_uring_enter", "io_uring_register", "mknod", "mknodat", "process_madvise",
+	"personality", "vhangup", "nfsservctl", "lookup_dcookie", "name_to_handle_at",
+	"fanotify_init",
+	"io_uring_setup", "io_uring_enter", "io_uring_register", "mknod", "mknodat",
+	"process_madvise",
 	"migrate_pages", "move_pages", "mbind", "set_mempolicy", "landlock_create_ruleset", NULL,
 };
 
 static const char *const users[] = {
-	"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid",
+	"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid",
+	"setfsgid",
 	"setgroups", "capset", NULL,
 };
 

@@ -83,7 +83,8 @@ struct targets *targets_new(const struct conf *conf, struct err *err)
 {
 	struct targets *t = mem_alloc(sizeof(*t));
 
-	if (!fill_map(&t->services, &conf->services, err) || !fill_map(&t->public, &conf->public, err)) {
+	if (!fill_map(&t->services, &conf->services, err) ||
+	    !fill_map(&t->public, &conf->public, err)) {
 		targets_free(t);
 		return NULL;
 	}

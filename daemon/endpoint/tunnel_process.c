@@ -91,8 +91,9 @@ static void on_timer(void *arg)
 	loop_timer_after(t->timer, BACKOFF_MAX_MS * (SEC_NS / 1000));
 }
 
-struct tunnel_process *tunnel_process_new(struct loop *l, const char *interface, uid_t uid, gid_t gid,
-                                          tunnel_start_fn *on_start, void *arg, struct err *err)
+struct tunnel_process *tunnel_process_new(struct loop *l, const char *interface, uid_t uid,
+					  gid_t gid, tunnel_start_fn *on_start, void *arg,
+					  struct err *err)
 {
 	struct tunnel_process *t = mem_alloc(sizeof(*t));
 

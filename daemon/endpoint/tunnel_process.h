@@ -17,8 +17,9 @@ struct tunnel_process;
 /* on_start is called at each start, the first included: the device is not there yet. */
 typedef void tunnel_start_fn(void *arg);
 
-struct tunnel_process *tunnel_process_new(struct loop *l, const char *interface, uid_t uid, gid_t gid,
-                                          tunnel_start_fn *on_start, void *arg, struct err *err);
+struct tunnel_process *tunnel_process_new(struct loop *l, const char *interface, uid_t uid,
+                                          gid_t gid, tunnel_start_fn *on_start, void *arg,
+                                          struct err *err);
 
 /* Ends the process; the interface stays (device_delete() removes it). Accepts NULL. */
 void tunnel_process_free(struct tunnel_process *t);
