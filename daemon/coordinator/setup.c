@@ -136,7 +136,10 @@ static void own_all(const char *db, const struct passwd *pw)
 
 int setup_init(const struct conf *conf, const struct init_options *o)
 {
-	const struct passwd *pw = o->user ? getpwnam(o->user) : NULL;
+	/* A copy: the next getpwnam() writes over the one it returned. */
+	const struct passwd *found = o->user ? getpwnam(o->user) : NULL;
+	const struct passwd  owner = found ? *found : (struct passwd){ 0 };
+	const struct passwd *pw = found ? &owner : NULL;
 	struct mesh_row      mesh = { .v4 = conf->v4, .name = conf->mesh_name };
 	struct node_row      hub = { .name = conf->hub_name, .tags = "tag:hub", .hub = true };
 	struct device_key    key;

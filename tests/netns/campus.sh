@@ -22,6 +22,8 @@ campus_build()
 {
 	local h n
 	cp -r "$TOP/tests/apps" "$apps"
+	: >"$T/body"
+	chmod 666 "$T/body"             # what an application said to anybody
 	switch campus
 	switch lab
 	while read -r h n; do
@@ -98,6 +100,8 @@ reeved_start()
 campus_hub_files()
 {
 	local etc=$T/host/hub/etc/reeve
+	cp "$idp/cert.pem" "$etc/idp.pem"
+	install -m 600 -o 60105 -g 60105 "$idp/client-secret" "$etc/client-secret"
 	cat >"$etc/reeved.hujson" <<-'END'
 	{
 		"public": {
@@ -122,7 +126,7 @@ campus_hub_files()
 		"issuers": {
 			"campus": {
 				"issuer": "$idp_issuer", "title": "Example University", "client-id": "reeve",
-				"client-secret-file": "$idp/client-secret", "ca": "$idp/cert.pem",
+				"client-secret-file": "client-secret", "ca": "idp.pem",
 				"scopes": ["openid", "profile", "email", "groups"],
 				"domains": ["example.edu"], "mfa-amr": ["pwd+otp"], "require-mfa": true,
 			},
@@ -177,9 +181,12 @@ campus_laptop_files()
 }
 
 control=/run/reeve-coordinator/mesh.sock
+# As its unit starts it: a user of its own, in a folder that is there.
 coordinator_start()
 {
-	spawn hub coordinator reeve-coordinator
+	at hub install -d -m 755 -o reeve-coordinator -g reeve-coordinator /run/reeve-coordinator
+	spawn hub coordinator setpriv --reuid reeve-coordinator --regid reeve-coordinator --clear-groups \
+		--bounding-set=-all -- reeve-coordinator
 	wait_for 10 at hub test -S "$control"
 }
 
@@ -214,7 +221,7 @@ login_through()
 campus_hub()
 {
 	campus_hub_files
-	on hub reeve-coordinator init --policy /etc/reeve/policy.hujson || return 1
+	on hub reeve-coordinator init --policy /etc/reeve/policy.hujson --user reeve-coordinator || return 1
 	coordinator_start || return 1
 	reeved_start hub || return 1
 	wait_for 10 hub_pin || return 1

@@ -21,7 +21,7 @@
 #   finish                         the last line: sums up
 #
 # $T is a folder in memory that all hosts see. Users reeve, reeve-front, reeve-tunnel,
-# staff and student exist on every host. $B is the build, in front of PATH.
+# reeve-coordinator, staff and student exist on every host. $B is the build, in front of PATH.
 
 set -u
 
@@ -87,8 +87,8 @@ host()
 	echo "$name" >"$dir/etc/hostname"
 	: >"$dir/etc/resolv.conf"
 	mkdir -p "$dir/etc/reeve"
-	local u id=60100
-	for u in reeve reeve-front reeve-tunnel staff student; do
+	local u id=60100         # reeve 60100, reeve-front, reeve-tunnel, staff, student, reeve-coordinator 60105
+	for u in reeve reeve-front reeve-tunnel staff student reeve-coordinator; do
 		sed -i "/^$u:/d" "$dir/etc/passwd" "$dir/etc/group"
 		echo "$u:x:$id:$id::/nonexistent:/usr/sbin/nologin" >>"$dir/etc/passwd"
 		echo "$u:x:$id:" >>"$dir/etc/group"
