@@ -305,7 +305,7 @@ static void run_ready(struct conn *c)
 		size_t used = 0;
 
 		if (c->closing || (f->draining && !data.len)) {
-			if (!data.len && !c->io.can_read)
+			if (!data.len && !c->io.can_read && !c->owed)
 				conn_close(c);
 			else
 				conn_linger(c);

@@ -184,6 +184,7 @@ struct conn {
 	uint32_t          requests;
 	uint32_t          surplus;              /* bytes read while lingering */
 	bool              in_head, closing, queued, tls;
+	bool              owed;                 /* part of a request that was answered is still to come */
 	bool              waited;               /* for an assertion, in vain */
 	struct assertion *waits;                /* NULL: for none */
 	struct conn      *wait_next;

@@ -103,6 +103,7 @@ static void refuse(struct exchange *ex, unsigned status, const char *word, const
 		return;
 	c->state = CONN_READY;
 	c->closing = c->closing || close;
+	c->owed = !ex->req.done;
 	conn_due(c, front_now(f) + (close ? FRONT_LINGER_NS : FRONT_KEEP_NS));
 	conn_later(c);
 }
@@ -141,6 +142,7 @@ void exchange_done(struct exchange *ex)
 		return;
 	c->state = CONN_READY;
 	c->closing = c->closing || close;
+	c->owed = !ex->req.done;
 	conn_due(c, front_now(f) + FRONT_KEEP_NS);
 	/* the next request may be here already; a connection that ends goes the same way */
 	if (c->closing || c->io.in.len || c->io.can_read)
