@@ -153,17 +153,22 @@ static void on_vouched(void *arg)
 	c->vouched = true;
 }
 
-void core_map_changed(struct core *c)
+/* The map's policy, parsed again only where its text changed: compiling costs every node. */
+static void set_policy(struct core *c)
 {
+	const char *text = c->map.whole && c->map.policy ? c->map.policy : NULL;
+	size_t len = text ? c->map.policy_len : 0;
 	struct policy *pol = NULL;
 	struct diags d;
+	struct err err = { 0 };
 
+	if (c->policy_set && c->policy_owner == c->files->owner && len == c->policy_len &&
+	    (text == NULL) == (c->policy_text == NULL) && (!text || memcmp(text, c->policy_text, len) == 0))
+		return;
 	c->map_error[0] = '\0';
-	if (c->map.whole && c->map.policy) {
-		struct err err = { 0 };
-
+	if (text) {
 		diags_init(&d, "map");
-		pol = policy_parse(span_of(c->map.policy, c->map.policy_len), POLICY_MAP, &d);
+		pol = policy_parse(span_of(text, len), POLICY_MAP, &d);
 		if (!pol && !diags_err(&d, &err)) {
 			/* Old rules with new people would be neither the old state nor the new. */
 			log_error("the map's policy is not taken, nothing is allowed: %s", err.msg);
@@ -171,9 +176,19 @@ void core_map_changed(struct core *c)
 		}
 		diags_done(&d);
 	}
-	set_map(c);
 	world_set_policy(c->world, pol, c->files->owner, loop_wall(c->loop));
 	policy_unref(pol);
+	free(c->policy_text);
+	c->policy_text = text ? mem_dup(text, len) : NULL;
+	c->policy_len = len;
+	c->policy_owner = c->files->owner;
+	c->policy_set = true;
+}
+
+void core_map_changed(struct core *c)
+{
+	set_map(c);
+	set_policy(c);
 	core_changed(c);
 }
 
@@ -204,6 +219,9 @@ static bool map_file_moved(struct core *c)
 
 static void take_map_file(struct core *c, struct map *map)
 {
+	/* What was wrong with the file is over; what is wrong with its policy is said anew. */
+	c->map_error[0] = '\0';
+	c->policy_set = false;
 	map_done(&c->map);
 	c->map = *map;
 	memset(map, 0, sizeof(*map));
@@ -524,6 +542,7 @@ static void end(struct core *c)
 	map_done(&c->map);
 	claims_memory_free(c->memory);
 	secret_done(&c->key);
+	free(c->policy_text);
 	core_files_free(c->files);
 	core_files_free(c->next);
 	loop_timer_free(c->net_again);

@@ -81,6 +81,10 @@ struct core {
 	struct map          map;
 	struct claims_memory *memory;
 	struct lease_mark   mark;
+	bool                policy_set;
+	char               *policy_text;        /* of the map, as it is compiled; NULL: none */
+	size_t              policy_len;
+	const struct policy *policy_owner;      /* compared, not used */
 	bool                store_map;          /* once it is in force */
 	struct enrolment    enrolment;
 	uint16_t            port;               /* UDP, of the device; 0: not known */
