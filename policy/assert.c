@@ -158,6 +158,22 @@ static bool via_reaches(const struct run *r, const struct rule *rule, const stru
 	return false;
 }
 
+/* A rule with http opens fronted ports alone. */
+static bool fronted(const struct run *r, const struct ipset *dst, struct port_range port)
+{
+	const struct topology_service *s;
+	size_t pos = 0;
+
+	while ((s = topology_service_next(r->topo, &pos))) {
+		const struct topology_node *n = topology_node(r->topo, s->node);
+
+		for (size_t i = 0; s->http && n && i < s->port_count; i++)
+			if (s->ports[i] == port.lo && (ipset_has(dst, &n->ip4) || ipset_has(dst, &n->ip6)))
+				return true;
+	}
+	return false;
+}
+
 static bool prefix_reaches(const struct run *r, const struct policy_test *t, const struct policy_test_dst *d,
                            const struct prefix *src, const struct ipset *dst)
 {
@@ -171,7 +187,7 @@ static bool prefix_reaches(const struct run *r, const struct policy_test *t, con
 		for (size_t k = 0; k < rule->dst_count; k++) {
 			const struct rule_dst *rd = &rule->dst[k];
 
-			if (!ports_allow(rd, t, d->port))
+			if (!ports_allow(rd, t, d->port) || (rule->http && !fronted(r, dst, d->port)))
 				continue;
 			if (rd->sel.kind == SEL_SELF || d->sel.kind == SEL_SELF) {
 				/* One's own devices: only for people, and "self" only meets itself. */

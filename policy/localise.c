@@ -504,6 +504,23 @@ static void add_cover(struct local_rule *l, size_t *cap, struct cover v)
 	l->covers[l->cover_count++] = v;
 }
 
+/* A rule with http speaks of requests: it opens fronted ports, where requests
+ * are judged, and no other, however wide its ip is. */
+static void add_port(const struct compile *c, struct local_rule *l, size_t *cap, struct cover v)
+{
+	if (!l->rule->http) {
+		add_cover(l, cap, v);
+		return;
+	}
+	for (size_t i = 0; v.proto == 6 && v.local && i < c->front_port_count; i++)
+		if (v.lo <= c->front_ports[i] && c->front_ports[i] <= v.hi) {
+			struct cover one = v;
+
+			one.lo = one.hi = c->front_ports[i];
+			add_cover(l, cap, one);
+		}
+}
+
 static uint32_t port_mask(const struct local_service *s, const struct ip_spec *ip)
 {
 	uint32_t mask = 0;
@@ -567,11 +584,11 @@ static void piece_covers(struct compile *c, const struct piece *p, size_t *cap, 
 
 								one.lo = one.hi = c->services[s].ports[n];
 								if (one.lo >= v.lo && one.hi <= v.hi)
-									add_cover(l, cap, one);
+									add_port(c, l, cap, one);
 							}
 						continue;
 					}
-					add_cover(l, cap, v);
+					add_port(c, l, cap, v);
 					if (!port_proto(v.proto))
 						break;
 				}
@@ -579,7 +596,7 @@ static void piece_covers(struct compile *c, const struct piece *p, size_t *cap, 
 		if (sel->kind == SEL_SVC && !l->rule->ip_given)
 			for (size_t s = 0; s < c->service_count; s++)
 				for (size_t n = 0; span_eq(c->services[s].name, sel->name) && n < c->services[s].port_count; n++)
-					add_cover(l, cap, (struct cover){ d->id, 6, d->local, c->services[s].ports[n],
+					add_port(c, l, cap, (struct cover){ d->id, 6, d->local, c->services[s].ports[n],
 					          c->services[s].ports[n] });
 	}
 	free(ids.list);

@@ -401,6 +401,9 @@ class World:
                 if not front and not (self.strong(rule, node) and self.fresh(rule, node, now)):
                     continue
                 behind = (sv, sn) not in node["own"]
+                # A rule with http opens fronted ports alone, where requests are judged.
+                if rule.http is not None and not front:
+                    continue
                 if any(self.covers(rule, d, me, node, dv, dn) and self.opens(rule, d, ips, proto, port) and
                        not (behind and d == "autogroup:self") for d, ips in rule.dst):
                     ok = True
