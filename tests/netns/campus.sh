@@ -90,9 +90,12 @@ reeved_answers()
 	at "$1" reeve status
 	[ $? != 3 ]
 }
+# With the capabilities that its unit leaves it.
+reeved_caps=-all$(sed -n 's/^CapabilityBoundingSet=//p' "$TOP/contrib/systemd/reeved.service" |
+	tr ' ' '\n' | sed 's/^CAP_/,+/' | tr 'A-Z' 'a-z' | tr -d '\n')
 reeved_start()
 {
-	spawn "$1" "reeved-$1" reeved
+	spawn "$1" "reeved-$1" setpriv --bounding-set "$reeved_caps" -- reeved
 	wait_for 10 reeved_answers "$1"
 }
 
