@@ -87,6 +87,12 @@ static void conn_new(struct listener *l, int fd, const struct sockaddr_storage *
 	conn_identify(c);
 	c->state = CONN_READY;
 	c->tls = l->snap && l->snap->tls;
+	if (c->slot != SLOT_NONE && ++f->open[c->slot] > FRONT_CONNS_IDENT) {
+		f->stats.refused_conns++;
+		close(fd);
+		conn_close(c);
+		return;
+	}
 	if (!io_start(f, &c->io, fd, on_event, c)) {
 		close(fd);
 		conn_close(c);
@@ -193,6 +199,8 @@ void conn_close(struct conn *c)
 	if (c->next)
 		c->next->prev = c->prev;
 	f->stats.conns--;
+	if (!c->parent && f->snap && c->slot < snapshot_ident_count(f->snap) && f->open[c->slot])
+		f->open[c->slot]--;
 	listener_unref(c->listener);
 	/* one that waits for the end of a round is freed there: the queue still names it */
 	if (!c->queued)

@@ -357,6 +357,7 @@ struct front {
 	struct service_run     *runs;
 	struct service_run    **by_index;       /* of front->snap's services */
 	uint32_t               *busy;           /* requests at once by slot of front->snap */
+	uint32_t               *open;           /* connections by slot of front->snap */
 	struct wheel            wheel;
 	struct front_stats      stats;
 	uint64_t                cookie;

@@ -65,7 +65,7 @@ void exchange_end(struct exchange *ex, enum ex_end why)
 	if (ex->counted) {
 		ex->run->in_flight--;
 		f->stats.in_flight--;
-		if (c->slot != SLOT_NONE && f->busy[c->slot])
+		if (f->snap && c->slot < snapshot_ident_count(f->snap) && f->busy[c->slot])
 			f->busy[c->slot]--;
 	}
 	f->stats.bytes_in += ex->bytes_in;

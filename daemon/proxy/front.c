@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,6 +48,7 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
                         const struct front_conf *conf)
 {
 	struct front *f = mem_alloc(sizeof(*f));
+	struct rlimit files;
 
 	f->loop = loop;
 	f->ops = ops;
@@ -56,6 +58,10 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
 	f->page = conf->page.len ? span_dup(conf->page) : NULL;
 	f->log = conf->log;
 	f->conn_max = conf->conn_max ? conf->conn_max : FRONT_CONNS;
+	/* each may want a second descriptor, towards the application */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > 4 * FRONT_FDS_RESERVE &&
+	    f->conn_max > (files.rlim_cur - FRONT_FDS_RESERVE) / 2)
+		f->conn_max = (unsigned)((files.rlim_cur - FRONT_FDS_RESERVE) / 2);
 	f->log_timer = loop_timer_new(loop, on_log_timer, f);
 	f->drain_timer = loop_timer_new(loop, on_drain_timer, f);
 	f->accept_timer = loop_timer_new(loop, on_accept_timer, f);
@@ -121,6 +127,7 @@ void front_free(struct front *f)
 	free(f->later);
 	free(f->by_index);
 	free(f->busy);
+	free(f->open);
 	free(f->name);
 	free(f->server);
 	free(f->page);
@@ -359,12 +366,16 @@ void front_snapshot_set(struct front *f, struct snapshot *s)
 	for (struct listener *l = f->listeners; l; l = l->next)
 		listener_find(l);
 	free(f->busy);
+	free(f->open);
 	f->busy = mem_calloc(snapshot_ident_count(s) + 1, sizeof(uint32_t));
+	f->open = mem_calloc(snapshot_ident_count(s) + 1, sizeof(uint32_t));
 	for (struct conn *c = f->conns, *next; c; c = next) {
 		uint32_t slot = c->slot, generation = c->generation;
 		enum ex_end why = END_REVOKED;
 
 		next = c->next;
+		if (c->state == CONN_CLOSED)    /* a stream, with the connection that carried it */
+			continue;
 		/* of a listener that was removed: its key may still be known */
 		if (c->listener->gone)
 			listener_find(c->listener);
@@ -375,6 +386,8 @@ void front_snapshot_set(struct front *f, struct snapshot *s)
 			end_conn(c, why);
 			continue;
 		}
+		if (!c->parent && c->slot != SLOT_NONE)
+			f->open[c->slot]++;
 		if (c->ex.state != EX_NONE && c->ex.counted && c->slot != SLOT_NONE)
 			f->busy[c->slot]++;
 		if (c->ex.state != EX_NONE && c->ex.counted && !request_still_allowed(&c->ex))
@@ -395,7 +408,7 @@ void front_sweep(struct front *f)
 		enum ex_end why;
 
 		next = c->next;
-		if (!conn_check(c, &why))
+		if (c->state != CONN_CLOSED && !conn_check(c, &why))
 			end_conn(c, why);
 	}
 }

@@ -28,11 +28,10 @@ enum {
 
 	FRONT_RX          = 256 << 10,  /* the one receive buffer, shared by all connections: what one read takes */
 	FRONT_TX          = 128 << 10,  /* the one buffer in which heads are written */
-	FRONT_PENDING_MAX = 512 << 10,  /* bytes for a slow reader before the other side is no longer read */
 	FRONT_ROUND_MAX   = 1 << 20,    /* bytes moved for one connection before others get their turn */
 	FRONT_CONNS       = 20000,      /* connections of one front; an idle one costs about 400 bytes of ours */
-	FRONT_CONNS_ADDR  = 4096,       /* of one identity or, for strangers, one address */
-	FRONT_FDS_RESERVE = 64,         /* descriptors kept for channels and reloads */
+	FRONT_CONNS_IDENT = 4096,       /* of one identity: a quarter of a front is nobody's alone */
+	FRONT_FDS_RESERVE = 64,         /* descriptors kept for channels and reloads: connections stop short of them */
 	FRONT_ACCEPT_ROUND = 64,        /* accepts before the connections at hand get their turn */
 	FRONT_REQUESTS    = 100000,     /* requests of one connection; then it is closed, so that load moves */
 	FRONT_SURPLUS_MAX = 64 << 10,   /* bytes read of a request that was refused, so that the answer arrives */
