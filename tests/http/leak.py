@@ -35,9 +35,7 @@ def client(port, count):
                 n = random.randrange(2 * len(REQUEST))
                 s.sendall(REQUEST[:n])
                 if n >= len(REQUEST):
-                    while s.recv(4096):
-                        if random.randrange(2):
-                            break
+                    s.recv(random.randrange(1, 4096))
                 if n % 2:
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         except OSError:
