@@ -7,8 +7,8 @@
  *   serve tcp|udp ADDR PORT SECONDS      answers "yes\n"; a client that said
  *                                        "push" is sent a line every 5 ms
  *   ask tcp|udp ADDR PORT MS [FROM]      0: answered; 1: not, and says why
- *   watch tcp|udp ADDR PORT SECONDS      asks for a push and prints, at its end, how many
- *                                        lines came, and when the last one did
+ *   watch tcp|udp ADDR PORT SECONDS      asks for a push and prints, at its end or when told to
+ *                                        end, how many lines came and when the last one did
  *   send tcp ADDR PORT SECONDS           the other way: sends for as long as it can; prints when
  *                                        the last byte was acknowledged by the far kernel
  *   forge SRC DST udp|frag|ack|syn PORT  one raw packet, from source port 4242; frag: UDP, more
@@ -22,6 +22,7 @@
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -68,6 +69,22 @@ static struct sockaddr_storage address(const char *text, const char *port, sockl
 		exit(2);
 	}
 	return ss;
+}
+
+static volatile sig_atomic_t stopped;
+
+static void on_term(int signo)
+{
+	(void)signo;
+	stopped = 1;
+}
+
+/* Without SA_RESTART: what waits, ends. */
+static void end_on_term(void)
+{
+	struct sigaction sa = { .sa_handler = on_term };
+
+	sigaction(SIGTERM, &sa, NULL);
 }
 
 static int to_int(const char *s)
@@ -264,7 +281,8 @@ static int watch(const char *kind, const char *addr, const char *port, int secon
 
 	if (send(fd, "push\n", 5, MSG_NOSIGNAL) < 0)
 		fail("send");
-	while (ready(fd, POLLIN, end)) {
+	end_on_term();
+	while (!stopped && ready(fd, POLLIN, end)) {
 		char b[65536];
 		ssize_t n = recv(fd, b, sizeof(b), 0);
 
@@ -294,7 +312,8 @@ static int send_on(const char *addr, const char *port, int seconds)
 	uint64_t acked = 0;
 	bool told = false;
 
-	while (now_ns() < end) {
+	end_on_term();
+	while (!stopped && now_ns() < end) {
 		struct tcp_info ti;
 		socklen_t n = sizeof(ti);
 		char line[1000];
