@@ -278,10 +278,12 @@ static struct map_node *without_person(const struct map_node *from)
 	n->v4 = from->v4;
 	n->v6 = from->v6;
 	n->endpoints = arena_calloc(&n->mem, from->endpoint_count + 1, sizeof(*n->endpoints));
-	memcpy(n->endpoints, from->endpoints, from->endpoint_count * sizeof(*n->endpoints));
+	if (from->endpoint_count)
+		memcpy(n->endpoints, from->endpoints, from->endpoint_count * sizeof(*n->endpoints));
 	n->endpoint_count = from->endpoint_count;
 	n->routes = arena_calloc(&n->mem, from->route_count + 1, sizeof(*n->routes));
-	memcpy(n->routes, from->routes, from->route_count * sizeof(*n->routes));
+	if (from->route_count)
+		memcpy(n->routes, from->routes, from->route_count * sizeof(*n->routes));
 	n->route_count = from->route_count;
 	n->services = arena_calloc(&n->mem, from->service_count + 1, sizeof(*n->services));
 	for (size_t i = 0; i < from->service_count; i++) {
