@@ -132,7 +132,14 @@ struct ip wire_get_ip(struct wire_reader *r)
 		return (struct ip){ 0 };
 	if (ip.family != IP_NONE)
 		memcpy(ip.b, p, ip_len(&ip));
-	ip_fold(&ip);
+	/* An address has one spelling here: a writer's is folded already. */
+	struct ip folded = ip;
+
+	ip_fold(&folded);
+	if (folded.family != ip.family) {
+		r->bad = true;
+		return (struct ip){ 0 };
+	}
 	return ip;
 }
 
