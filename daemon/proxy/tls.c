@@ -392,8 +392,12 @@ ssize_t tls_read(struct io *io, char *p, size_t n)
 		if (r != 1) {
 			ssize_t e = io_error(io, r);
 
-			/* an end that follows data is met again by the next read */
-			return done ? (ssize_t)done : e;
+			if (!done)
+				return e;
+			/* Drained: what comes rings again. An end that follows data is met by the next read. */
+			if (e < 0 && errno == EAGAIN && !io->hup)
+				io->can_read = false;
+			return (ssize_t)done;
 		}
 		done += got;
 	}

@@ -192,6 +192,13 @@ class TLS(Tests):
             assert c.message().status == want, host
             assert bool(self.secure.seen) == (want == 200), host
 
+    def test_upstream_is_kept(self):
+        c = self.client()
+        for _ in range(5):
+            c.send(GET % b"good")
+            assert c.message().status == 200
+        assert self.secure.conns <= 1, self.secure.conns
+
     def test_upstream_large(self):
         data = os.urandom(3 << 20)
         self.secure.reply = lambda c, m: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(m.body) + m.body)
