@@ -202,6 +202,8 @@ void core_net_allow(struct core *c, struct net_state *want, struct boot now)
 
 void core_net_done(struct core *c, const struct msg_done *d)
 {
+	bool asked = false;
+
 	if (c->under_way)
 		c->under_way--;
 	for (struct core_asked **p = &c->asked; *p; p = &(*p)->next) {
@@ -210,11 +212,13 @@ void core_net_done(struct core *c, const struct msg_done *d)
 		if (a->order != d->order)
 			continue;
 		*p = a->next;
+		asked = true;
 		a->fn(a->arg, NULL, NULL);
 		free(a);
 		break;
 	}
-	if (d->code != ERR_NONE) {
+	/* A question that finds no device yet changed nothing and is no failure. */
+	if (d->code != ERR_NONE && !asked) {
 		char text[LOG_TEXT_MAX];
 
 		/* One cause fails many orders: it is said once. */
