@@ -56,7 +56,8 @@ def main():
               (good, took, rate, cpu / max(good, 1) * 1000))
         flow.check("every login goes well", good == LOGINS, good)
         flow.check("at least %d a minute" % BOUND, rate >= BOUND, rate)
-        flow.check("as many descriptors after the last thirty as after the first", fds[-1] <= fds[0] + 2, fds)
+        # kept connections come and go with the load; one descriptor a login would be hundreds
+        flow.check("descriptors do not grow with logins", fds[-1] < fds[0] + AT_ONCE, fds)
         flow.check("the relying party ends cleanly", rp.close() == 0)
     finally:
         w.close()
