@@ -51,12 +51,14 @@ packages_install()
 	missing=$(packages_missing "$@")
 	[ -n "$missing" ] || return 0
 	say "packages: installing $(echo $missing)"
+	dpkg-query -W -f '${Package}\n' | sort >"$T/packages-before"
 	services_hold
 	apt-get -o DPkg::Lock::Timeout=300 -qq update </dev/null >"$T/log/apt" 2>&1 &&
 		apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends $missing \
 			</dev/null >>"$T/log/apt" 2>&1
 	local rc=$?
 	services_release
+	services_off
 	[ $rc = 0 ] || tail -20 "$T/log/apt"
 	return $rc
 }
@@ -70,6 +72,18 @@ services_hold()
 	policy_rc_d=/usr/sbin/policy-rc.d
 	printf '#!/bin/sh\nexit 101\n' >$policy_rc_d
 	chmod 755 $policy_rc_d
+}
+
+# Nor at the next boot.
+services_off()
+{
+	local unit
+	command -v systemctl >/dev/null || return 0
+	dpkg-query -W -f '${Package}\n' | sort | comm -13 "$T/packages-before" - | xargs -r dpkg -L 2>/dev/null |
+		sed -nE 's,^(/usr)?/lib/systemd/system/([^@/]*\.(service|socket|timer))$,\2,p' |
+		while read -r unit; do
+			systemctl --quiet disable "$unit" >>"$T/log/apt" 2>&1
+		done
 }
 
 services_release()
