@@ -39,7 +39,7 @@ static const struct conf_row service_rows[] = {
 	  .help = "Names and addresses by which a request may call it; others are answered 421. "
 	          "Without any, its own name." },
 	{ "upstream", CONF_STRS, AT(upstream), 1, 64, NULL,
-	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, h2c://ADDRESS:PORT, "
+	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, "
 	          "tcp://ADDRESS:PORT or unix:PATH; fastcgi, scgi or uwsgi as in fastcgi://ADDRESS:PORT and "
 	          "fastcgi+unix:PATH." },
 	{ "root", CONF_STR, AT(root), 0, 1024, "",
@@ -285,11 +285,9 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 	} else if (span_starts(text, SPAN("tcp://"))) {
 		at = span_from(text, 6);
 		u.tcp = true;
-	} else if (span_starts(text, SPAN("h2c://"))) {
-		at = span_from(text, 6);
-		u.h2c = true;
 	} else {
-		return err_set(err, ERR_SYNTAX, "want http://, https://, h2c://, tcp://, fastcgi://, scgi://, uwsgi:// or unix:");
+		return err_set(err, ERR_SYNTAX,
+		               "want http://, https://, tcp://, fastcgi://, scgi://, uwsgi:// or unix:");
 	}
 	if (span_ends(at, SPAN("/")))
 		at.len--;

@@ -118,13 +118,13 @@ struct conf_listen {
 bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *err);
 
 struct conf_upstream {
-	bool          tls, h2c, is_unix, tcp, fastcgi, scgi, uwsgi;
+	bool          tls, is_unix, tcp, fastcgi, scgi, uwsgi;
 	struct ipport at;               /* numeric: names are not looked up, but localhost is 127.0.0.1 */
 	struct span   path;             /* is_unix; absolute, at most 107 bytes; borrowed from the text */
 	struct span   host;             /* the address as written; borrowed */
 };
 
-/* "http://127.0.0.1:5232", "https://[::1]:8443", "h2c://10.0.0.1:50051", "tcp://127.0.0.1:143",
+/* "http://127.0.0.1:5232", "https://[::1]:8443", "tcp://127.0.0.1:143",
  * "unix:/run/app.sock"; "fastcgi://127.0.0.1:9000", "fastcgi+unix:/run/php/php-fpm.sock", and
  * the same with scgi and uwsgi.
  * The port may be left out of http (80) and https (443). */

@@ -250,7 +250,6 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 		up[i].kind = u.is_unix ? UPSTREAM_UNIX : UPSTREAM_TCP;
 		up[i].tls = u.tls;
 		up[i].tls_lax = c->upstream_lax;
-		up[i].h2c = u.h2c;
 		up[i].fastcgi = u.fastcgi;
 		up[i].scgi = u.scgi;
 		up[i].uwsgi = u.uwsgi;

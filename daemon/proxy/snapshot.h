@@ -73,7 +73,6 @@ struct upstream_desc {
 	enum upstream_kind kind;
 	bool        tls;                /* https:// */
 	bool        tls_lax;            /* not verified: the owner said so */
-	bool        h2c;                /* HTTP/2 without TLS (gRPC) */
 	bool        fastcgi, scgi, uwsgi;
 	struct span name;               /* as configured, for logs and metrics: "http://127.0.0.1:5232" */
 	struct span host;               /* for the certificate and SNI; empty for unix */
@@ -225,7 +224,7 @@ struct snap_upstream {
 	struct snap_ref name, host;
 };
 enum {
-	SNAP_UP_TLS = 1, SNAP_UP_LAX = 2, SNAP_UP_H2C = 4,
+	SNAP_UP_TLS = 1, SNAP_UP_LAX = 2,
 	SNAP_UP_FASTCGI = 8, SNAP_UP_SCGI = 16, SNAP_UP_UWSGI = 32,
 };
 

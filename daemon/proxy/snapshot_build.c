@@ -372,11 +372,8 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 
 		if (!text_ok(d->name, "an upstream", err) || !text_ok(d->host, "an upstream's name", err))
 			return false;
-		if (d->h2c)     /* asked in HTTP/1.1 it would only fail, request by request */
-			return err_set(err, ERR_CONFIG, "service %.*s: %.*s: HTTP/2 is spoken with clients alone",
-			               SPAN_ARG(s->name), SPAN_ARG(d->name));
 		u.flags = (d->tls ? SNAP_UP_TLS : 0u) | (d->tls_lax ? SNAP_UP_LAX : 0u) |
-		          (d->h2c ? SNAP_UP_H2C : 0u) | (d->fastcgi ? SNAP_UP_FASTCGI : 0u) |
+		          (d->fastcgi ? SNAP_UP_FASTCGI : 0u) |
 		          (d->scgi ? SNAP_UP_SCGI : 0u) | (d->uwsgi ? SNAP_UP_UWSGI : 0u);
 		u.name = text(b, d->name);
 		u.host = text(b, d->host);

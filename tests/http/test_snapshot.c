@@ -240,7 +240,6 @@ START_TEST(contradictions)
 	                                  field[] = { { { "X-A", 3 }, { "{passwd}", 8 }, 0 } };
 	struct service_desc s = { .name = SPAN("a"), .listens = listens, .listen_count = 1, .hosts = hosts,
 		                  .host_count = 1 };
-	static const struct upstream_desc h2c = { .kind = UPSTREAM_TCP, .h2c = true, .name = { "h2c://127.0.0.1:1", 17 } };
 	struct snapshot_builder *b = snapshot_builder_new();
 	struct buf out = { 0 };
 	struct err err;
@@ -265,10 +264,6 @@ START_TEST(contradictions)
 	ck_assert(!snapshot_add_service(b, &s, &i, &err));
 	s.custom = field;
 	ck_assert(!snapshot_add_service(b, &s, &i, &err));
-	s.custom_count = 0;
-	s.upstreams = &h2c;
-	s.upstream_count = 1;
-	ck_assert(!snapshot_add_service(b, &s, &i, &err) && err.code == ERR_CONFIG);
 	snapshot_builder_free(b);
 }
 END_TEST
