@@ -196,6 +196,12 @@ class Wire(Tests):
             c = self.client()
             try:
                 c.send(raw)
+                # One of these announces a body that never comes: its sender may not be gone
+                # before the application was asked.
+                for _ in range(250 if case["tier"] == "Compliant" else 0):
+                    if self.origin.seen:
+                        break
+                    time.sleep(0.02)
                 c.sock.shutdown(socket.SHUT_WR)
             except OSError:
                 pass

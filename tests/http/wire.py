@@ -207,8 +207,8 @@ class Front:
 
     def rss(self):
         """Memory in use; a sanitizer's shadow says nothing of ours."""
-        with open("/proc/%d/maps" % self.proc.pid) as f:
-            if "libasan" in f.read():
+        with open("/proc/%d/exe" % self.proc.pid, "rb") as f:       # gcc's is a library, clang's is inside
+            if b"__asan_init" in f.read():
                 return 0
         with open("/proc/%d/statm" % self.proc.pid) as f:
             return int(f.read().split()[1]) * 4096
