@@ -34,9 +34,22 @@ def begin(name):
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     TMP = tempfile.mkdtemp(prefix="reeve-handover.")
     os.chmod(TMP, 0o755)
+    users(["reeve", "reeve-front", "reeve-tunnel"], 3990)
     for d in ("run", "state"):
         os.mkdir(f"{TMP}/{d}")
     return TMP
+
+
+def users(names, first):
+    """Local users, in a view of /etc that is this test's alone; those that are there stay."""
+    for path, line in (("/etc/passwd", "{0}:x:{1}:{1}::{2}:/bin/sh"), ("/etc/group", "{0}:x:{1}:"),
+                       ("/etc/shadow", "{0}:*:19000:0:99999:7:::")):
+        with open(path, encoding="utf-8") as f:
+            lines = f.read().splitlines()
+        there = {entry.split(":")[0] for entry in lines}
+        lines += [line.format(n, first + i, TMP) for i, n in enumerate(names) if n not in there]
+        copy = write(f"{os.path.basename(path)}.{first}", "\n".join(lines) + "\n", 0o600 if "shadow" in path else 0o644)
+        subprocess.run(["mount", "--bind", copy, path], check=True)
 
 
 def run(main):

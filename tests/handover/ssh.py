@@ -7,7 +7,7 @@ import os
 import subprocess
 
 from harness import BUILD, STAFF, STUDENT, begin, check, configure, listening, program, read_file, reeved, run, skip, \
-    start, until, write
+    start, until, users, write
 
 TMP = begin("ssh")
 
@@ -21,13 +21,7 @@ def ssh(source, user):
 
 def prepare():
     """Two local users and sshd's PAM service, in a view of /etc that is ours alone."""
-    for path, extra in (("/etc/passwd", [f"{u}:x:{n}:{n}::{TMP}:/bin/sh" for u, n in (("staff", 4001), ("instrument", 4002))]),
-                        ("/etc/group", ["staff-test:x:4001:", "instrument:x:4002:"]),
-                        ("/etc/shadow", [f"{u}:*:19000:0:99999:7:::" for u in ("staff", "instrument")])):
-        with open(path, encoding="utf-8") as f:
-            lines = [line for line in f.read().splitlines() if line.split(":")[0] not in ("staff", "instrument")]
-        copy = write(os.path.basename(path), "\n".join(lines + extra) + "\n", 0o600 if "shadow" in path else 0o644)
-        subprocess.run(["mount", "--bind", copy, path], check=True)
+    users(["staff", "instrument"], 4001)
     pam = write("pam.sshd", f"""auth required pam_deny.so
 account required {BUILD}/lib/.libs/pam_reeve.so map={TMP}/map socket={TMP}/run/api.sock
 session required pam_permit.so
