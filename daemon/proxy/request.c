@@ -64,12 +64,14 @@ bool request_identity(struct exchange *ex)
 		exchange_refuse(ex, 503, "lease-ended", NULL);
 		return false;
 	}
-	if (snapshot_revoked(f->snap, c->slot)) {
-		exchange_refuse(ex, 401, "session-revoked", NULL);
+	/* Before the word: core clears it at a session's end as well, and may be the first to. */
+	if (boot_passed((struct boot){ d->expires_boot }, now) ||
+	    (d->expires_boot != BOOT_NEVER.ns && loop_wall(f->loop).sec >= d->expires)) {
+		exchange_refuse(ex, 401, "session-expired", NULL);
 		return false;
 	}
-	if (boot_passed((struct boot){ d->expires_boot }, now)) {
-		exchange_refuse(ex, 401, "session-expired", NULL);
+	if (snapshot_revoked(f->snap, c->slot)) {
+		exchange_refuse(ex, 401, "session-revoked", NULL);
 		return false;
 	}
 	if (c->generation != d->generation) {
