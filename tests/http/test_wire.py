@@ -11,7 +11,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import (ADMIN, NOBODY, OK, SOURCE, STAFF, STUDENT, Client, Ended, Front, Origin, Reeved, Tests, free_port)
+from wire import (ADMIN, NOBODY, OK, SOURCE, STAFF, STUDENT, Client, Ended, Front, Origin, Reeved, Tests, free_port,
+                  wait)
 
 # The engine alone, or the whole of reeved in standalone mode.
 REEVED = os.environ.get("REEVE_WIRE") == "reeved"
@@ -559,23 +560,26 @@ class Wire(Tests):
         assert self.unix.seen[0].line == b"GET /u HTTP/1.1"
 
     def test_silent_application(self):
-        self.origin.reply = lambda c, m: time.sleep(3)
-        t = time.time()
+        self.origin.reply = lambda c, m: gate.wait(30)
+        gate, t = threading.Event(), time.time()
         m = self.get(host=b"slow")
-        assert m.status == 504 and 0.5 < time.time() - t < 2, (m.status, time.time() - t)
+        gate.set()
+        assert m.status == 504 and 0.5 < time.time() - t < 20, (m.status, time.time() - t)
 
     def test_application_that_stops(self):
         def reply(c, m):
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
-            time.sleep(3)
+            gate.wait(30)
+        gate = threading.Event()
         self.origin.reply = reply
-        c = self.client().send(b"GET / HTTP/1.1\r\nHost: slow\r\n\r\n")
+        c = self.client(timeout=25).send(b"GET / HTTP/1.1\r\nHost: slow\r\n\r\n")
         t = time.time()
         try:
             c.message()
             assert False
         except Ended:
-            assert time.time() - t < 2
+            assert time.time() - t < 20
+        gate.set()
 
     # ---- who may what ----
 
@@ -672,15 +676,15 @@ class Wire(Tests):
         gate = threading.Event()
 
         def reply(c, m):
-            gate.wait(5)
+            gate.wait(30)
             c.sendall(OK)
         self.origin.reply = reply
         raw = b"GET / HTTP/1.1\r\nHost: busy\r\n\r\n"
         held = [self.client().send(raw) for _ in range(2)]
-        time.sleep(0.2)
+        wait(lambda: len(self.origin.seen) == 2)
         assert self.ask(raw).status == 429
         held.append(self.client(ADMIN).send(raw))
-        time.sleep(0.2)
+        wait(lambda: len(self.origin.seen) == 3)
         m = self.ask(raw, src=ADMIN)
         assert m.status == 503 and m.get(b"retry-after"), m.head
         gate.set()
@@ -759,7 +763,7 @@ class Wire(Tests):
 
         def drip(c, m):
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-            for _ in range(100):
+            for _ in range(1500):
                 c.sendall(b"x")
                 time.sleep(0.02)
         self.origin.reply = drip
@@ -773,18 +777,18 @@ class Wire(Tests):
                 down.r.more()
         except Ended:
             pass
-        assert time.time() - t < (2 if REEVED else 1)
+        assert time.time() - t < 15
         self.origin.reply = None
         m = self.get()
         assert m.status == 401 and b"session-revoked" in m.body or REEVED and m.status == 403, m.body
         if not REEVED:          # there a row that goes moves those behind it
             other.send(GET)
             assert other.message().status == 200
-        assert [l for l in self.front.lines() if l.get("end") == "revoked"]
+        assert self.front.lines(lambda l: l.get("end") == "revoked")
 
     def test_expiry(self):
         ids = self.front.conf["identities"]
-        ids[0]["expires-ms"] = 2900 if REEVED else 900
+        ids[0]["expires-ms"] = 4900 if REEVED else 1900
         self.front.write()
         self.front.command("reload")
         self.origin.reply = self.echo
@@ -792,7 +796,7 @@ class Wire(Tests):
         assert ws.message().status == 101
         ws.r.take(5)
         t = time.time()
-        assert ws.ended(timeout=6) and 0.1 < time.time() - t < (4.5 if REEVED else 1.8), time.time() - t
+        assert ws.ended(timeout=20) and 0.1 < time.time() - t, time.time() - t
         m = self.get()
         # standalone reeved forgets whom it served until then
         assert m.status == 401 and b"session-expired" in m.body or REEVED and m.status == 403, m.body
@@ -828,7 +832,7 @@ class Wire(Tests):
 
         def drip(c, m):
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-            for _ in range(100):
+            for _ in range(1500):
                 c.sendall(b"x")
                 time.sleep(0.02)
         self.origin.reply = drip
@@ -859,7 +863,7 @@ class Wire(Tests):
     def test_log(self):
         self.get(b"/logged?secret=1")
         self.get(b"/private", src=STUDENT)
-        lines = self.front.lines()
+        lines = self.front.lines(lambda l: l.get("path") == "/private")
         a = [l for l in lines if l.get("path") == "/logged"][-1]
         assert a["verdict"] == "allow" and a["status"] == 200 and a["login"] == "staff@example.edu", a
         assert a["service"] == "wiki" and a["rule"] and len(a["id"]) == 32 and a["client"] == STAFF, a
@@ -887,7 +891,7 @@ class Wire(Tests):
                 c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             c.close()
         for n in range(len(response)):
-            def reply(c, m):
+            def reply(c, m, n=n):
                 c.sendall(response[:n])
                 if n % 2:
                     c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -902,10 +906,8 @@ class Wire(Tests):
             c.close()
         self.origin.reply = None
         assert self.get().status == 200
-        time.sleep(0.3)
-        assert self.front.stats()["conns"] == 0, self.front.stats()
-        assert self.front.stats()["in_flight"] == 0
-        assert self.front.fds() <= before + 2, (before, self.front.fds())
+        wait(lambda: self.front.stats()["conns"] == 0 == self.front.stats()["in_flight"], self.front.stats)
+        wait(lambda: self.front.fds() <= before + 2, lambda: (before, self.front.fds()))
 
 
 Wire().run()

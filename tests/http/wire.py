@@ -22,6 +22,26 @@ def free_port():
         return s.getsockname()[1]
 
 
+def wait(until, words=lambda: "", seconds=30):
+    """What until() said when it first said something true; a slow machine is no failure."""
+    end = time.monotonic() + seconds
+    while True:
+        got = until()
+        if got:
+            return got
+        assert time.monotonic() < end, "waited %d s: %s" % (seconds, words())
+        time.sleep(0.02)
+
+
+def lines(path, has):
+    """The records of a log, once one of them is what has() looks for."""
+    def read():
+        with open(path) as f:
+            got = [json.loads(l) for l in f if l.endswith("\n")]
+        return got if any(has(l) for l in got) else None
+    return wait(read, lambda: path)
+
+
 class Ended(Exception):
     pass
 
@@ -213,10 +233,8 @@ class Front:
         with open("/proc/%d/statm" % self.proc.pid) as f:
             return int(f.read().split()[1]) * 4096
 
-    def lines(self):
-        time.sleep(0.3)
-        with open(self.log) as f:
-            return [json.loads(l) for l in f]
+    def lines(self, has):
+        return lines(self.log, has)
 
     def stop(self):
         self.proc.stdin.close()
@@ -295,9 +313,10 @@ class Reeved:
         elif word == "restore":
             self.gone.discard(rest)
         if word == "reload" or before != self.gone:
+            n = self.said().count("serving, configuration ")
             self.write()
             self.proc.send_signal(1)
-            time.sleep(0.6)
+            wait(lambda: self.said().count("serving, configuration ") > n, self.said)
         return []
 
     def stats(self):
@@ -326,10 +345,8 @@ class Reeved:
         with open("/proc/%d/statm" % self.front_pid()) as f:
             return int(f.read().split()[1]) * 4096
 
-    def lines(self):
-        time.sleep(0.8)
-        with open(self.log) as f:
-            return [json.loads(l) for l in f]
+    def lines(self, has):
+        return lines(self.log, has)
 
     def stop(self):
         self.proc.terminate()
@@ -338,7 +355,7 @@ class Reeved:
 
 
 class Client:
-    def __init__(self, port, src=STAFF, tls=None, name=None, timeout=5):
+    def __init__(self, port, src=STAFF, tls=None, name=None, timeout=20):
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout, source_address=(src, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
@@ -356,7 +373,7 @@ class Client:
     def message(self, no_body=False):
         return self.r.message(no_body)
 
-    def ended(self, timeout=3):
+    def ended(self, timeout=15):
         """True if the other side closes without another byte."""
         self.sock.settimeout(timeout)
         try:
