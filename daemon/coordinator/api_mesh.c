@@ -141,7 +141,8 @@ void api_session_start(void *ctx, struct request *r)
 	a->loopback = l.loopback;
 	a->max_age = l.has_max_age ? l.max_age : -1;
 	memcpy(a->acr, l.acr, sizeof(a->acr));
-	a->from = r->from.family ? r->from : n->row->v4;
+	/* Where the device is says more than its address in the tunnel, which is the same everywhere. */
+	a->from = n->seen.ip.family ? n->seen.ip : r->from.family ? r->from : n->row->v4;
 	enrol_pending(co, r, a);
 }
 
