@@ -15,10 +15,11 @@ static bool key_work(struct db *db, struct store_job *job, struct err *err)
 	if (op->what == KEY_CREATE) {
 		if (!db_run(db, err,
 			    "INSERT INTO enrol_key (hash, tags, note, uses, created, expires, "
-			    "made_by)"
-			    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-			    "bttiiii", op->hash, sizeof(op->hash), op->tags, op->note, op->uses,
-			    op->now.sec, op->expires.sec, (int64_t)op->by))
+			    "made_by, ephemeral, node_life)"
+			    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			    "bttiiiiii", op->hash, sizeof(op->hash), op->tags, op->note, op->uses,
+			    op->now.sec, op->expires.sec, (int64_t)op->by,
+			    (int64_t)op->ephemeral, op->node_life))
 			return false;
 		op->key = (uint64_t)db_last_id(db);
 	} else {

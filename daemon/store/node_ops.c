@@ -77,14 +77,15 @@ struct load_op *load_op_new(void)
 
 /* ---- enrolment ---- */
 
-static bool spend_key(struct db *db, struct enrol_op *op, int64_t old_key, uint64_t *ret_key,
+static bool spend_key(struct db *db, struct enrol_op *op, int64_t old_key, struct node_row *n,
 		      char **ret_tags, bool *ret_same, struct err *err)
 {
 	struct db_rows q = db_query(
 		db, err,
-		"SELECT id, tags, uses, used, expires, revoked FROM enrol_key WHERE hash = ?", "b",
+		"SELECT id, tags, uses, used, expires, revoked, ephemeral, node_life"
+		" FROM enrol_key WHERE hash = ?", "b",
 		op->key_hash, sizeof(op->key_hash));
-	int64_t id = 0, uses = 0, used = 0, expires = 0, revoked = 0;
+	int64_t id = 0, uses = 0, used = 0, expires = 0, revoked = 0, life;
 
 	if (db_next(&q, err)) {
 		id = db_int(&q, 0);
@@ -93,12 +94,15 @@ static bool spend_key(struct db *db, struct enrol_op *op, int64_t old_key, uint6
 		used = db_int(&q, 3);
 		expires = db_int(&q, 4);
 		revoked = db_int(&q, 5);
+		n->ephemeral = db_int(&q, 6) != 0;
+		life = db_int(&q, 7);
+		n->expires.sec = life ? op->now.sec + life : 0;
 	}
 	if (!db_end(&q))
 		return false;
 	if (!id || revoked)
 		return err_set(err, ERR_DENIED, "this enrolment key is not known, or was revoked");
-	*ret_key = (uint64_t)id;
+	n->enrol_key = (uint64_t)id;
 	/* The same device again: its answer was lost, or it lost its state. */
 	*ret_same = old_key == id;
 	if (*ret_same)
@@ -108,7 +112,7 @@ static bool spend_key(struct db *db, struct enrol_op *op, int64_t old_key, uint6
 	if (used >= uses)
 		return err_set(err, ERR_DENIED, "this enrolment key has been used up");
 	return db_run(db, err, "UPDATE enrol_key SET used = used + 1 WHERE id = ?", "i", id) &&
-	       part_key(db, *ret_key, &op->job.changes, err);
+	       part_key(db, n->enrol_key, &op->job.changes, err);
 }
 
 static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
@@ -122,7 +126,9 @@ static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
 	struct node_row     n = { .os = op->os, .from = op->from };
 
 	struct db_rows q =
-		db_query(db, err, "SELECT id, enrol_key, coalesce(user, 0) FROM node WHERE key = ?",
+		db_query(db, err,
+			 "SELECT id, enrol_key, coalesce(user, 0) FROM node"
+			 " WHERE key = ?1 OR next_key = ?1",
 			 "b", op->device, sizeof(op->device));
 	if (db_next(&q, err)) {
 		old = db_int(&q, 0);
@@ -132,13 +138,15 @@ static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
 	if (!db_end(&q))
 		return false;
 	if (op->by_key) {
-		if (!spend_key(db, op, old ? old_key : 0, &n.enrol_key, &tags, &same, err))
+		if (!spend_key(db, op, old ? old_key : 0, &n, &tags, &same, err))
 			return false;
 		n.tags = tags;
+		n.approved = true;      /* by whoever made the key */
 	} else {
 		if (!part_person(db, &op->person, op->now, &n.user, c, err))
 			return false;
 		same = old && (uint64_t)old_user == n.user;
+		n.approved = !op->unapproved;
 	}
 	if (old && !same)
 		return err_set(err, ERR_EXISTS,
@@ -163,7 +171,8 @@ static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
 	if (!op->by_key) {
 		uint64_t session;
 
-		if (!part_session_new(db, &op->person, n.user, op->node, op->now, &session, c, err))
+		if (!part_session_new(db, &op->person, n.user, op->node, op->now, &session, c, err) ||
+		    !part_node_life(db, op->node, op->life, op->now, err))
 			return false;
 	}
 	if ((!old || !op->by_key) && !part_seq(db, c, err))
@@ -257,7 +266,11 @@ static bool node_set_work(struct db *db, struct store_job *job, struct err *err)
 			err_set(err, ERR_EXISTS, "another node is called %s", op->name);
 		return false;
 	}
-	return (!op->tags || db_run(db, err, "UPDATE node SET tags = ? WHERE id = ?", "ti",
+	return (!op->approve || db_run(db, err, "UPDATE node SET approved = 1 WHERE id = ?", "i",
+				       (int64_t)op->node)) &&
+	       (!op->set_expires || db_run(db, err, "UPDATE node SET expires = ? WHERE id = ?",
+					   "ii", op->expires.sec, (int64_t)op->node)) &&
+	       (!op->tags || db_run(db, err, "UPDATE node SET tags = ? WHERE id = ?", "ti",
 				    op->tags, (int64_t)op->node)) &&
 	       (!op->routes || db_run(db, err, "UPDATE node SET routes = ? WHERE id = ?", "ti",
 				      op->routes, (int64_t)op->node)) &&

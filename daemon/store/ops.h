@@ -20,6 +20,10 @@ struct load_op {
 };
 struct load_op *load_op_new(void);
 
+/* Seals a refresh token for a session, on the worker: text that only the coordinator opens,
+ * the caller's to free. NULL: it cannot, and the session has none. */
+typedef char *store_seal_fn(const void *ctx, uint64_t session, struct span token);
+
 /* Who logged in, as their IdP said (idp/identity.h). */
 struct store_person {
 	const char *issuer, *sub, *login, *name, *email;        /* name, email: NULL is none */
@@ -30,6 +34,12 @@ struct store_person {
 	struct wall auth_time;
 	struct wall expires;            /* of the session */
 	const char *from;
+	/* These may be left out. */
+	const char *provider, *sid;     /* session_row */
+	bool        device;
+	struct span refresh;            /* the refresh token; wiped with the job */
+	store_seal_fn *seal;            /* NULL: refresh is not kept */
+	const void *seal_ctx;           /* lives as long as the store */
 };
 
 /* Enrols a device key whose possession was proved.
@@ -50,6 +60,9 @@ struct enrol_op {
 	struct store_person person;             /* copies */
 	struct wall         now;
 	uint64_t            acked;              /* every endpoint has acknowledged up to here */
+	bool                unapproved;         /* a new device of a person waits for an administrator */
+	int64_t             life;               /* seconds until a person's enrolment ends; 0: never.
+	                                         * Each login on it begins anew */
 	uint64_t            node;               /* out */
 };
 struct enrol_op *enrol_op_new(const uint8_t device[32], const char *name, const char *os, const char *from,
@@ -63,6 +76,7 @@ struct login_op {
 	uint64_t            node;
 	struct store_person person;
 	struct wall         now;
+	int64_t             life;               /* as in enrol_op */
 	uint64_t            session;            /* out */
 };
 struct login_op *login_op_new(uint64_t node, const struct store_person *p, struct wall now);
@@ -93,19 +107,66 @@ struct node_set_op {
 	struct store_job job;
 	uint64_t         node;
 	char            *name, *tags, *routes, *report, *os;
+	bool             approve, set_expires;
+	struct wall      expires;               /* 0: never */
 };
 struct node_set_op *node_set_op_new(uint64_t node);
 
+/* A node gets another key: NEXT keeps it beside the old one, which is valid until the node was
+ * heard with the new one (TAKE) or until the time for that is over (DROP). ERR_EXISTS where
+ * the key is somebody's already. */
+struct rotate_op {
+	struct store_job job;
+	uint64_t         node;
+	enum { ROTATE_NEXT, ROTATE_TAKE, ROTATE_DROP } what;
+	uint8_t          key[32];               /* NEXT, TAKE: it must be the one that waits */
+	struct wall      until;                 /* NEXT */
+};
+struct rotate_op *rotate_op_new(uint64_t node, int what, const uint8_t key[32], struct wall until);
+
+/* Remembers a logout token and ends what it names, at once: the sessions of that issuer with that
+ * sid, else all of that subject (sid, sub: NULL is not said). ERR_EXISTS where the token was
+ * obeyed before. It is no error that nobody is logged in. */
+struct logout_op {
+	struct store_job job;
+	char            *issuer, *sub, *sid, *jti;
+	struct wall      now, until;
+	size_t           ended;                 /* out */
+};
+struct logout_op *logout_op_new(const char *issuer, const char *sub, const char *sid, const char *jti,
+                                struct wall now, struct wall until);
+
+/* What the provider said of a living session: it stands by it (checked), and gave another refresh
+ * token (sealed; NULL: the old one stays, "": there is none any more). No endpoint is told. */
+struct checked_op {
+	struct store_job job;
+	uint64_t         session;
+	char            *refresh;
+	struct wall      checked;
+};
+struct checked_op *checked_op_new(uint64_t session, const char *refresh, struct wall checked);
+
 /* A user: blocked or not (blocking ends the sessions), another identity that
- * is the same person, or deletion (with the user's nodes, into quarantine until `until`). */
+ * is the same person, another account that is (`other` goes up in this one: its identities,
+ * devices and names; its sessions end), or deletion (with the user's nodes, into quarantine
+ * until `until`). */
 struct user_op {
 	struct store_job job;
 	uint64_t         user;
-	enum { USER_BLOCK, USER_UNBLOCK, USER_LINK, USER_DELETE } what;
+	enum { USER_BLOCK, USER_UNBLOCK, USER_LINK, USER_DELETE, USER_MERGE } what;
 	char            *issuer, *sub;
+	uint64_t         other;
 	struct wall      now, until;
 };
 struct user_op *user_op_new(uint64_t user, int what, struct wall now);
+
+/* Gives a login name up that nobody has any more: of a deleted account, or of before a
+ * renaming. ERR_DENIED while somebody is called that, ERR_MISSING where nobody ever was. */
+struct name_op {
+	struct store_job job;
+	char            *login;
+};
+struct name_op *name_op_release(const char *login);
 
 struct key_op {
 	struct store_job job;
@@ -116,6 +177,8 @@ struct key_op {
 	int64_t          uses;
 	struct wall      now, expires;
 	uint64_t         by;
+	bool             ephemeral;             /* as in key_row; set after key_op_create() */
+	int64_t          node_life;
 };
 struct key_op *key_op_create(const uint8_t hash[32], const char *tags, const char *note, int64_t uses,
                              struct wall now, struct wall expires, uint64_t by);

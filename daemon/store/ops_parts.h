@@ -23,6 +23,13 @@ bool part_seq(struct db *db, struct row_changes *c, struct err *err);
 /* The first column of the first row; *ret_there is false where there is none. */
 bool part_int(struct db *db, int64_t *ret_n, bool *ret_there, struct err *err, const char *sql, const char *format, int64_t arg);
 
+/* Login names stay somebody's, though they were renamed or deleted since: key is the login in
+ * small letters, user 0 somebody new. */
+void part_name_key(const char *login, char *out, size_t size);
+bool part_name_free(struct db *db, const struct store_person *p, const char *key, uint64_t user, struct err *err);
+bool part_name_take(struct db *db, const struct store_person *p, const char *key, uint64_t user, struct wall now,
+                    struct err *err);
+
 /* Finds or makes the user of a person, and their session on a node. */
 bool part_person(struct db *db, const struct store_person *p, struct wall now, uint64_t *ret_user,
                  struct row_changes *c, struct err *err);
@@ -38,7 +45,11 @@ bool part_node_delete(struct db *db, uint64_t node, struct wall now, struct wall
 bool part_v4(struct db *db, uint64_t acked, struct wall now, int64_t *ret_v4, struct err *err);
 /* name, or name-2, name-3, ... */
 bool part_name(struct db *db, const char *name, char ret_name[64], struct err *err);
+/* The enrolment of a person's device ends `life` from now, unless somebody logs in there again. */
+bool part_node_life(struct db *db, uint64_t node, int64_t life, struct wall now, struct err *err);
 bool part_node_insert(struct db *db, const struct node_row *n, int64_t v4, struct wall now, uint64_t *ret_id, struct err *err);
+
+bool part_user_merge(struct db *db, struct user_op *op, struct err *err);
 
 int64_t     ip_to_int(const struct ip *ip);
 struct ip   ip_from_int(int64_t n);

@@ -42,13 +42,22 @@ void person_copy(struct store_person *to, const struct store_person *from)
 	to->acr = text_dup(from->acr);
 	to->amr = text_dup(from->amr);
 	to->from = text_dup(from->from);
+	to->provider = text_dup(from->provider);
+	to->sid = text_dup(from->sid);
+	to->refresh = (struct span){ 0 };
+	if (from->refresh.len)
+		to->refresh = (struct span){ mem_dup(from->refresh.ptr, from->refresh.len),
+			                     from->refresh.len };
 }
 
 void person_done(struct store_person *p)
 {
 	const char *all[] = {p->issuer, p->sub, p->login, p->name, p->email,
-			     p->groups, p->acr, p->amr,   p->from};
+			     p->groups, p->acr, p->amr,   p->from,  p->provider, p->sid};
 
+	if (p->refresh.ptr)
+		mem_wipe((char *)p->refresh.ptr, p->refresh.len);
+	free((char *)p->refresh.ptr);
 	for (size_t i = 0; i < array_size(all); i++)
 		free((char *)all[i]);
 	*p = (struct store_person){ 0 };
@@ -86,7 +95,8 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 {
 	struct db_rows q = db_query(db, err,
 				    "SELECT key, name, v4, tags, coalesce(user, 0), enrol_key, "
-				    "hub, os, report, routes, origin, created"
+				    "hub, os, report, routes, origin, created, approved, "
+				    "ephemeral, expires, next_key, next_until"
 				    " FROM node WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_NODE, id);
@@ -110,6 +120,11 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 		n->routes = db_text(&q, 9);
 		n->from = db_text(&q, 10);
 		n->created.sec = db_int(&q, 11);
+		n->approved = db_int(&q, 12) != 0;
+		n->ephemeral = db_int(&q, 13) != 0;
+		n->expires.sec = db_int(&q, 14);
+		n->has_next = db_blob(&q, 15, n->next_key, sizeof(n->next_key));
+		n->next_until.sec = db_int(&q, 16);
 		r->node = n;
 		r->gone = false;
 	}
@@ -149,7 +164,8 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 	struct db_rows q = db_query(db, err,
 				    "SELECT user, node, auth_time, created, expires, issuer, acr, "
 				    "amr, groups, origin, mfa, cross_device,"
-				    " ended, why FROM session WHERE id = ?",
+				    " ended, why, provider, sid, device, refresh, checked"
+				    " FROM session WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_SESSION, id);
 
@@ -172,6 +188,11 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 		s->cross_device = db_int(&q, 11) != 0;
 		s->ended.sec = db_int(&q, 12);
 		s->why = db_text(&q, 13);
+		s->provider = db_text(&q, 14);
+		s->sid = db_text(&q, 15);
+		s->device = db_int(&q, 16) != 0;
+		s->refresh = db_text(&q, 17);
+		s->checked.sec = db_int(&q, 18);
 		r->session = s;
 		r->gone = false;
 	}
@@ -182,7 +203,7 @@ bool part_key(struct db *db, uint64_t id, struct row_changes *c, struct err *err
 {
 	struct db_rows q = db_query(db, err,
 				    "SELECT tags, note, uses, used, created, expires, revoked, "
-				    "made_by FROM enrol_key WHERE id = ?",
+				    "made_by, ephemeral, node_life FROM enrol_key WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_KEY, id);
 
@@ -199,6 +220,8 @@ bool part_key(struct db *db, uint64_t id, struct row_changes *c, struct err *err
 		k->expires.sec = db_int(&q, 5);
 		k->revoked = db_int(&q, 6) != 0;
 		k->by = (uint64_t)db_int(&q, 7);
+		k->ephemeral = db_int(&q, 8) != 0;
+		k->node_life = db_int(&q, 9);
 		r->key = k;
 		r->gone = false;
 	}
@@ -284,11 +307,12 @@ bool part_node_insert(struct db *db, const struct node_row *n, int64_t v4, struc
 {
 	if (!db_run(db, err,
 		    "INSERT INTO node (key, name, v4, tags, user, enrol_key, hub, os, report, "
-		    "routes, origin, created)"
-		    " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, '', '', ?, ?)",
-		    "btitiiitti", n->key, sizeof(n->key), n->name, v4, text_or(n->tags),
+		    "routes, origin, created, approved, ephemeral, expires)"
+		    " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, '', '', ?, ?, ?, ?, ?)",
+		    "btitiiittiiii", n->key, sizeof(n->key), n->name, v4, text_or(n->tags),
 		    (int64_t)n->user, (int64_t)n->enrol_key, (int64_t)n->hub, text_or(n->os),
-		    text_or(n->from), now.sec))
+		    text_or(n->from), now.sec, (int64_t)(n->approved || n->hub),
+		    (int64_t)n->ephemeral, n->expires.sec))
 		return false;
 	*ret_id = (uint64_t)db_last_id(db);
 	return true;
@@ -296,50 +320,41 @@ bool part_node_insert(struct db *db, const struct node_row *n, int64_t v4, struc
 
 /* ---- people and sessions ---- */
 
-static void fold(const char *login, char *out, size_t size)
-{
-	size_t i;
-
-	for (i = 0; login[i] && i + 1 < size; i++)
-		out[i] = login[i] >= 'A' && login[i] <= 'Z' ? (char)(login[i] + 32) : login[i];
-	out[i] = '\0';
-}
-
 bool part_person(struct db *db, const struct store_person *p, struct wall now, uint64_t *ret_user,
                  struct row_changes *c, struct err *err)
 {
 	char    key[1024];
-	int64_t user = 0, owner = 0, blocked = 0;
-	bool    there;
+	int64_t user = 0, blocked = 0;
+	bool    first = true;           /* the identity that names the account */
 
 	if (!p->issuer[0] || !p->sub[0] || !p->login[0] || strlen(p->login) >= sizeof(key))
 		return err_set(err, ERR_LIMIT,
 			       "a person needs issuer, subject and a login of sensible length");
-	fold(p->login, key, sizeof(key));
+	part_name_key(p->login, key, sizeof(key));
 	struct db_rows q = db_query(db, err,
-				    "SELECT u.id, u.blocked FROM identity i JOIN user u ON u.id = "
+				    "SELECT u.id, u.blocked, u.issuer = i.issuer AND u.sub = i.sub"
+				    " FROM identity i JOIN user u ON u.id = "
 				    "i.user WHERE i.issuer = ? AND i.sub = ?",
 				    "tt", p->issuer, p->sub);
 	if (db_next(&q, err)) {
 		user = db_int(&q, 0);
 		blocked = db_int(&q, 1);
+		first = db_int(&q, 2) != 0;
 	}
-	if (!db_end(&q))
-		return false;
-	q = db_query(db, err, "SELECT id FROM user WHERE login_key = ?", "t", key);
-	there = db_next(&q, err);
-	owner = there ? db_int(&q, 0) : 0;
 	if (!db_end(&q))
 		return false;
 	if (blocked)
 		return err_set(err, ERR_DENIED, "%s is blocked", p->login);
-	/* The name belongs to the first who showed it. */
-	if (owner && owner != user)
-		return err_set(err, ERR_EXISTS,
-			       "the login name %s belongs to another account; an administrator can "
-			       "link the two",
-			       p->login);
-	if (user) {
+	/* An identity that was linked is the same person, and does not rename them. */
+	if (first && !part_name_free(db, p, key, (uint64_t)user, err))
+		return false;
+	if (user && !first) {
+		if (!db_run(db, err,
+			    "UPDATE user SET groups = CASE WHEN ? THEN ? ELSE groups END,"
+			    " last_login = ? WHERE id = ?",
+			    "itii", (int64_t)p->groups_known, p->groups, now.sec, user))
+			return false;
+	} else if (user) {
 		if (!db_run(db, err,
 			    "UPDATE user SET login = ?, login_key = ?, name = ?, email = ?,"
 			    " groups = CASE WHEN ? THEN ? ELSE groups END, last_login = ? WHERE id "
@@ -360,6 +375,8 @@ bool part_person(struct db *db, const struct store_person *p, struct wall now, u
 			    "tti", p->issuer, p->sub, user))
 			return false;
 	}
+	if (first && !part_name_take(db, p, key, (uint64_t)user, now, err))
+		return false;
 	*ret_user = (uint64_t)user;
 	return part_user(db, *ret_user, c, err);
 }
@@ -382,7 +399,9 @@ bool part_end(struct db *db, const char *where, int64_t arg, const char *why, st
 			ids[n++] = (uint64_t)db_int(&q, 0);
 		ok = db_end(&q);
 		for (size_t i = 0; ok && i < n; i++)
-			ok = db_run(db, err, "UPDATE session SET ended = ?, why = ? WHERE id = ?",
+			ok = db_run(db, err,
+				    "UPDATE session SET ended = ?, why = ?, refresh = ''"
+				    " WHERE id = ?",
 				    "iti", now.sec, why, (int64_t)ids[i]) &&
 			     part_session(db, ids[i], c, err);
 		*ret_n += n;
@@ -403,12 +422,21 @@ bool part_session_new(struct db *db, const struct store_person *p, uint64_t user
 	if (!db_run(db, err,
 		    "INSERT INTO session (user, node, auth_time, created, expires, issuer, acr, "
 		    "amr, groups, origin, mfa,"
-		    " cross_device) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		    "iiiiitttttii", (int64_t)user, (int64_t)node, p->auth_time.sec, now.sec,
+		    " cross_device, provider, sid, device)"
+		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		    "iiiiitttttiitti", (int64_t)user, (int64_t)node, p->auth_time.sec, now.sec,
 		    p->expires.sec, p->issuer, p->acr, p->amr, p->groups, p->from, (int64_t)p->mfa,
-		    (int64_t)p->cross_device))
+		    (int64_t)p->cross_device, text_or(p->provider), text_or(p->sid),
+		    (int64_t)p->device))
 		return false;
 	*ret_session = (uint64_t)db_last_id(db);
+	if (p->refresh.len && p->seal) {
+		scoped_free char *sealed = p->seal(p->seal_ctx, *ret_session, p->refresh);
+
+		if (sealed && !db_run(db, err, "UPDATE session SET refresh = ? WHERE id = ?", "ti",
+				      sealed, (int64_t)*ret_session))
+			return false;
+	}
 	return part_session(db, *ret_session, c, err);
 }
 

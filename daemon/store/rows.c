@@ -41,6 +41,9 @@ void session_row_free(struct session_row *r)
 	free(r->groups);
 	free(r->from);
 	free(r->why);
+	free(r->provider);
+	free(r->sid);
+	free(r->refresh);
 	free(r);
 }
 

@@ -28,6 +28,12 @@ struct node_row {
 	char       *routes;             /* approved by an administrator, beside the policy's autoApprovers */
 	char       *from;               /* where it enrolled from */
 	struct wall created;
+	bool        approved;           /* an administrator let it in, or nobody need have */
+	bool        ephemeral;          /* goes when it is not in touch any more */
+	struct wall expires;            /* of the enrolment; 0: never */
+	bool        has_next;           /* a rotation: next_key is to take key's place */
+	uint8_t     next_key[32];
+	struct wall next_until;         /* else it is dropped then */
 };
 
 struct user_row {
@@ -46,6 +52,11 @@ struct session_row {
 	bool        mfa, cross_device;
 	struct wall ended;              /* 0: it has not */
 	char       *why;                /* it ended: "expired", "logout", "revoked", "replaced" */
+	char       *provider;           /* the configuration's name of the issuer; "": not said */
+	char       *sid;                /* the provider's session (Back-Channel Logout 1.0); "": none */
+	char       *refresh;            /* a refresh token, sealed by the coordinator; "": none */
+	bool        device;             /* the login was made with the provider's device client */
+	struct wall checked;            /* when the provider stood by this person last; 0: only at the login */
 };
 
 struct key_row {
@@ -55,6 +66,8 @@ struct key_row {
 	struct wall created, expires;
 	bool        revoked;
 	uint64_t    by;                 /* the user who made it; 0: the machine's administrator */
+	bool        ephemeral;          /* of the nodes that enrol with it */
+	int64_t     node_life;          /* seconds until those expire; 0: never */
 };
 
 struct policy_row {

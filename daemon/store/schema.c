@@ -72,7 +72,40 @@ static const char *const step_1[] = {
 	NULL,
 };
 
-static const char *const *const steps[] = { step_1 };
+/* Sessions that renew and end by themselves, nodes that come and go, and names that stay
+ * somebody's. */
+static const char *const step_2[] = {
+	"ALTER TABLE session ADD COLUMN provider TEXT NOT NULL DEFAULT ''",
+	"ALTER TABLE session ADD COLUMN sid TEXT NOT NULL DEFAULT ''",
+	"ALTER TABLE session ADD COLUMN device INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE session ADD COLUMN refresh TEXT NOT NULL DEFAULT ''",
+	"ALTER TABLE session ADD COLUMN checked INTEGER NOT NULL DEFAULT 0",
+	/* Logout tokens that were obeyed: none counts twice (Back-Channel Logout 1.0, 2.6). */
+	"CREATE TABLE logout_token ("
+	" issuer TEXT NOT NULL, jti TEXT NOT NULL, until INTEGER NOT NULL,"
+	" PRIMARY KEY (issuer, jti)) STRICT, WITHOUT ROWID",
+
+	"ALTER TABLE node ADD COLUMN approved INTEGER NOT NULL DEFAULT 1",
+	"ALTER TABLE node ADD COLUMN ephemeral INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE node ADD COLUMN expires INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE node ADD COLUMN next_key BLOB",
+	"ALTER TABLE node ADD COLUMN next_until INTEGER NOT NULL DEFAULT 0",
+	"CREATE UNIQUE INDEX node_next_key ON node(next_key)",
+	"ALTER TABLE enrol_key ADD COLUMN ephemeral INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE enrol_key ADD COLUMN node_life INTEGER NOT NULL DEFAULT 0",
+
+	/* Every login name that somebody ever had, and whose it is: their account's, or, once
+	 * that was deleted (user 0), their identity's. */
+	"CREATE TABLE login_name ("
+	" login_key TEXT PRIMARY KEY, user INTEGER NOT NULL,"
+	" issuer TEXT NOT NULL, sub TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+	"CREATE INDEX login_name_user ON login_name(user)",
+	"INSERT INTO login_name (login_key, user, issuer, sub, since)"
+	" SELECT login_key, id, issuer, sub, created FROM user",
+	NULL,
+};
+
+static const char *const *const steps[] = { step_1, step_2 };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

@@ -28,6 +28,8 @@ static bool login_work(struct db *db, struct store_job *job, struct err *err)
 		return err_set(err, ERR_DENIED, "this device is somebody else's");
 	return part_session_new(db, &op->person, user, op->node, op->now, &op->session,
 				&job->changes, err) &&
+	       part_node_life(db, op->node, op->life, op->now, err) &&
+	       (!op->life || part_node(db, op->node, &job->changes, err)) &&
 	       part_seq(db, &job->changes, err);
 }
 
@@ -123,6 +125,8 @@ static bool user_delete(struct db *db, struct user_op *op, struct err *err)
 	} while (n == array_size(nodes));
 	return part_end(db, "user = ?", (int64_t)op->user, "revoked", op->now, &ended,
 			&op->job.changes, err) &&
+	       db_run(db, err, "UPDATE login_name SET user = 0 WHERE user = ?", "i",
+		      (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM session WHERE user = ?", "i", (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM identity WHERE user = ?", "i", (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM user WHERE id = ?", "i", (int64_t)op->user);
@@ -158,6 +162,9 @@ static bool user_work(struct db *db, struct store_job *job, struct err *err)
 	case USER_DELETE:
 		ok = user_delete(db, op, err);
 		break;
+	case USER_MERGE:
+		ok = part_user_merge(db, op, err);
+		break;
 	}
 	return ok && part_seq(db, &job->changes, err) &&
 	       part_user(db, op->user, &job->changes, err);
@@ -192,6 +199,7 @@ static bool sweep_work(struct db *db, struct store_job *job, struct err *err)
 
 	return db_run(db, err, "DELETE FROM quarantine WHERE until <= ? OR seq <= ?", "ii",
 		      op->now.sec, (int64_t)op->acked) &&
+	       db_run(db, err, "DELETE FROM logout_token WHERE until <= ?", "i", op->now.sec) &&
 	       db_run(db, err, "DELETE FROM session WHERE ended != 0 AND ended < ?", "i",
 		      op->before.sec);
 }
