@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/control/enrol.h"
 
+#include "daemon/control/enrol_idp.h"
 #include "daemon/control/map_parts.h"
 
 #include "base/encode.h"
@@ -54,6 +55,20 @@ static bool token(struct fields *f, const char *name, char *buf, size_t len, uns
 	return fields_fail(f, ERR_SYNTAX, name, "not of the right form");
 }
 
+static void add_device(struct buf *out, bool device, const char *issuer)
+{
+	if (device)
+		buf_add_str(out, ",\"device\":true");
+	if (*issuer)
+		add_str(out, "issuer", issuer);
+}
+
+static void get_device(struct fields *f, bool *ret_device, char issuer[ENROL_ISSUER_MAX + 1])
+{
+	*ret_device = fields_bool(f, "device");
+	fields_cstr(f, "issuer", issuer, ENROL_ISSUER_MAX + 1, FIELD_OPTIONAL);
+}
+
 /* ---- start ---- */
 
 void enrol_start_done(struct enrol_start *s)
@@ -73,6 +88,7 @@ void enrol_start_encode(const struct enrol_start *s, struct buf *out)
 	add_base64url(out, "pin", span_of(s->pin.sha256, sizeof(s->pin.sha256)));
 	if (s->loopback)
 		buf_addf(out, ",\"loopback\":%u", s->loopback);
+	add_device(out, s->device, s->issuer);
 	buf_add_char(out, '}');
 }
 
@@ -98,6 +114,7 @@ bool enrol_start_decode(struct span json, struct enrol_start *ret_s, struct err 
 	mem_wipe(secret, sizeof(secret));
 	fields_base64url(&f, "pin", s.pin.sha256, sizeof(s.pin.sha256), FIELD_REQUIRED);
 	s.loopback = (uint16_t)fields_int(&f, "loopback", 1, 65535, FIELD_OPTIONAL);
+	get_device(&f, &s.device, s.issuer);
 	if (f.bad) {
 		enrol_start_done(&s);
 		return false;
@@ -161,8 +178,26 @@ bool enrol_prove_decode(struct span json, struct enrol_prove *ret_p, struct err 
 void enrol_finish_encode(const struct enrol_finish *fin, struct buf *out)
 {
 	buf_addf(out, "{\"attempt\":\"%s\"", fin->attempt);
-	add_str(out, "ticket", fin->ticket);
+	if (fin->id_token) {
+		add_str(out, "id_token", fin->id_token);
+		add_base64url(out, "opening", span_of(fin->opening, sizeof(fin->opening)));
+		add_str(out, "refresh_token", fin->refresh_token);
+	} else {
+		add_str(out, "ticket", fin->ticket);
+	}
 	buf_add_char(out, '}');
+}
+
+void enrol_finish_done(struct enrol_finish *f)
+{
+	char *both[] = { f->id_token, f->refresh_token };
+
+	for (size_t i = 0; i < 2; i++) {
+		if (both[i])
+			mem_wipe(both[i], strlen(both[i]));
+		free(both[i]);
+	}
+	mem_wipe(f, sizeof(*f));
 }
 
 bool enrol_finish_decode(struct span json, struct enrol_finish *ret_f, struct err *err)
@@ -175,8 +210,16 @@ bool enrol_finish_decode(struct span json, struct enrol_finish *ret_f, struct er
 	struct fields f = fields_of(root, err);
 	token(&f, "attempt", fin.attempt, ENROL_ATTEMPT_LEN, FIELD_REQUIRED);
 	token(&f, "ticket", fin.ticket, ENROL_TICKET_LEN, FIELD_OPTIONAL);
+	struct span id_token = fields_str(&f, "id_token", ENROL_BODY_MAX, FIELD_OPTIONAL);
+	fields_base64url(&f, "opening", fin.opening, sizeof(fin.opening),
+	                 id_token.len ? FIELD_REQUIRED : FIELD_OPTIONAL);
+	struct span refresh = fields_str(&f, "refresh_token", ENROL_REFRESH_MAX, FIELD_OPTIONAL);
+	if (!f.bad && id_token.len && (fin.ticket[0] || !span_is_print(id_token) || !span_is_print(refresh)))
+		fields_fail(&f, ERR_SYNTAX, "id_token", "not printable, or beside a ticket");
 	if (f.bad)
 		return false;
+	fin.id_token = id_token.len ? span_dup(id_token) : NULL;
+	fin.refresh_token = id_token.len && refresh.len ? span_dup(refresh) : NULL;
 	*ret_f = fin;
 	return true;
 }
@@ -189,6 +232,7 @@ void enrol_login_encode(const struct enrol_login *l, struct buf *out)
 	if (l->has_max_age)
 		buf_addf(out, ",\"max_age\":%lld", (long long)l->max_age);
 	add_str(out, "acr", l->acr);
+	add_device(out, l->device, l->issuer);
 	buf_add_char(out, '}');
 }
 
@@ -208,6 +252,7 @@ bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err 
 	fields_cstr(&f, "acr", l.acr, sizeof(l.acr), FIELD_OPTIONAL);
 	if (!f.bad && !span_is_print(span_str(l.acr)))
 		fields_fail(&f, ERR_SYNTAX, "acr", "not printable ASCII");
+	get_device(&f, &l.device, l.issuer);
 	if (f.bad)
 		return false;
 	*ret_l = l;
@@ -220,6 +265,10 @@ void enrol_reply_done(struct enrol_reply *r)
 {
 	map_node_unref(r->node);
 	map_node_unref(r->hub);
+	if (r->device)
+		enrol_idp_done(r->device);
+	free(r->device);
+	free(r->choose);
 	*r = (struct enrol_reply){ 0 };
 }
 
@@ -227,6 +276,18 @@ void enrol_reply_encode(const struct enrol_reply *r, struct buf *out)
 {
 	char text[IP_TEXT_MAX];
 
+	if (r->choose) {
+		buf_add_str(out, "{\"choose\":");
+		enrol_choices_encode(r->choose, r->choose_count, out);
+		buf_add_char(out, '}');
+		return;
+	}
+	if (!r->done && r->device) {
+		buf_addf(out, "{\"attempt\":\"%s\",\"device\":", r->attempt);
+		enrol_idp_encode(r->device, out);
+		buf_addf(out, ",\"expires\":%lld}", (long long)r->expires.sec);
+		return;
+	}
 	if (!r->done) {
 		buf_addf(out, "{\"attempt\":\"%s\"", r->attempt);
 		add_str(out, "url", r->url);
@@ -267,6 +328,15 @@ static bool reply_decode(struct fields *f, struct enrol_reply *r)
 {
 	if (json_object_get(f->obj, "node"))
 		return reply_done_decode(f, r);
+	if (json_object_get(f->obj, "choose"))
+		return enrol_choices_decode(json_object_get(f->obj, "choose"), &r->choose, &r->choose_count,
+		                            f->err);
+	if (json_object_get(f->obj, "device")) {
+		token(f, "attempt", r->attempt, ENROL_ATTEMPT_LEN, FIELD_REQUIRED);
+		r->expires.sec = fields_int(f, "expires", 1, INT64_MAX, FIELD_REQUIRED);
+		r->device = f->bad ? NULL : mem_alloc(sizeof(*r->device));
+		return r->device && enrol_idp_decode(json_object_get(f->obj, "device"), r->device, f->err);
+	}
 	token(f, "attempt", r->attempt, ENROL_ATTEMPT_LEN, FIELD_REQUIRED);
 	fields_cstr(f, "url", r->url, sizeof(r->url), FIELD_REQUIRED);
 	/* It is going to be opened in a browser and printed on a terminal. */

@@ -13,14 +13,19 @@
 
 #include "base/secret.h"
 
+struct enrol_idp;
+struct enrol_choice;
+
 enum {
 	ENROL_VERSION      = 1,
-	ENROL_BODY_MAX     = 16 << 10,  /* any request of this file */
+	ENROL_BODY_MAX     = 24 << 10,  /* any request of this file: an ID token has up to 16 KiB */
 	ENROL_REPLY_MAX    = 128 << 10, /* any reply */
 	ENROL_KEY_LEN      = 32,        /* X25519, secrets, challenges, proofs, pins */
 	ENROL_NAME_MAX     = 63,        /* a DNS label */
 	ENROL_OS_MAX       = 128,
 	ENROL_ACR_MAX      = 255,
+	ENROL_REFRESH_MAX  = 4 << 10,   /* a refresh token */
+	ENROL_ISSUER_MAX   = 63,        /* an issuer's name in the coordinator's configuration */
 	ENROL_ATTEMPT_LEN  = 22,        /* base64url of 16 bytes */
 	ENROL_TICKET_LEN   = 43,        /* base64url of 32 bytes */
 	ENROL_URL_MAX      = 512,
@@ -94,6 +99,8 @@ struct enrol_start {
 	struct secret    enrol_key;                     /* its secret; empty: log in */
 	struct enrol_pin pin;                           /* the pin that the TLS connection matched */
 	uint16_t         loopback;                      /* port on 127.0.0.1 where the browser ends; 0: none */
+	bool             device;                        /* it can log in by itself: enrol_idp.h */
+	char             issuer[ENROL_ISSUER_MAX + 1];  /* chosen; "": not yet */
 };
 void enrol_start_done(struct enrol_start *s);
 void enrol_start_encode(const struct enrol_start *s, struct buf *out);
@@ -117,13 +124,17 @@ void enrol_prove_encode(const struct enrol_prove *p, struct buf *out);
 bool enrol_prove_decode(struct span json, struct enrol_prove *ret_p, struct err *err);
 
 /* POST /v1/enrol/finish, /v1/login/finish: the ticket that the browser brought
- * to the loopback. Without a ticket (no loopback): asks whether the attempt was
- * approved from another device, where the policy lets it; ERR_BUSY (HTTP 202)
- * until then. */
+ * to the loopback; or, of a login at the device, its evidence. With neither (no
+ * loopback): asks whether the attempt was approved from another device, where the
+ * policy lets it; ERR_BUSY (HTTP 202) until then. */
 struct enrol_finish {
-	char attempt[ENROL_ATTEMPT_LEN + 1];
-	char ticket[ENROL_TICKET_LEN + 1];      /* empty: none */
+	char    attempt[ENROL_ATTEMPT_LEN + 1];
+	char    ticket[ENROL_TICKET_LEN + 1];   /* empty: none */
+	char   *id_token;                       /* NULL: none; owned */
+	uint8_t opening[ENROL_KEY_LEN];         /* with id_token */
+	char   *refresh_token;                  /* with id_token; NULL: none */
 };
+void enrol_finish_done(struct enrol_finish *f);         /* wipes; accepts a zeroed one */
 void enrol_finish_encode(const struct enrol_finish *f, struct buf *out);
 bool enrol_finish_decode(struct span json, struct enrol_finish *ret_f, struct err *err);
 
@@ -134,13 +145,18 @@ struct enrol_login {
 	bool     has_max_age;
 	int64_t  max_age;               /* seconds since the person proved themselves; 0: again, now */
 	char     acr[ENROL_ACR_MAX + 1];        /* blank-separated, one of them; "": as configured */
+	bool     device;                /* as in enrol_start */
+	char     issuer[ENROL_ISSUER_MAX + 1];
 };
 void enrol_login_encode(const struct enrol_login *l, struct buf *out);
 bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err *err);
 
 /*
- * The reply of prove, finish and login/start: either a page to open, or done.
+ * The reply of prove, finish and login/start: a page to open, an issuer where the node logs in
+ * itself, issuers to choose from, or done.
  *   pending: {"attempt":"..","url":"https://HUB/login/..","code":"BCDF-GHJK","expires":1790000000}
+ *   device:  {"attempt":"..","device":{..},"expires":1790000000}, see enrol_idp.h
+ *   choose:  {"choose":[{"name":"uni","title":"University"}, ..]}: again, with "issuer"
  *   done:    {"node":{..},"hub":{..},"mesh":{"ula":"..","v4":"..","name":".."},"control":"[fd..]:80",
  *             "session":{..}?}
  */
@@ -151,6 +167,9 @@ struct enrol_reply {
 	char             url[ENROL_URL_MAX];
 	char             code[ENROL_CODE_LEN + 1];
 	struct wall      expires;
+	struct enrol_idp    *device;           /* NULL: a page */
+	struct enrol_choice  *choose;           /* NULL: nothing to choose */
+	size_t           choose_count;
 	/* done */
 	struct map_node *node, *hub;            /* a reference each; the session is in node */
 	struct map_mesh  mesh;                  /* its name lives in node's arena */

@@ -237,6 +237,7 @@ struct map_report {
 	struct map_seen    *seen;
 	size_t              seen_count;
 	struct map_list     pins;               /* enrol_pin_text() */
+	bool                verify_idp;         /* it checks evidence itself, and wants it */
 };
 enum { MAP_REPORT_MAX = 4 << 20, MAP_SEEN_MAX = 20000 };
 void map_report_init(struct map_report *r);

@@ -326,6 +326,8 @@ void map_report_encode(const struct map_report *r, struct buf *out)
 	map_add_member(out, "os", r->os);
 	map_add_member(out, "version", r->version);
 	map_add_list(out, "pins", &r->pins);
+	if (r->verify_idp)
+		buf_add_str(out, ",\"verify\":\"idp\"");
 	if (r->seen_count)
 		buf_add_str(out, ",\"seen\":[");
 	for (size_t i = 0; i < r->seen_count; i++) {
@@ -375,6 +377,7 @@ bool map_report_decode(struct span json, struct map_report *ret_r, struct err *e
 	r.os = map_get_str(&f, &r.mem, "os", 128, FIELD_OPTIONAL);
 	r.version = map_get_str(&f, &r.mem, "version", 64, FIELD_OPTIONAL);
 	map_get_list(&f, &r.mem, "pins", &r.pins);
+	r.verify_idp = span_eq(fields_str(&f, "verify", 32, FIELD_OPTIONAL), SPAN("idp"));
 	get_seen(&f, &r);
 	if (f.bad) {
 		map_report_done(&r);

@@ -10,6 +10,7 @@
 struct want {
 	const struct prune *prune;      /* NULL: everything */
 	bool                groups;     /* a header profile there writes them: all */
+	bool                evidence;   /* the ID token, too: it checks logins itself */
 };
 
 static bool named(char **list, size_t n, struct span s)
@@ -99,6 +100,11 @@ static void fill_user(const struct registry *r, const struct reg_user *u,
 	n->session->acr = copy(n, s->acr);
 	add_all(n, &n->session->amr, s->amr);
 	n->session->cross_device = s->cross_device;
+	if (want->evidence && s->id_token[0]) {
+		n->evidence = arena_alloc(&n->mem, sizeof(*n->evidence));
+		n->evidence->id_token = copy(n, s->id_token);
+		memcpy(n->evidence->opening, s->opening, sizeof(n->evidence->opening));
+	}
 }
 
 static void copy_list(struct map_node *n, struct map_list *to, const struct map_list *from)
@@ -223,6 +229,7 @@ static uint64_t want_key(const struct registry *r, const struct want *w)
 	};
 	buf_init(&b, 1 << 20);
 	buf_add_char(&b, w->groups ? '1' : '0');
+	buf_add_char(&b, w->evidence ? '1' : '0');
 	for (size_t i = 0; i < array_size(lists); i++) {
 		for (size_t k = 0; k < lists[i].n; k++) {
 			buf_add_str(&b, lists[i].list[k]);
@@ -268,7 +275,9 @@ void view_build(struct registry *r, const struct reg_node *self, struct wall now
 	policy_prune(r->policy, r->topology, self->id, &v.want.prune);
 	for (size_t i = 0; i < self->report.service_count; i++)
 		v.want.groups |= self->report.services[i].profiles.count > 0;
-	const struct want want = { .prune = &v.want.prune, .groups = v.want.groups };
+	v.want.evidence = self->report.verify_idp;
+	const struct want want = { .prune = &v.want.prune, .groups = v.want.groups,
+				   .evidence = v.want.evidence };
 	v.want.key = want_key(r, &want);
 	uint64_t *ids = whom(r, self, &v.want.prune, &n);
 	v.items = arena_calloc(&v.mem, n + 1, sizeof(*v.items));
@@ -294,7 +303,8 @@ void view_build(struct registry *r, const struct reg_node *self, struct wall now
 const struct reg_json *view_one(const struct registry *r, struct reg_node *n,
 				const struct view_want *w, struct wall now)
 {
-	const struct want      want = { .prune = &w->prune, .groups = w->groups };
+	const struct want      want = { .prune = &w->prune, .groups = w->groups,
+					.evidence = w->evidence };
 	const struct reg_json *j = w->key ? encoded(r, n, &want, w->key, now) : NULL;
 
 	return j && j->len ? j : NULL;

@@ -22,6 +22,7 @@ struct view_item {
 struct view_want {
 	struct prune prune;             /* its lists; the text is taken out */
 	bool         groups;            /* a header profile there writes groups: all */
+	bool         evidence;          /* it checks logins itself */
 	uint64_t     key;               /* the same for all who want the same; 0: wants nothing yet */
 };
 void view_want_done(struct view_want *w);       /* accepts a zeroed one */

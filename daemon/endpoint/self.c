@@ -154,6 +154,7 @@ void self_report(const struct conf *conf, uint16_t port, const struct self_hub *
 	self_os(os);
 	r.os = span_str(os);
 	r.version = SPAN(PACKAGE_VERSION);
+	r.verify_idp = conf->verify == CONF_VERIFY_IDP;
 	if (hub)
 		add_hub(&r, hub);
 	map_report_encode(&r, out);

@@ -24,6 +24,12 @@ struct load_op *load_op_new(void);
  * the caller's to free. NULL: it cannot, and the session has none. */
 typedef char *store_seal_fn(const void *ctx, uint64_t session, struct span token);
 
+/* What a login at the device proves (idp/evidence.h), and the token's SHA-256. */
+struct store_evidence {
+	const char *id_token;
+	uint8_t     opening[32], hash[32];
+};
+
 /* Who logged in, as their IdP said (idp/identity.h). */
 struct store_person {
 	const char *issuer, *sub, *login, *name, *email;        /* name, email: NULL is none */
@@ -40,6 +46,7 @@ struct store_person {
 	struct span refresh;            /* the refresh token; wiped with the job */
 	store_seal_fn *seal;            /* NULL: refresh is not kept */
 	const void *seal_ctx;           /* lives as long as the store */
+	const struct store_evidence *evidence;  /* of a login at the device; NULL: none */
 };
 
 /* Enrols a device key whose possession was proved.
@@ -49,7 +56,7 @@ struct store_person {
  * again gives the same node, and spends nothing: the answer had been lost.
  *
  * With a person: the user is found or made (ERR_EXISTS where the login name is
- * another's; ERR_DENIED where the user is blocked, or the device is not theirs), and
+ * another's, or where their ID token made a session before; ERR_DENIED where the user is blocked, or the device is not theirs), and
  * the node has a session. */
 struct enrol_op {
 	struct store_job    job;

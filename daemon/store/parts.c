@@ -48,18 +48,27 @@ void person_copy(struct store_person *to, const struct store_person *from)
 	if (from->refresh.len)
 		to->refresh = (struct span){ mem_dup(from->refresh.ptr, from->refresh.len),
 			                     from->refresh.len };
+	if (from->evidence) {
+		struct store_evidence *e = mem_alloc(sizeof(*e));
+
+		*e = *from->evidence;
+		e->id_token = mem_strdup(from->evidence->id_token);
+		to->evidence = e;
+	}
 }
 
 void person_done(struct store_person *p)
 {
 	const char *all[] = {p->issuer, p->sub, p->login, p->name, p->email,
-			     p->groups, p->acr, p->amr,   p->from,  p->provider, p->sid};
+			     p->groups, p->acr, p->amr,   p->from,  p->provider, p->sid,
+			     p->evidence ? p->evidence->id_token : NULL};
 
 	if (p->refresh.ptr)
 		mem_wipe((char *)p->refresh.ptr, p->refresh.len);
 	free((char *)p->refresh.ptr);
 	for (size_t i = 0; i < array_size(all); i++)
 		free((char *)all[i]);
+	free((struct store_evidence *)p->evidence);
 	*p = (struct store_person){ 0 };
 }
 
@@ -164,7 +173,7 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 	struct db_rows q = db_query(db, err,
 				    "SELECT user, node, auth_time, created, expires, issuer, acr, "
 				    "amr, groups, origin, mfa, cross_device,"
-				    " ended, why, provider, sid, device, refresh, checked"
+				    " ended, why, provider, sid, device, refresh, checked, id_token, opening"
 				    " FROM session WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_SESSION, id);
@@ -193,6 +202,10 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 		s->device = db_int(&q, 16) != 0;
 		s->refresh = db_text(&q, 17);
 		s->checked.sec = db_int(&q, 18);
+		s->id_token = db_text(&q, 19);
+		q.bad |= s->id_token[0] && !db_blob(&q, 20, s->opening, sizeof(s->opening)) &&
+			 !err_set(err, ERR_SYS, "the database: session %llu has no opening",
+				  (unsigned long long)id);
 		r->session = s;
 		r->gone = false;
 	}
@@ -400,7 +413,7 @@ bool part_end(struct db *db, const char *where, int64_t arg, const char *why, st
 		ok = db_end(&q);
 		for (size_t i = 0; ok && i < n; i++)
 			ok = db_run(db, err,
-				    "UPDATE session SET ended = ?, why = ?, refresh = ''"
+				    "UPDATE session SET ended = ?, why = ?, refresh = '', id_token = ''"
 				    " WHERE id = ?",
 				    "iti", now.sec, why, (int64_t)ids[i]) &&
 			     part_session(db, ids[i], c, err);
@@ -413,10 +426,21 @@ bool part_session_new(struct db *db, const struct store_person *p, uint64_t user
 		      struct wall now, uint64_t *ret_session, struct row_changes *c,
 		      struct err *err)
 {
-	size_t n;
+	const struct store_evidence *e = p->evidence;
+	size_t                       n;
 
 	if (p->expires.sec <= now.sec)
 		return err_set(err, ERR_EXPIRED, "the session would have ended already");
+	if (e) {
+		struct db_rows q = db_query(db, err, "SELECT 1 FROM session WHERE token_hash = ?",
+					    "b", e->hash, sizeof(e->hash));
+		bool           there = db_next(&q, err);
+
+		if (!db_end(&q))
+			return false;
+		if (there)
+			return err_set(err, ERR_EXISTS, "this ID token has made a session before");
+	}
 	if (!part_end(db, "node = ?", (int64_t)node, "replaced", now, &n, c, err))
 		return false;
 	if (!db_run(db, err,
@@ -437,6 +461,11 @@ bool part_session_new(struct db *db, const struct store_person *p, uint64_t user
 				      sealed, (int64_t)*ret_session))
 			return false;
 	}
+	if (e && !db_run(db, err,
+			 "UPDATE session SET id_token = ?, opening = ?, token_hash = ? WHERE id = ?",
+			 "tbbi", e->id_token, e->opening, sizeof(e->opening), e->hash,
+			 sizeof(e->hash), (int64_t)*ret_session))
+		return false;
 	return part_session(db, *ret_session, c, err);
 }
 

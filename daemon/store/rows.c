@@ -44,6 +44,7 @@ void session_row_free(struct session_row *r)
 	free(r->provider);
 	free(r->sid);
 	free(r->refresh);
+	free(r->id_token);
 	free(r);
 }
 

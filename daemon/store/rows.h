@@ -57,6 +57,8 @@ struct session_row {
 	char       *refresh;            /* a refresh token, sealed by the coordinator; "": none */
 	bool        device;             /* the login was made with the provider's device client */
 	struct wall checked;            /* when the provider stood by this person last; 0: only at the login */
+	char       *id_token;           /* evidence of a login at the device (idp/evidence.h); "": none */
+	uint8_t     opening[32];        /* its opening */
 };
 
 struct key_row {

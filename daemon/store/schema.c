@@ -105,7 +105,17 @@ static const char *const step_2[] = {
 	NULL,
 };
 
-static const char *const *const steps[] = { step_1, step_2 };
+/* Evidence of logins at the device. The token goes with its session; its hash stays for as
+ * long as the session is remembered: one token makes one session. */
+static const char *const step_3[] = {
+	"ALTER TABLE session ADD COLUMN id_token TEXT NOT NULL DEFAULT ''",
+	"ALTER TABLE session ADD COLUMN opening BLOB",
+	"ALTER TABLE session ADD COLUMN token_hash BLOB",
+	"CREATE UNIQUE INDEX session_token ON session(token_hash) WHERE token_hash IS NOT NULL",
+	NULL,
+};
+
+static const char *const *const steps[] = { step_1, step_2, step_3 };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

@@ -226,6 +226,62 @@ START_TEST(test_messages)
 }
 END_TEST
 
+/* A login at the device: what the coordinator tells of the issuer, and the evidence. */
+START_TEST(test_at_the_device)
+{
+#define A "\"attempt\":\"AQEBAQEBAQEBAQEBAQEBAQ\""
+	static const char *const bad[] = {
+		"{" A ",\"id_token\":\"a.b.c\"}",                            /* no opening */
+		"{" A ",\"id_token\":\"a.b.c\",\"opening\":\"AQE\"}",
+		"{" A ",\"id_token\":\"a\\u00e9\",\"opening\":\"" PIN "\"}",
+		"{" A ",\"id_token\":\"a.b.c\",\"opening\":\"" PIN "\",\"ticket\":\"" PIN "\"}",
+		"{\"id_token\":\"a.b.c\",\"opening\":\"" PIN "\"}",
+	};
+	static const char good[] = "{" A ",\"id_token\":\"a.b.c\",\"opening\":\"" PIN "\",\"refresh_token\":\"r\"}";
+	static const char *const bad_reply[] = {
+		"{" A ",\"device\":{\"name\":\"u\",\"issuer\":\"http://i\",\"client\":\"d\"},\"expires\":5}",
+		"{" A ",\"device\":{\"name\":\"u\",\"issuer\":\"https://i\"},\"expires\":5}",
+		"{" A ",\"device\":{\"name\":\"u\",\"issuer\":\"https://i\",\"client\":\"d\\u00e9\"},\"expires\":5}",
+		"{" A ",\"device\":{\"name\":\"u\",\"issuer\":\"https://i\",\"client\":\"d\",\"max_age\":-1},\"expires\":5}",
+		"{" A ",\"device\":[],\"expires\":5}", "{\"choose\":[]}", "{\"choose\":[{\"title\":\"u\"}]}",
+	};
+	static const char *const good_reply[] = {
+		"{" A ",\"device\":{\"name\":\"u\",\"title\":\"U\",\"issuer\":\"https://i\",\"client\":\"d\",\"scopes\":\"email\","
+		"\"acr\":\"a b\",\"need_acr\":true,\"prompt\":\"login\",\"login_claim\":\"email\",\"max_age\":0,"
+		"\"ca\":\"-\\n-\"},\"expires\":5}",
+		"{\"choose\":[{\"name\":\"u\",\"title\":\"U\"},{\"name\":\"v\"}]}",
+	};
+	static const char start[] = "{\"v\":1,\"acr\":\"a\",\"device\":true,\"issuer\":\"u\"}";
+	struct enrol_finish f = { 0 };
+	struct enrol_reply  r = { 0 };
+	struct enrol_login  l;
+	struct err          err = { 0 };
+	struct buf          out;
+
+	buf_init(&out, 1 << 16);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		ck_assert_msg(!enrol_finish_decode(span_str(bad[i]), &f, &err), "%s", bad[i]);
+	ck_assert_msg(enrol_finish_decode(span_str(good), &f, &err), "%s", err.msg);
+	enrol_finish_encode(&f, &out);
+	ck_assert_str_eq(out.ptr, good);
+	enrol_finish_done(&f);
+	for (size_t i = 0; i < sizeof(bad_reply) / sizeof(bad_reply[0]); i++)
+		ck_assert_msg(!enrol_reply_decode(span_str(bad_reply[i]), &r, &err), "%s", bad_reply[i]);
+	for (size_t i = 0; i < sizeof(good_reply) / sizeof(good_reply[0]); i++) {
+		ck_assert_msg(enrol_reply_decode(span_str(good_reply[i]), &r, &err), "%s", err.msg);
+		buf_clear(&out);
+		enrol_reply_encode(&r, &out);
+		ck_assert_str_eq(out.ptr, good_reply[i]);
+		enrol_reply_done(&r);
+	}
+	ck_assert_msg(enrol_login_decode(span_str(start), &l, &err) && l.device, "%s", err.msg);
+	buf_clear(&out);
+	enrol_login_encode(&l, &out);
+	ck_assert_str_eq(out.ptr, start);
+	buf_done(&out);
+}
+END_TEST
+
 START_TEST(test_device_file)
 {
 	char          dir[] = "/tmp/reeve-test-XXXXXX", path[64];
@@ -259,4 +315,4 @@ START_TEST(test_code)
 }
 END_TEST
 
-UNIT_MAIN("enrol", test_proof, test_both_sides, test_key_string, test_pin, test_messages, test_device_file, test_code)
+UNIT_MAIN("enrol", test_proof, test_both_sides, test_key_string, test_pin, test_messages, test_at_the_device, test_device_file, test_code)

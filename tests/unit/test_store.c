@@ -175,8 +175,25 @@ START_TEST(test_people)
 	ck_assert(!run(&login_op_new(77, &staff, T0)->job, NULL, &code) && code == ERR_MISSING);
 	ck_assert(!run(&login_op_new(1, &staff, T0)->job, NULL, &code) && code == ERR_DENIED); /* the hub is a server */
 
+	/* one ID token makes one session, also after that has ended; it goes with the session */
+	struct store_evidence evidence = { .id_token = "a.b.c", .opening = { 7 }, .hash = { 9 } };
+	struct store_person   proven = staff;
+	size_t                with = 0;
+
+	proven.evidence = &evidence;
+	ck_assert(run(&login_op_new(node, &proven, at(4))->job, &c, &code));
+	for (size_t i = 0; i < c.count; i++)
+		if (c.list[i].kind == ROW_SESSION && strcmp(c.list[i].session->id_token, "a.b.c") == 0 &&
+		    c.list[i].session->opening[0] == 7)
+			with++;
+	ck_assert_uint_eq(with, 1);
+	row_changes_done(&c);
+	ck_assert(!run(&login_op_new(node, &proven, at(4))->job, NULL, &code) && code == ERR_EXISTS);
 	/* a second login ends the first: one session of a node lives */
 	ck_assert(run(&login_op_new(node, &staff, at(5))->job, &c, &code));
+	for (size_t i = 0; i < c.count; i++)
+		ck_assert(c.list[i].kind != ROW_SESSION || !c.list[i].session->id_token[0]);
+	ck_assert(!run(&login_op_new(node, &proven, at(5))->job, NULL, &code) && code == ERR_EXISTS);
 	int ended = 0, lives = 0;
 	for (size_t i = 0; i < c.count; i++)
 		if (c.list[i].kind == ROW_SESSION) {
