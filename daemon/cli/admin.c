@@ -78,7 +78,7 @@ static char *find_id(const struct cli *cli, const struct kind *k, const char *wh
 		err_set(err, ERR_SYNTAX, "\"%.80s\" is no id of a %s", what, k->name);
 		return NULL;
 	}
-	snprintf(path, sizeof(path), "/v1/admin/%s", k->plural);
+	snprintf(path, sizeof(path), "/api/v1/%s", k->plural);
 	if (!cli_control(cli, "GET", path, NULL, &o, err))
 		return NULL;
 	json_array_foreach(json_object_get(o, k->plural), i, v) {
@@ -119,7 +119,7 @@ static int list(const struct cli *cli, const struct kind *k)
 	char path[64];
 	json_t *o = NULL;
 
-	snprintf(path, sizeof(path), "/v1/admin/%s", k->plural);
+	snprintf(path, sizeof(path), "/api/v1/%s", k->plural);
 	if (!cli_control(cli, "GET", path, NULL, &o, &err))
 		return cli_fail(cli, &err);
 	if (cli->json)
@@ -143,7 +143,7 @@ static int act(const struct cli *cli, const struct kind *k, const char *what, co
 		json_decref(body);
 		return cli_fail(cli, &err);
 	}
-	snprintf(path, sizeof(path), "/v1/admin/%s/%s%s", k->plural, id, below);
+	snprintf(path, sizeof(path), "/api/v1/%s/%s%s", k->plural, id, below);
 	if (!cli_control(cli, method, path, body, &o, &err))
 		return cli_fail(cli, &err);
 	return show(cli, o, words);
@@ -232,6 +232,62 @@ int cli_session(const struct cli *cli, int argc, char **argv)
 	return usage(&kind_session, false);
 }
 
+static const struct cli_column group_columns[] = {
+	{ "GROUP", "name" }, { "SOURCE", "source" }, { "MEMBERS", "members" },
+};
+static const struct cli_column held_columns[] = {
+	{ "ID", "id" }, { "SOURCE", "source" }, { "WHAT", "kind" }, { "GROUP", "group" }, { "WOULD LOSE", "lost" },
+	{ "OF", "total" }, { "SINCE", "at" },
+};
+
+static int group_list(const struct cli *cli, const char *path, const char *member, const struct cli_column *columns,
+                      size_t n)
+{
+	struct err err = { 0 };
+	json_t *o = NULL;
+
+	if (!cli_control(cli, "GET", path, NULL, &o, &err))
+		return cli_fail(cli, &err);
+	if (cli->json)
+		cli_json(json_object_get(o, member));
+	else
+		cli_table(json_object_get(o, member), columns, n);
+	json_decref(o);
+	return CLI_OK;
+}
+
+int cli_group(const struct cli *cli, int argc, char **argv)
+{
+	const char *r[REST_MAX] = { NULL };
+	struct cli own = *cli;
+	bool help = false;
+	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { "--json", NULL, &own.json, 0, NULL },
+		                              { NULL, NULL, NULL, 0, NULL } };
+	struct err err = { 0 };
+	uint64_t id;
+	char path[64];
+	json_t *o = NULL;
+	size_t n = 0;
+
+	if (!cli_options(argc, argv, options, r, REST_MAX, &n))
+		return CLI_USAGE;
+	if (!help && n == 1 && strcmp(r[0], "list") == 0)
+		return group_list(&own, "/api/v1/groups", "groups", group_columns, array_size(group_columns));
+	if (!help && n == 1 && strcmp(r[0], "held") == 0)
+		return group_list(&own, "/api/v1/groups/held", "held", held_columns, array_size(held_columns));
+	if (!help && n == 2 && strcmp(r[0], "accept") == 0 && r[1][0] == 'h' &&
+	    span_u64(span_from(span_str(r[1]), 1), INT64_MAX, &id)) {
+		snprintf(path, sizeof(path), "/api/v1/groups/held/h%llu", (unsigned long long)id);
+		if (!cli_control(cli, "POST", path, json_pack("{s:b}", "accept", 1), &o, &err))
+			return cli_fail(cli, &err);
+		return show(&own, o, "accepted");
+	}
+	fputs("usage: reeve group list | held | accept HELD\n"
+	      "held: what a directory suddenly took away, and that stays until somebody accepts it.\n",
+	      help ? stdout : stderr);
+	return help ? CLI_OK : CLI_USAGE;
+}
+
 static int key_create(const struct cli *cli, int argc, char **argv)
 {
 	const char *tags[REST_MAX] = { NULL }, *uses = NULL, *expires = NULL, *note = NULL, *rest = NULL;
@@ -252,7 +308,7 @@ static int key_create(const struct cli *cli, int argc, char **argv)
 		return usage(&kind_key, false);
 	body = json_pack("{s:o, s:I, s:I, s:s}", "tags", strings(tags, tag_count), "uses", (json_int_t)count, "expires",
 	                 (json_int_t)seconds, "note", note ? note : "");
-	if (!cli_control(cli, "POST", "/v1/admin/keys", body, &o, &err))
+	if (!cli_control(cli, "POST", "/api/v1/keys", body, &o, &err))
 		return cli_fail(cli, &err);
 	if (cli->json)
 		cli_json(o);
@@ -322,7 +378,7 @@ static int policy_get(const struct cli *cli)
 	struct err err = { 0 };
 	json_t *o = NULL;
 
-	if (!cli_control(cli, "GET", "/v1/admin/policy", NULL, &o, &err))
+	if (!cli_control(cli, "GET", "/api/v1/policy", NULL, &o, &err))
 		return cli_fail(cli, &err);
 	if (cli->json)
 		cli_json(o);
@@ -348,7 +404,7 @@ static int policy_send(const struct cli *cli, const char *file, const char *base
 		return cli_fail(cli, &err);
 	/* What another administrator wrote meanwhile is not overwritten unseen. */
 	if (!base && !only_try) {
-		if (!cli_control(cli, "GET", "/v1/admin/policy", NULL, &o, &err))
+		if (!cli_control(cli, "GET", "/api/v1/policy", NULL, &o, &err))
 			return cli_fail(cli, &err);
 		version = (uint64_t)json_integer_value(json_object_get(o, "version"));
 		json_decref(o);
@@ -360,7 +416,7 @@ static int policy_send(const struct cli *cli, const char *file, const char *base
 	json_object_set_new(body, "text", json_stringn(text.ptr ? text.ptr : "", text.len));
 	if (!only_try)
 		json_object_set_new(body, "base", json_integer((json_int_t)version));
-	if (!cli_control(cli, only_try ? "POST" : "PUT", only_try ? "/v1/admin/policy/check" : "/v1/admin/policy", body, &o,
+	if (!cli_control(cli, only_try ? "POST" : "PUT", only_try ? "/api/v1/policy/check" : "/api/v1/policy", body, &o,
 	                 &err))
 		return cli_fail(cli, &err);
 	ok = !json_is_false(json_object_get(o, "ok"));

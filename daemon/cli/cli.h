@@ -78,6 +78,7 @@ int cli_ping(const struct cli *cli, int argc, char **argv);
 int cli_node(const struct cli *cli, int argc, char **argv);
 int cli_user(const struct cli *cli, int argc, char **argv);
 int cli_session(const struct cli *cli, int argc, char **argv);
+int cli_group(const struct cli *cli, int argc, char **argv);
 int cli_key(const struct cli *cli, int argc, char **argv);
 /* get, set and try; -1: another subcommand of `policy`. */
 int cli_policy_remote(const struct cli *cli, int argc, char **argv);

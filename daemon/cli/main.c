@@ -47,6 +47,7 @@ static const struct {
 	{ "logout",  "ends the session of this node", cli_logout },
 	{ "node",    "nodes of the mesh (administrators)", cli_node },
 	{ "user",    "people of the mesh (administrators)", cli_user },
+	{ "group",   "groups, by whose word, and what is held (administrators)", cli_group },
 	{ "session", "logins that hold now (administrators)", cli_session },
 	{ "key",     "enrolment keys for servers (administrators)", cli_key },
 	{ "policy",  "get, set, try (administrators); check, explain ... on files", do_policy },

@@ -148,7 +148,7 @@ struct policy *policy_load_or_live(struct policy_args *a, const char **path)
 		diags_done(&d);
 		return pol;
 	}
-	if (!cli_control(a->cli, "GET", "/v1/admin/policy", NULL, &o, &err)) {
+	if (!cli_control(a->cli, "GET", "/api/v1/policy", NULL, &o, &err)) {
 		a->status = cli_fail(a->cli, &err);
 		return NULL;
 	}
@@ -170,7 +170,7 @@ struct topology *topology_load_or_live(struct policy_args *a)
 
 	if (a->topology)
 		return topology_load(a->topology);
-	if (!cli_control(a->cli, "GET", "/v1/admin/topology", NULL, &o, &err)) {
+	if (!cli_control(a->cli, "GET", "/api/v1/topology", NULL, &o, &err)) {
 		a->status = cli_fail(a->cli, &err);
 		return NULL;
 	}

@@ -90,6 +90,8 @@ static void add_text(struct buf *b, const json_t *v)
 				buf_add_char(b, ' ');
 			add_text(b, item);
 		}
+	} else if (*cli_str(v, "name") && *cli_str(v, "source")) {
+		buf_addf(b, "%s (%s)", cli_str(v, "name"), cli_str(v, "source"));
 	} else if (json_is_object(v)) {
 		char *text = json_dumps(v, JSON_COMPACT);
 

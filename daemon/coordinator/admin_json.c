@@ -87,6 +87,8 @@ void admin_user_json(const struct coordinator *co, const struct reg_user *u, str
 	add_str(out, "issuer", u->row->issuer);
 	add_str(out, "sub", u->row->sub);
 	add_list(out, "idp", u->row->groups);
+	groups_user_json(co, u, out);
+	add_list(out, "disabled", u->row->disabled);
 	add_time(out, "created", u->row->created);
 	add_time(out, "last_login", u->row->last_login);
 	buf_addf(out, ",\"blocked\":%s,\"admin\":%s,\"nodes\":%zu,\"sessions\":%zu}",
@@ -151,8 +153,10 @@ void admin_status_json(const struct coordinator *co, struct buf *out)
 		enrol_pin_text(&reg->pins[i], pin);
 		buf_addf(out, "%s\"%s\"", i ? "," : "", pin);
 	}
+	buf_add_char(out, ']');
+	groups_status_json(co, out);
 	buf_addf(out,
-		 "],\"nodes\":%zu,\"online\":%zu,\"users\":%zu,\"policy\":%" PRIu64
+		 ",\"nodes\":%zu,\"online\":%zu,\"users\":%zu,\"policy\":%" PRIu64
 		 ",\"attempts\":%zu"
 		 ",\"commits\":%" PRIu64 ",\"commit_worst_us\":%" PRId64 ",\"audit_lost\":%" PRIu64
 		 "}",

@@ -28,7 +28,7 @@ static bool may(struct coordinator *co, struct request *r)
 	return false;
 }
 
-/* The path below /v1/admin/: "nodes", "n7", "sessions". */
+/* The path below /api/v1/: "nodes", "n7", "sessions". */
 struct target { struct span kind, id, sub; };
 
 static struct target target_of(const struct request *r)
@@ -67,8 +67,8 @@ static struct reg_user *user_of(struct coordinator *co, struct request *r, struc
 }
 
 /* Who asks for what. It is written with what came of it, before that is answered. */
-static void note(struct buf *b, const struct coordinator *co, const struct request *r,
-		 const char *event)
+void admin_note(struct buf *b, const struct coordinator *co, const struct request *r,
+		const char *event)
 {
 	const struct reg_user *u = registry_user(co->reg, r->user);
 
@@ -77,7 +77,7 @@ static void note(struct buf *b, const struct coordinator *co, const struct reque
 	audit_id(b, "by_node", 'n', r->node);
 }
 
-static void record(struct coordinator *co, const struct store_job *job, const struct err *err)
+void admin_record(struct coordinator *co, const struct store_job *job, const struct err *err)
 {
 	audit_write(co->audit, loop_wall(co->loop), job->note, err);
 }
@@ -226,7 +226,9 @@ void api_admin_get(void *ctx, struct request *r)
 	if (!may(co, r))
 		return;
 	buf_init(&out, ADMIN_REPLY_MAX);
-	if (t.sub.len)
+	if (span_eq(t.kind, SPAN("groups")) && groups_get(co, r, t.id, t.sub, &out))
+		;
+	else if (t.sub.len)
 		request_fail(r, ERR_MISSING, "there is nothing here");
 	else if (span_eq(t.kind, SPAN("nodes")))
 		get_nodes(co, r, t.id, &out);
@@ -299,7 +301,7 @@ static void on_done(void *owner, struct store_job *job, const struct err *err)
 	struct coordinator *co = owner;
 	struct request     *r = http_find(co->http, job->who);
 
-	record(co, job, err);
+	admin_record(co, job, err);
 	if (err) {
 		if (r)
 			request_error(r, err);
@@ -329,7 +331,7 @@ static void set_node(struct coordinator *co, struct request *r, const struct reg
 		return;
 	}
 	struct buf b;
-	note(&b, co, r, "node-set");
+	admin_note(&b, co, r, "node-set");
 	audit_id(&b, "node", 'n', n->id);
 	audit_str(&b, "name", op->name);
 	audit_str(&b, "tags", op->tags);
@@ -366,7 +368,7 @@ static void set_user(struct coordinator *co, struct request *r, const struct reg
 		return;
 	}
 	struct buf b;
-	note(&b, co, r,
+	admin_note(&b, co, r,
 	     link                     ? "user-linked"
 	     : op->what == USER_BLOCK ? "user-blocked"
 				      : "user-unblocked");
@@ -393,7 +395,7 @@ static void on_key(void *owner, struct store_job *job, const struct err *err)
 	char                id[MAP_ID_MAX];
 
 	buf_init(&out, 8192);
-	record(co, job, err);
+	admin_record(co, job, err);
 	if (!err)
 		coordinator_commit(co, job);
 	if (r && err)
@@ -451,7 +453,7 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 		(struct wall){now.sec + (expires ? expires : KEY_EXPIRES_DEF)}, r->user);
 	mem_wipe(hash, sizeof(hash));
 	struct buf b;
-	note(&b, co, r, "key-made");
+	admin_note(&b, co, r, "key-made");
 	audit_str(&b, "tags", tags);
 	audit_int(&b, "uses", op->uses);
 	audit_int(&b, "expires", op->expires.sec);
@@ -508,7 +510,7 @@ static void on_policy_put(void *owner, struct store_job *job, const struct err *
 	scoped_buf struct buf out = { 0 };
 
 	buf_init(&out, ADMIN_REPLY_MAX);
-	record(co, job, err);
+	admin_record(co, job, err);
 	if (!err) {
 		struct policy_op *op = container_of(job, struct policy_op, job);
 
@@ -556,7 +558,7 @@ static void put_policy(struct coordinator *co, struct request *r, struct fields 
 
 		struct buf        b;
 
-		note(&b, co, r, "policy-set");
+		admin_note(&b, co, r, "policy-set");
 		audit_int(&b, "after", (int64_t)co->reg->policy_row->version);
 		op->job.note = buf_take(&b);
 		op->job.who = (uint64_t)(uintptr_t)p;
@@ -601,6 +603,8 @@ void api_admin_post(void *ctx, struct request *r)
 	} else if (span_eq(t.kind, SPAN("users")) && t.id.len && !t.sub.len) {
 		if ((u = user_of(co, r, t.id)))
 			set_user(co, r, u, &f);
+	} else if (span_eq(t.kind, SPAN("groups")) && groups_post(co, r, t.id, t.sub, &f)) {
+		;
 	} else if (span_eq(t.kind, SPAN("keys")) && !t.id.len) {
 		make_key(co, r, &f);
 	} else if (span_eq(t.kind, SPAN("policy")) && span_eq(t.id, SPAN("check"))) {
@@ -637,7 +641,7 @@ static void on_revoked(void *owner, struct store_job *job, const struct err *err
 	struct end_op      *op = container_of(job, struct end_op, job);
 	struct request     *r = http_find(co->http, job->who);
 
-	record(co, job, err);
+	admin_record(co, job, err);
 	if (err) {
 		if (r)
 			request_error(r, err);
@@ -662,7 +666,7 @@ static void revoke(struct coordinator *co, struct request *r, uint64_t session, 
 	op->node = node;
 	op->user = user;
 	struct buf b;
-	note(&b, co, r, "sessions-revoked");
+	admin_note(&b, co, r, "sessions-revoked");
 	audit_id(&b, "session", 's', session);
 	audit_id(&b, "node", 'n', node);
 	audit_id(&b, "user", 'u', user);
@@ -693,7 +697,7 @@ void api_admin_delete(void *ctx, struct request *r)
 			revoke(co, r, 0, n->id, 0);
 			return;
 		}
-		note(&b, co, r, "node-deleted");
+		admin_note(&b, co, r, "node-deleted");
 		audit_id(&b, "node", 'n', n->id);
 		audit_str(&b, "name", n->row->name);
 		job = &node_delete_op_new(n->id, now, until)->job;
@@ -706,7 +710,7 @@ void api_admin_delete(void *ctx, struct request *r)
 			revoke(co, r, 0, 0, u->id);
 			return;
 		}
-		note(&b, co, r, "user-deleted");
+		admin_note(&b, co, r, "user-deleted");
 		audit_id(&b, "user", 'u', u->id);
 		audit_str(&b, "login", u->row->login);
 		struct user_op *op = user_op_new(u->id, USER_DELETE, now);
@@ -716,7 +720,7 @@ void api_admin_delete(void *ctx, struct request *r)
 	} else if (span_eq(t.kind, SPAN("sessions")) && map_id_parse(t.id, 's', &id)) {
 		revoke(co, r, id, 0, 0);
 	} else if (span_eq(t.kind, SPAN("keys")) && map_id_parse(t.id, 'k', &id)) {
-		note(&b, co, r, "key-revoked");
+		admin_note(&b, co, r, "key-revoked");
 		audit_id(&b, "key", 'k', id);
 		job = &key_op_revoke(id)->job;
 		job->note = buf_take(&b);

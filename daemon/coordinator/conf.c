@@ -59,6 +59,14 @@ static const struct conf_row rows[] = {
 		 "satisfy a grant's auth."},
 	{"attempts-per-minute", CONF_INT, AT(attempts_per_minute), 1, 100000, "120",
 	 .help = "Enrolments and logins that one address (IPv6: one /64) may begin in a minute."},
+	{"hold-share", CONF_INT, AT(hold_share), 1, 100, "50",
+	 .help = "Percent of a group, of all groups of a source, or of its accounts, that may "
+		 "vanish from a directory within hold-window without an administrator's word. 100: "
+		 "nothing is held."},
+	{"hold-least", CONF_INT, AT(hold_least), 1, 1000000, "5",
+	 .help = "Groups with fewer members are not held."},
+	{"hold-window", CONF_SECONDS, AT(hold_window), 0, 30 * 86400, "1h",
+	 .help = "Losses within this time count together."},
 	{"source", CONF_STR, AT(source), 0, 512, "",
 	 .help = "URL of the source of what runs here, shown under /source. Whoever runs a changed "
 		 "Reeve sets it (AGPL, section 13)."},

@@ -27,6 +27,7 @@ struct conf {
 	bool             cross_device;
 	char            *source;                /* "" or where the source of what runs here is */
 	int64_t          attempts_per_minute;
+	int64_t          hold_share, hold_least, hold_window;   /* percent, members, seconds */
 	char            *audit;
 	int              log_level;
 };

@@ -41,6 +41,11 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/login/start",  api_session_start,  1 << 10 },
 	{ "POST",   "/v1/login/finish", api_session_finish, 1 << 10 },
 	{ "POST",   "/v1/logout",       api_logout,         1 << 10 },
+	{ "GET",    "/api/v1/",       api_admin_get,      0 },
+	{ "POST",   "/api/v1/",       api_admin_post,     ADMIN_BODY_MAX },
+	{ "PUT",    "/api/v1/",       api_admin_put,      ADMIN_BODY_MAX },
+	{ "DELETE", "/api/v1/",       api_admin_delete,   0 },
+	/* As it was called before; goes with the next release. */
 	{ "GET",    "/v1/admin/",       api_admin_get,      0 },
 	{ "POST",   "/v1/admin/",       api_admin_post,     ADMIN_BODY_MAX },
 	{ "PUT",    "/v1/admin/",       api_admin_put,      ADMIN_BODY_MAX },
@@ -247,6 +252,9 @@ void coordinator_person(const struct coordinator *co, const struct attempt *a, c
 		.expires = {loop_wall(co->loop).sec + co->conf->session},
 		.from = from,
 	};
+	if (!w->groups_known)
+		log_info("%s: the token says nothing of groups; those of an earlier login stay",
+			 w->login);
 	/* The words of a policy's auth are acr and amr; what the provider's rows make MFA must say
 	 * so. */
 	struct span rest = span_str(ret->amr), item;

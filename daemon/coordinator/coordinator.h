@@ -10,7 +10,9 @@
  */
 
 #include "daemon/coordinator/attempt.h"
+#include "daemon/control/fields.h"
 #include "daemon/coordinator/feed.h"
+#include "daemon/store/groups.h"
 #include "web/portal.h"
 
 struct coordinator {
@@ -93,6 +95,18 @@ void api_admin_get(void *ctx, struct request *r);
 void api_admin_post(void *ctx, struct request *r);
 void api_admin_put(void *ctx, struct request *r);
 void api_admin_delete(void *ctx, struct request *r);
+
+/* groups_api.c: below .../groups. True: it was theirs, r is or will be answered, or out has the answer. */
+bool groups_get(struct coordinator *co, struct request *r, struct span id, struct span sub, struct buf *out);
+bool groups_post(struct coordinator *co, struct request *r, struct span id, struct span sub, struct fields *f);
+void groups_say_held(struct coordinator *co, const struct row_changes *changes);
+struct hold_rules groups_rules(const struct coordinator *co);
+void groups_user_json(const struct coordinator *co, const struct reg_user *u, struct buf *out);
+void groups_status_json(const struct coordinator *co, struct buf *out);
+
+/* api_admin.c: who asks for what, written with what came of it before that is answered. */
+void admin_note(struct buf *b, const struct coordinator *co, const struct request *r, const char *event);
+void admin_record(struct coordinator *co, const struct store_job *job, const struct err *err);
 
 /* admin_json.c: one object each, no newline. */
 void admin_node_json(const struct coordinator *co, const struct reg_node *n, struct buf *out);

@@ -103,13 +103,14 @@ static void put_node(struct registry *r, struct reg_node *n)
 	t.tags = spans_of(list_of(n->row->tags, &mem));
 	if (n->session) {
 		const struct session_row *s = n->session;
+		const struct reg_user    *u = registry_user(r, n->row->user);
 
 		t.session = (struct topology_session){
 			.expires = s->expires,
 			.auth_time = s->auth_time,
 			.acr = span_str(s->acr),
 			.amr = spans_of(list_of(s->amr, &mem)),
-			.groups = spans_of(list_of(s->groups, &mem)),
+			.groups = spans_of(list_of(u ? u->row->groups : "", &mem)),
 			.cross_device = s->cross_device,
 		};
 	}
@@ -233,9 +234,20 @@ static void apply_node(struct registry *r, struct row_change *c, struct boot now
 	put_node(r, n);
 }
 
-static void apply_user(struct registry *r, struct row_change *c)
+static bool lost_group(const char *before, const char *after)
+{
+	struct span rest = span_str(before), item;
+
+	while (row_list_next(&rest, &item))
+		if (!row_list_has(after, item))
+			return true;
+	return false;
+}
+
+static void apply_user(struct registry *r, struct row_change *c, struct boot now)
 {
 	struct reg_user *u = registry_user(r, c->id);
+	size_t           pos = 0;
 
 	if (c->gone) {
 		if (!u)
@@ -251,10 +263,19 @@ static void apply_user(struct registry *r, struct row_change *c)
 		u->id = c->id;
 		dict_put(r->users, id_span(&u->id), u);
 	}
+	bool regrouped = u->row && strcmp(u->row->groups, c->user->groups) != 0;
+	bool less = regrouped && lost_group(u->row->groups, c->user->groups);
 	user_row_free(u->row);
 	u->row = take(c->user);
 	put_user(r, u);
 	touch_all(r, u->id);
+	/* Groups are the person's: every session of theirs has them at once. */
+	for (struct reg_node *n; regrouped && (n = registry_next_node(r, &pos));)
+		if (n->row->user == u->id) {
+			put_node(r, n);
+			if (less)
+				note_revoked(r, n->id, now);
+		}
 }
 
 static void apply_session(struct registry *r, struct row_change *c, struct boot now)
@@ -323,7 +344,8 @@ void registry_apply(struct registry *r, struct row_changes *changes, struct boot
 	struct boot before = r->revoked_at;
 
 	/* Users before nodes before sessions, wherever the job put them. */
-	static const enum row_kind order[] = {ROW_POLICY, ROW_USER, ROW_NODE, ROW_SESSION, ROW_KEY};
+	static const enum row_kind order[] = {ROW_POLICY,  ROW_USER, ROW_NODE,
+					      ROW_SESSION, ROW_KEY,  ROW_HELD};
 
 	for (size_t k = 0; k < array_size(order); k++)
 		for (size_t i = 0; i < changes->count; i++) {
@@ -336,7 +358,7 @@ void registry_apply(struct registry *r, struct row_changes *changes, struct boot
 				apply_node(r, c, now);
 				break;
 			case ROW_USER:
-				apply_user(r, c);
+				apply_user(r, c, now);
 				break;
 			case ROW_SESSION:
 				apply_session(r, c, now);
@@ -346,6 +368,11 @@ void registry_apply(struct registry *r, struct row_changes *changes, struct boot
 				break;
 			case ROW_POLICY:
 				apply_policy(r, c, now);
+				break;
+			case ROW_HELD:
+				held_row_free(c->gone ? dict_remove(r->held, id_span(&c->id))
+						      : dict_put(r->held, id_span(&c->id),
+								 take(c->held)));
 				break;
 			}
 		}
@@ -371,6 +398,7 @@ struct registry *registry_new(const struct conf *conf)
 	r->nodes = dict_new();
 	r->users = dict_new();
 	r->keys = dict_new();
+	r->held = dict_new();
 	r->by_session = dict_new();
 	r->by_key = dict_new();
 	r->hash = hash_key_random();
@@ -399,6 +427,10 @@ void registry_free(struct registry *r)
 	pos = 0;
 	while (dict_next(r->keys, &pos, &key, &v))
 		key_row_free(v);
+	pos = 0;
+	while (dict_next(r->held, &pos, &key, &v))
+		held_row_free(v);
+	dict_free(r->held);
 	dict_free(r->nodes);
 	dict_free(r->users);
 	dict_free(r->keys);

@@ -53,7 +53,7 @@ struct registry {
 	struct mesh_row    mesh;
 	uint64_t           seq;         /* of what is applied */
 	uint64_t           hub;         /* the hub's node */
-	struct dict       *nodes, *users, *keys;        /* by id; reg_node, reg_user, key_row */
+	struct dict       *nodes, *users, *keys, *held; /* by id; reg_node, reg_user, key_row, held_row */
 	struct dict       *by_session;  /* session id -> reg_node */
 	struct dict       *by_key;      /* device key -> reg_node */
 	struct topology   *topology;

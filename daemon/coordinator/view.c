@@ -87,8 +87,8 @@ static void fill_user(const struct registry *r, const struct reg_user *u,
 	policy_user_groups(r->policy, r->topology, u->id, add_group, &g);
 	if (!s)
 		return;
-	rest = span_str(s->groups);
-	room = lines_of(s->groups);
+	rest = span_str(u->row->groups);
+	room = lines_of(u->row->groups);
 	while (row_list_next(&rest, &item) && n->user->idp.count < MAP_LIST_MAX)
 		if (!want->prune || want->groups ||
 		    named(want->prune->idp_groups, want->prune->idp_group_count, item))

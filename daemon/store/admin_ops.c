@@ -15,11 +15,11 @@ static bool key_work(struct db *db, struct store_job *job, struct err *err)
 	if (op->what == KEY_CREATE) {
 		if (!db_run(db, err,
 			    "INSERT INTO enrol_key (hash, tags, note, uses, created, expires, "
-			    "made_by, ephemeral, node_life)"
-			    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			    "bttiiiiii", op->hash, sizeof(op->hash), op->tags, op->note, op->uses,
+			    "made_by, ephemeral, node_life, scim)"
+			    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			    "bttiiiiiii", op->hash, sizeof(op->hash), op->tags, op->note, op->uses,
 			    op->now.sec, op->expires.sec, (int64_t)op->by,
-			    (int64_t)op->ephemeral, op->node_life))
+			    (int64_t)op->ephemeral, op->node_life, (int64_t)op->scim))
 			return false;
 		op->key = (uint64_t)db_last_id(db);
 	} else {
@@ -27,7 +27,7 @@ static bool key_work(struct db *db, struct store_job *job, struct err *err)
 			    (int64_t)op->key))
 			return false;
 		if (db_changed(db) == 0)
-			return err_set(err, ERR_MISSING, "there is no enrolment key k%llu",
+			return err_set(err, ERR_MISSING, "there is no key k%llu",
 				       (unsigned long long)op->key);
 	}
 	return part_key(db, op->key, &job->changes, err);

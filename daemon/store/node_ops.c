@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "daemon/store/ops_parts.h"
+#include "daemon/store/group_parts.h"
 #include "daemon/store/schema.h"
 
 #include "base/mem.h"
@@ -41,7 +41,8 @@ static bool load_work(struct db *db, struct store_job *job, struct err *err)
 	if (!ok || !part_each(db, part_user, "SELECT id FROM user", c, err) ||
 	    !part_each(db, part_node, "SELECT id FROM node", c, err) ||
 	    !part_each(db, part_session, "SELECT id FROM session WHERE ended = 0", c, err) ||
-	    !part_each(db, part_key, "SELECT id FROM enrol_key", c, err))
+	    !part_each(db, part_key, "SELECT id FROM enrol_key", c, err) ||
+	    !part_each(db, part_held, "SELECT id FROM held", c, err))
 		return false;
 	q = db_query(db, err,
 		     "SELECT version, text, made_by, at FROM policy ORDER BY version DESC LIMIT 1",
@@ -83,7 +84,7 @@ static bool spend_key(struct db *db, struct enrol_op *op, int64_t old_key, struc
 	struct db_rows q = db_query(
 		db, err,
 		"SELECT id, tags, uses, used, expires, revoked, ephemeral, node_life"
-		" FROM enrol_key WHERE hash = ?", "b",
+		" FROM enrol_key WHERE hash = ? AND scim = 0", "b",
 		op->key_hash, sizeof(op->key_hash));
 	int64_t id = 0, uses = 0, used = 0, expires = 0, revoked = 0, life;
 

@@ -186,6 +186,7 @@ struct key_op {
 	uint64_t         by;
 	bool             ephemeral;             /* as in key_row; set after key_op_create() */
 	int64_t          node_life;
+	bool             scim;                  /* of create: a provisioning token */
 };
 struct key_op *key_op_create(const uint8_t hash[32], const char *tags, const char *note, int64_t uses,
                              struct wall now, struct wall expires, uint64_t by);

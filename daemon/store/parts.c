@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "daemon/store/ops_parts.h"
+#include "daemon/store/group_parts.h"
 
 #include "base/mem.h"
 
@@ -144,7 +144,14 @@ bool part_user(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 {
 	struct db_rows q = db_query(db, err,
 				    "SELECT issuer, sub, login, name, email, groups, blocked, "
-				    "created, last_login FROM user WHERE id = ?",
+				    "created, last_login,"
+				    " coalesce((SELECT group_concat(source || char(9) || grp, char(10))"
+				    "  FROM membership m WHERE m.login_key = u.login_key), ''),"
+				    " coalesce((SELECT group_concat(source, char(10)) FROM account a"
+				    "  WHERE a.login_key = u.login_key AND absent != 0), ''),"
+				    " coalesce((SELECT group_concat(source, char(10)) FROM account a"
+				    "  WHERE a.login_key = u.login_key AND state IN (1, 2)), '')"
+				    " FROM user u WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_USER, id);
 
@@ -162,6 +169,9 @@ bool part_user(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 		u->blocked = db_int(&q, 6) != 0;
 		u->created.sec = db_int(&q, 7);
 		u->last_login.sec = db_int(&q, 8);
+		u->sources = db_text(&q, 9);
+		u->absent = db_text(&q, 10);
+		u->disabled = db_text(&q, 11);
 		r->user = u;
 		r->gone = false;
 	}
@@ -216,7 +226,7 @@ bool part_key(struct db *db, uint64_t id, struct row_changes *c, struct err *err
 {
 	struct db_rows q = db_query(db, err,
 				    "SELECT tags, note, uses, used, created, expires, revoked, "
-				    "made_by, ephemeral, node_life FROM enrol_key WHERE id = ?",
+				    "made_by, ephemeral, node_life, scim, hash FROM enrol_key WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_KEY, id);
 
@@ -235,6 +245,9 @@ bool part_key(struct db *db, uint64_t id, struct row_changes *c, struct err *err
 		k->by = (uint64_t)db_int(&q, 7);
 		k->ephemeral = db_int(&q, 8) != 0;
 		k->node_life = db_int(&q, 9);
+		k->scim = db_int(&q, 10) != 0;
+		if (k->scim)
+			db_blob(&q, 11, k->hash, sizeof(k->hash));
 		r->key = k;
 		r->gone = false;
 	}
@@ -336,23 +349,24 @@ bool part_node_insert(struct db *db, const struct node_row *n, int64_t v4, struc
 bool part_person(struct db *db, const struct store_person *p, struct wall now, uint64_t *ret_user,
                  struct row_changes *c, struct err *err)
 {
-	char    key[1024];
-	int64_t user = 0, blocked = 0;
-	bool    first = true;           /* the identity that names the account */
+	char              key[LOGIN_KEY_MAX];
+	int64_t           user = 0, blocked = 0;
+	scoped_free char *was = NULL;
+	bool              first = true; /* the identity that names the account */
 
-	if (!p->issuer[0] || !p->sub[0] || !p->login[0] || strlen(p->login) >= sizeof(key))
+	if (!p->issuer[0] || !p->sub[0] || !login_fold(p->login, key))
 		return err_set(err, ERR_LIMIT,
 			       "a person needs issuer, subject and a login of sensible length");
-	part_name_key(p->login, key, sizeof(key));
 	struct db_rows q = db_query(db, err,
-				    "SELECT u.id, u.blocked, u.issuer = i.issuer AND u.sub = i.sub"
-				    " FROM identity i JOIN user u ON u.id = "
+				    "SELECT u.id, u.blocked, u.issuer = i.issuer AND u.sub = i.sub,"
+				    " u.login_key FROM identity i JOIN user u ON u.id = "
 				    "i.user WHERE i.issuer = ? AND i.sub = ?",
 				    "tt", p->issuer, p->sub);
 	if (db_next(&q, err)) {
 		user = db_int(&q, 0);
 		blocked = db_int(&q, 1);
 		first = db_int(&q, 2) != 0;
+		was = db_text(&q, 3);
 	}
 	if (!db_end(&q))
 		return false;
@@ -362,26 +376,23 @@ bool part_person(struct db *db, const struct store_person *p, struct wall now, u
 	if (first && !part_name_free(db, p, key, (uint64_t)user, err))
 		return false;
 	if (user && !first) {
-		if (!db_run(db, err,
-			    "UPDATE user SET groups = CASE WHEN ? THEN ? ELSE groups END,"
-			    " last_login = ? WHERE id = ?",
-			    "itii", (int64_t)p->groups_known, p->groups, now.sec, user))
+		memcpy(key, was, strlen(was) + 1);
+		if (!db_run(db, err, "UPDATE user SET last_login = ? WHERE id = ?", "ii", now.sec,
+			    user))
 			return false;
 	} else if (user) {
 		if (!db_run(db, err,
 			    "UPDATE user SET login = ?, login_key = ?, name = ?, email = ?,"
-			    " groups = CASE WHEN ? THEN ? ELSE groups END, last_login = ? WHERE id "
-			    "= ?",
-			    "ttttitii", p->login, key, p->name, p->email, (int64_t)p->groups_known,
-			    p->groups, now.sec, user))
+			    " last_login = ? WHERE id = ?",
+			    "ttttii", p->login, key, p->name, p->email, now.sec, user))
 			return false;
 	} else {
 		if (!db_run(db, err,
 			    "INSERT INTO user (issuer, sub, login, login_key, name, email, groups, "
 			    "created, last_login)"
-			    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			    "tttttttii", p->issuer, p->sub, p->login, key, p->name, p->email,
-			    p->groups, now.sec, now.sec))
+			    " VALUES (?, ?, ?, ?, ?, ?, '', ?, ?)",
+			    "ttttttii", p->issuer, p->sub, p->login, key, p->name, p->email,
+			    now.sec, now.sec))
 			return false;
 		user = db_last_id(db);
 		if (!db_run(db, err, "INSERT INTO identity (issuer, sub, user) VALUES (?, ?, ?)",
@@ -391,7 +402,7 @@ bool part_person(struct db *db, const struct store_person *p, struct wall now, u
 	if (first && !part_name_take(db, p, key, (uint64_t)user, now, err))
 		return false;
 	*ret_user = (uint64_t)user;
-	return part_user(db, *ret_user, c, err);
+	return part_claims(db, p, text_or(was), key, now, err) && part_user(db, *ret_user, c, err);
 }
 
 bool part_end(struct db *db, const char *where, int64_t arg, const char *why, struct wall now,

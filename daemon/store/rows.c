@@ -28,6 +28,9 @@ void user_row_free(struct user_row *r)
 	free(r->name);
 	free(r->email);
 	free(r->groups);
+	free(r->sources);
+	free(r->absent);
+	free(r->disabled);
 	free(r);
 }
 
@@ -65,6 +68,16 @@ void policy_row_free(struct policy_row *r)
 	free(r);
 }
 
+void held_row_free(struct held_row *r)
+{
+	if (!r)
+		return;
+	free(r->source);
+	free(r->kind);
+	free(r->group);
+	free(r);
+}
+
 void mesh_row_done(struct mesh_row *r)
 {
 	free(r->name);
@@ -91,6 +104,9 @@ void row_changes_done(struct row_changes *c)
 			break;
 		case ROW_POLICY:
 			policy_row_free(r->policy);
+			break;
+		case ROW_HELD:
+			held_row_free(r->held);
 			break;
 		}
 	}

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/ip.h"
 
-enum row_kind { ROW_NODE = 1, ROW_USER, ROW_SESSION, ROW_KEY, ROW_POLICY };
+enum row_kind { ROW_NODE = 1, ROW_USER, ROW_SESSION, ROW_KEY, ROW_POLICY, ROW_HELD };
 
 struct node_row {
 	uint64_t    id;
@@ -40,7 +40,10 @@ struct user_row {
 	uint64_t    id;
 	char       *issuer, *sub;       /* the first identity; more are in the table of identities */
 	char       *login, *name, *email;
-	char       *groups;             /* as the IdP said at the last login */
+	char       *groups;             /* of every source, each once */
+	char       *sources;            /* list of "SOURCE\tGROUP": who says so */
+	char       *absent;             /* list of sources whose last word had no groups in it: theirs are older */
+	char       *disabled;           /* list of directories that have disabled them, or have them no more */
 	bool        blocked;
 	struct wall created, last_login;
 };
@@ -63,6 +66,8 @@ struct session_row {
 
 struct key_row {
 	uint64_t    id;
+	bool        scim;               /* a provisioning token, not an enrolment key */
+	uint8_t     hash[32];           /* of its secret; of an enrolment key all zero here */
 	char       *tags, *note;
 	int64_t     uses, used;         /* allowed and spent */
 	struct wall created, expires;
@@ -79,6 +84,15 @@ struct policy_row {
 	struct wall at;
 };
 
+/* What a directory took away, and is not believed yet (store/groups.h). */
+struct held_row {
+	uint64_t    id;
+	char       *source, *kind;      /* kind: "group", "all" groups of the source, its "accounts" */
+	char       *group;              /* "" for the others */
+	int64_t     lost, total;
+	struct wall at;
+};
+
 struct mesh_row {
 	char          epoch[17];        /* sixteen hexadecimal digits */
 	uint64_t      seq;
@@ -91,6 +105,7 @@ void user_row_free(struct user_row *r);
 void session_row_free(struct session_row *r);
 void key_row_free(struct key_row *r);
 void policy_row_free(struct policy_row *r);
+void held_row_free(struct held_row *r);
 void mesh_row_done(struct mesh_row *r);
 
 /* One row as it is now, or that it is gone. Rows may be taken out of it. */
@@ -104,6 +119,7 @@ struct row_change {
 		struct session_row *session;
 		struct key_row     *key;
 		struct policy_row  *policy;
+		struct held_row    *held;
 	};
 };
 

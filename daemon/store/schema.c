@@ -115,7 +115,57 @@ static const char *const step_3[] = {
 	NULL,
 };
 
-static const char *const *const steps[] = { step_1, step_2, step_3 };
+/* Who is in which group, and who says so; SCIM's resources. store/groups.h, store/scim.h. */
+static const char *const step_groups[] = {
+	"CREATE TABLE account ("
+	" source TEXT NOT NULL, login_key TEXT NOT NULL,"
+	" at INTEGER NOT NULL, absent INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL DEFAULT 0,"
+	" PRIMARY KEY (login_key, source)) STRICT, WITHOUT ROWID",
+	"CREATE INDEX account_source ON account(source, state)",
+	"CREATE TABLE membership ("
+	" source TEXT NOT NULL, login_key TEXT NOT NULL, grp TEXT NOT NULL,"
+	" said INTEGER NOT NULL DEFAULT 1,"
+	" PRIMARY KEY (login_key, source, grp)) STRICT, WITHOUT ROWID",
+	"CREATE INDEX membership_group ON membership(source, grp)",
+	"CREATE INDEX membership_odd ON membership(source, said) WHERE said != 1",
+	"CREATE TABLE group_base ("
+	" source TEXT NOT NULL, kind TEXT NOT NULL, grp TEXT NOT NULL,"
+	" count INTEGER NOT NULL, at INTEGER NOT NULL,"
+	" PRIMARY KEY (source, kind, grp)) STRICT, WITHOUT ROWID",
+	"CREATE TABLE held ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" source TEXT NOT NULL, kind TEXT NOT NULL, grp TEXT NOT NULL,"
+	" lost INTEGER NOT NULL, total INTEGER NOT NULL, at INTEGER NOT NULL,"
+	" live INTEGER NOT NULL, UNIQUE (source, kind, grp)) STRICT",
+	/* What was known: the groups of everybody's last login. */
+	"INSERT OR IGNORE INTO membership (source, login_key, grp)"
+	" WITH RECURSIVE cut(source, login_key, grp, rest) AS ("
+	"  SELECT 'idp:' || issuer, login_key, '', groups || char(10) FROM user WHERE groups != ''"
+	"  UNION ALL SELECT source, login_key, substr(rest, 1, instr(rest, char(10)) - 1),"
+	"  substr(rest, instr(rest, char(10)) + 1) FROM cut WHERE rest != '')"
+	" SELECT source, login_key, grp FROM cut WHERE grp != ''",
+	/* A provisioning token is a key of another kind. */
+	"ALTER TABLE enrol_key ADD COLUMN scim INTEGER NOT NULL DEFAULT 0",
+	"CREATE TABLE scim_user ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" name_key TEXT NOT NULL UNIQUE, external_id TEXT NOT NULL, active INTEGER NOT NULL,"
+	" version INTEGER NOT NULL DEFAULT 1, created INTEGER NOT NULL, modified INTEGER NOT NULL,"
+	" body TEXT NOT NULL) STRICT",
+	"CREATE INDEX scim_user_external ON scim_user(external_id)",
+	"CREATE TABLE scim_group ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" name TEXT NOT NULL UNIQUE, external_id TEXT NOT NULL,"
+	" version INTEGER NOT NULL DEFAULT 1, created INTEGER NOT NULL, modified INTEGER NOT NULL)"
+	" STRICT",
+	"CREATE TABLE scim_member ("
+	" grp INTEGER NOT NULL REFERENCES scim_group(id) ON DELETE CASCADE,"
+	" user INTEGER NOT NULL REFERENCES scim_user(id) ON DELETE CASCADE,"
+	" PRIMARY KEY (grp, user)) STRICT, WITHOUT ROWID",
+	"CREATE INDEX scim_member_user ON scim_member(user)",
+	NULL,
+};
+
+static const char *const *const steps[] = { step_1, step_2, step_3, step_groups };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

@@ -129,6 +129,15 @@ static bool user_delete(struct db *db, struct user_op *op, struct err *err)
 		      (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM session WHERE user = ?", "i", (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM identity WHERE user = ?", "i", (int64_t)op->user) &&
+	       /* What an IdP said was of this person; a directory's word is of the name. */
+	       db_run(db, err,
+		      "DELETE FROM membership WHERE source LIKE 'idp:%' AND login_key ="
+		      " (SELECT login_key FROM user WHERE id = ?)",
+		      "i", (int64_t)op->user) &&
+	       db_run(db, err,
+		      "DELETE FROM account WHERE source LIKE 'idp:%' AND login_key ="
+		      " (SELECT login_key FROM user WHERE id = ?)",
+		      "i", (int64_t)op->user) &&
 	       db_run(db, err, "DELETE FROM user WHERE id = ?", "i", (int64_t)op->user);
 }
 

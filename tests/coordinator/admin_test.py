@@ -95,10 +95,10 @@ try:
     t.is_(hub.root("GET", "nodes/n1/more/less").status, 404, "nor deeper")
     t.is_(hub.root("PUT", "nodes", {}).status, 404, "nodes are not put")
     t.is_(hub.root("POST", "nodes/n1", "[]").status, 400, "a list is no change")
-    t.is_(hub.mesh("PATCH", "/v1/admin/nodes").status, 400, "a method that nobody uses")
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", headers={"X-Forwarded-For": "100.64.0.9"}).status, 403,
+    t.is_(hub.mesh("PATCH", "/api/v1/nodes").status, 400, "a method that nobody uses")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", headers={"X-Forwarded-For": "100.64.0.9"}).status, 403,
           "what a front hands on without a node is not root's")
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", user="u1").status, 403, "nor what names a user alone")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", user="u1").status, 403, "nor what names a user alone")
     m = hub.root("GET", "metrics").body.decode()
     t.ok("reeve_map_seq " in m and "reeve_revocation_seconds_bucket" in m, "metrics")
 
@@ -128,7 +128,7 @@ try:
                 s = Device(hub).enrol(key).status
                 good, bad = good + (s == 200), bad + (s == 500)
             t.ok(bad == 5, "on a full disk enrolments fail, and say so", (good, bad))
-            t.is_(hub.mesh("GET", "/v1/admin/nodes").status, 200, "reading goes on")
+            t.is_(hub.mesh("GET", "/api/v1/nodes").status, 200, "reading goes on")
             os.unlink(hub.dir + "/small/fill")
             t.is_(Device(hub).enrol(key).status, 200, "with room again they go on")
             want = len(hub.root("GET", "nodes").json["nodes"])

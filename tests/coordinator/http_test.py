@@ -16,7 +16,7 @@ SEEDS = [
     b"GET /v1/map?have=0123456789abcdef:1 HTTP/1.1\r\nHost: h\r\nReeve-Node: n1\r\n\r\n",
     b'POST /v1/node HTTP/1.1\r\nHost: h\r\nReeve-Node: n1\r\nTransfer-Encoding: chunked\r\n\r\n'
     b'5\r\n{"a":\r\n3\r\n1}\n\r\n0\r\n\r\n',
-    b"GET /v1/admin/nodes HTTP/1.1\r\nHost: h\r\nReeve-Node: n1\r\n\r\n",
+    b"GET /api/v1/nodes HTTP/1.1\r\nHost: h\r\nReeve-Node: n1\r\n\r\n",
     b"HEAD / HTTP/1.1\r\nHost: h\r\nReeve-Node: n1\r\n\r\n",
     b"POST /login/x/continue HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\na=b&c",
 ]

@@ -164,7 +164,7 @@ class Hub:
         return self.request("mesh.sock", method, path, body, h, timeout)
 
     def root(self, method, path, body=None):
-        return self.mesh(method, "/v1/admin/" + path, body)
+        return self.mesh(method, "/api/v1/" + path, body)
 
     def key(self, tag="tag:server", uses=1, expires=3600):
         r = self.root("POST", "keys", {"tags": [tag], "uses": uses, "expires": expires})

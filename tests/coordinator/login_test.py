@@ -242,7 +242,7 @@ try:
     sw.batch()
     t.ok("session" not in sw.nodes[n] and sw.nodes[n]["user"]["login"] == "staff@example.edu",
          "the wiki is told: known, and not logged in", sw.nodes[n])
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", node=n, user=u, session=s).status, 403, "an ended session is no administrator's")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", node=n, user=u, session=s).status, 403, "an ended session is no administrator's")
     t.is_(hub.mesh("POST", "/v1/login/start", {"v": 1, "loopback": 54321}, node=web.node["id"]).status, 403,
           "nobody logs in on a server")
     hub.mesh("POST", "/v1/node", {"seen": [{"key": me["key"], "at": "203.0.113.9:51820"}]}, node="n1")
@@ -279,15 +279,15 @@ try:
          (before, r.json["node"]["session"]))
 
     # ---- administrators ----
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", node=student["id"], user=student["user"]["id"],
+    t.is_(hub.mesh("GET", "/api/v1/nodes", node=student["id"], user=student["user"]["id"],
                    session=student["session"]["id"]).status, 403, "a student is no administrator")
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", node=n, user=u).status, 403, "nor is staff without a session")
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", node=student["id"], user=u, session=s).status, 403, "nor on another's node")
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", node=n, user=u, session=s).status, 200, "staff is: the policy says so")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", node=n, user=u).status, 403, "nor is staff without a session")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", node=student["id"], user=u, session=s).status, 403, "nor on another's node")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", node=n, user=u, session=s).status, 200, "staff is: the policy says so")
     da = Device(hub, "desk")
     aska = da.prove(da.start(loopback=54321).json).json
     adm = hub.public("POST", "/v1/enrol/finish", ticket_of(go(aska, "admin@example.edu"))).json["node"]
-    t.is_(hub.mesh("GET", "/v1/admin/users", node=adm["id"], user=adm["user"]["id"], session=adm["session"]["id"]).status,
+    t.is_(hub.mesh("GET", "/api/v1/users", node=adm["id"], user=adm["user"]["id"], session=adm["session"]["id"]).status,
           200, "and who is named in the configuration")
     t.is_(adm["user"]["roles"], ["admin"], "who has the role")
 

@@ -46,20 +46,20 @@ try:
     t.is_(hub.mesh("GET", "/v1/map", node="n77").status, 404, "nor has a node that is not enrolled")
     t.is_(hub.mesh("GET", "/v1/map", node="u1").status, 400, "an id that is none is refused")
     c = Unix(hub.dir + "/run/mesh.sock")
-    c.putrequest("GET", "/v1/admin/nodes")
+    c.putrequest("GET", "/api/v1/nodes")
     c.putheader("Reeve-Node", "n1")
     c.putheader("Reeve-Node", "n2")
     c.endheaders()
     t.is_(c.getresponse().status, 400, "two nodes in one request are none")
     c.close()
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", node="n1").status, 403, "a server is no administrator, the hub neither")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", node="n1").status, 403, "a server is no administrator, the hub neither")
     pid = os.fork()
     if pid == 0:        # the hub's core: for itself, and for nobody else
         os.setuid(65534)
         try:
             s = Stream(hub, "n7")
             s.batch()
-            good = s.full["self"] == "n1" and hub.mesh("GET", "/v1/admin/nodes", user="u1", session="s1").status == 403
+            good = s.full["self"] == "n1" and hub.mesh("GET", "/api/v1/nodes", user="u1", session="s1").status == 403
             good = good and hub.public("GET", "/v1/enrol").status == 403
         except OSError:
             good = False
