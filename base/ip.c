@@ -56,6 +56,13 @@ int ip_cmp(const struct ip *a, const struct ip *b)
 	return memcmp(a->b, b->b, ip_len(a));
 }
 
+bool ip_is_loopback(const struct ip *ip)
+{
+	static const uint8_t one[16] = { [15] = 1 };
+
+	return ip->family == IP_V4 ? ip->b[0] == 127 : ip->family == IP_V6 && memcmp(ip->b, one, sizeof(one)) == 0;
+}
+
 bool ip_eq(const struct ip *a, const struct ip *b)
 {
 	return ip_cmp(a, b) == 0;

@@ -32,9 +32,11 @@ struct ipport {
 enum { IP_TEXT_MAX = 64 };      /* "[v6]:port", "v6/128" and their NUL */
 
 bool ip_parse(struct span s, struct ip *ret_ip);                /* no zone, no brackets */
+bool ip_is_loopback(const struct ip *ip);
 bool ip_eq(const struct ip *a, const struct ip *b);
 int  ip_cmp(const struct ip *a, const struct ip *b);
 const char *ip_text(const struct ip *ip, char buf[IP_TEXT_MAX]);
+bool ip_is_loopback(const struct ip *ip);                        /* 127.0.0.0/8, ::1 */
 size_t ip_len(const struct ip *ip);                             /* 4, 16; 0 for none */
 void ip_fold(struct ip *ip);                                    /* IPv4-mapped to IPv4 */
 

@@ -16,6 +16,9 @@ static const char *const encodings[] = {
 };
 static const char *const balances[] = { "least", "person", NULL };
 static const char *const proxy_protocols[] = { "none", "v1", "v2", NULL };
+static const char *const forwards[] = {
+	"none", "nginx", "traefik", "caddy", "haproxy", "envoy", "apache", NULL,
+};
 static const char *const backends[] = { "auto", "kernel", "userspace", NULL };
 static const char *const verifies[] = { "coordinator", "idp", NULL };
 static const char *const access_logs[] = { "json", "combined", "common", "none", NULL };
@@ -34,11 +37,12 @@ static const struct conf_row header_rows[] = {
 static const struct conf_row service_rows[] = {
 	{ "listen", CONF_STRS, AT(listen), 1, 32, NULL,
 	  .help = "Where it listens: PORT on the overlay addresses, ADDRESS:PORT there, "
-	          "fd:NAME:PORT for a socket that systemd hands in." },
+	          "fd:NAME:PORT for a socket that systemd hands in; with forward-auth also unix:NAME for "
+	          "RUN-DIR/forward/NAME, or unix:PATH." },
 	{ "hosts", CONF_STRS, AT(hosts), 1, 1024, "",
 	  .help = "Names and addresses by which a request may call it; others are answered 421. "
 	          "Without any, its own name." },
-	{ "upstream", CONF_STRS, AT(upstream), 1, 64, NULL,
+	{ "upstream", CONF_STRS, AT(upstream), 1, 64, "",
 	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, "
 	          "tcp://ADDRESS:PORT or unix:PATH; fastcgi, scgi or uwsgi as in fastcgi://ADDRESS:PORT and "
 	          "fastcgi+unix:PATH." },
@@ -60,6 +64,17 @@ static const struct conf_row service_rows[] = {
 	{ "proxy-login-cn", CONF_BOOL, AT(proxy_login_cn), .def = "false",
 	  .help = "With v2, also say the login as the common name of a TLS client certificate, which "
 	          "Dovecot and others take as the user." },
+	{ "forward-auth", CONF_ENUM, AT(forward), .def = "none", .words = forwards,
+	  .help = "There is no upstream: the web server of this kind stays in front, and asks here for each "
+	          "request; see contrib/forward-auth." },
+	{ "forward-users", CONF_STRS, AT(forward_users), 1, 64, "",
+	  .help = "With forward-auth: the local users whose processes may ask over a unix socket." },
+	{ "forward-secret", CONF_PATH, AT(forward_secret), .def = "",
+	  .help = "With forward-auth: a file with a secret of at least 32 bytes that the web server says in "
+	          "X-Reeve-Secret; on loopback it must." },
+	{ "forward-port", CONF_INT, AT(forward_port), 0, 65535, "0",
+	  .help = "With forward-auth: where that web server listens, for policy and packet filter; 0 is 80 "
+	          "and 443." },
 	{ "enrolled", CONF_BOOL, AT(enrolled), .def = "false",
 	  .help = "Every node of the mesh may call it, logged in or not, and it is told which one in "
 	          "Reeve-* headers: for the coordinator on the hub." },
@@ -212,6 +227,19 @@ bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *
 		    !span_u64(rest, 65535, &port))
 			return err_set(err, ERR_SYNTAX, "want \"fd:NAME:PORT\"");
 		l.at.port = (uint16_t)port;
+	} else if (span_starts(text, SPAN("unix:"))) {
+		struct sockaddr_un sun;
+
+		l.kind = CONF_LISTEN_UNIX;
+		l.name = span_from(text, 5);
+		if (l.name.len == 0 || (l.name.ptr[0] != '/' && (span_find(l.name, '/') < l.name.len ||
+		                                                 l.name.ptr[0] == '.')))
+			return err_set(err, ERR_SYNTAX, "want \"unix:NAME\" or \"unix:/PATH\"");
+		if (l.name.len >= sizeof(sun.sun_path))
+			return err_set(err, ERR_LIMIT, "a socket's path has at most %zu bytes",
+			               sizeof(sun.sun_path) - 1);
+		*ret_l = l;
+		return true;
 	} else if (span_u64(text, 65535, &port)) {
 		l.kind = CONF_LISTEN_PORT;
 		l.at.port = (uint16_t)port;
@@ -224,6 +252,27 @@ bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *
 		return err_set(err, ERR_SYNTAX, "port 0 is no port");
 	*ret_l = l;
 	return true;
+}
+
+size_t conf_service_ports(const struct conf_service *s, uint16_t *ret_ports, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < s->listen.count && n < max; k++) {
+		struct conf_listen l;
+
+		/* of a web server that asks, where it is asked says nothing; a socket from outside may */
+		if (conf_listen_parse(span_str(s->listen.list[k]), &l, NULL) && l.at.port &&
+		    (!s->forward || (l.kind == CONF_LISTEN_FD && !s->forward_port)))
+			ret_ports[n++] = l.at.port;
+	}
+	if (s->forward && s->forward_port && n < max) {
+		ret_ports[n++] = (uint16_t)s->forward_port;
+	} else if (s->forward && n == 0 && max >= 2) {
+		ret_ports[n++] = 80;
+		ret_ports[n++] = 443;
+	}
+	return n;
 }
 
 static int gateway_of(const struct conf_upstream *u)
@@ -321,9 +370,59 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 
 /* What has listened so far: one key must not mean two things. */
 struct seen {
-	struct { struct span key; bool tls, tcp, public; } *list;
+	struct { struct span key; bool tls, tcp, public; const struct conf_service *first; } *list;
 	size_t n, cap;
 };
+
+static bool same_strs(const struct conf_strs *a, const struct conf_strs *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->list[i], b->list[i]) != 0)
+			return false;
+	return true;
+}
+
+/* Who may ask, and how, is a listener's: before the question is read, there is no service. */
+static bool same_forward(const struct conf_service *a, const struct conf_service *b)
+{
+	return a->forward == b->forward && same_strs(&a->forward_users, &b->forward_users) &&
+	       strcmp(a->forward_secret, b->forward_secret) == 0;
+}
+
+static bool check_forward_listen(const struct conf_service *s, const struct conf_listen *l, struct place at,
+                                 struct diags *diags)
+{
+	if (!s->forward && l->kind == CONF_LISTEN_UNIX)
+		return diag_error(diags, at, "\"listen\": a unix socket is for services with \"forward-auth\"");
+	if (!s->forward)
+		return true;
+	if (l->kind == CONF_LISTEN_PORT || (l->kind == CONF_LISTEN_AT && !ip_is_loopback(&l->at.ip)))
+		return diag_error(diags, at, "\"listen\": a web server asks over unix:NAME or on loopback");
+	if (l->kind == CONF_LISTEN_AT && !*s->forward_secret)
+		return diag_error(diags, at, "\"listen\": on loopback nobody knows who asks; want a \"forward-secret\"");
+	if (l->kind == CONF_LISTEN_UNIX && s->forward_users.count == 0)
+		return diag_error(diags, at, "\"listen\": who may ask there? want \"forward-users\"");
+	return true;
+}
+
+/* What goes with a web server that asks, and what does not. */
+static bool check_forward(const struct conf_service *s, struct place at, bool public, struct diags *diags)
+{
+	if (!s->forward) {
+		if (s->upstream.count == 0)
+			return diag_error(diags, at, "\"upstream\" is missing");
+		if (s->forward_users.count || *s->forward_secret || s->forward_port)
+			return diag_error(diags, at, "\"forward-users\", \"forward-secret\" and \"forward-port\" go "
+			                  "with \"forward-auth\"");
+		return true;
+	}
+	if (public || s->tcp || s->tls || s->enrolled || s->upstream.count)
+		return diag_error(diags, at, "\"forward-auth\" goes with neither \"upstream\", \"tcp\", \"tls\", "
+		                  "\"enrolled\" nor \"public\"");
+	return true;
+}
 
 static bool check_listen(const struct conf *c, struct seen *seen, const struct conf_service *s,
                          size_t i, bool public, struct diags *diags)
@@ -340,9 +439,15 @@ static bool check_listen(const struct conf *c, struct seen *seen, const struct c
 		return diag_error(diags, at, "\"listen\": \"%s\": a port alone listens on the overlay "
 		                  "addresses, and standalone mode has none; want ADDRESS:PORT",
 		                  log_text(key, shown));
+	if (!check_forward_listen(s, &l, at, diags))
+		return false;
 	for (size_t k = 0; k < seen->n; k++) {
 		if (!span_eq(seen->list[k].key, key))
 			continue;
+		if (!same_forward(seen->list[k].first, s))
+			return diag_error(diags, at, "\"listen\": \"%s\": services that share it need the same "
+			                  "\"forward-auth\", \"forward-users\" and \"forward-secret\"",
+			                  log_text(key, shown));
 		if (seen->list[k].public != public)
 			return diag_error(diags, at, "\"listen\": \"%s\" serves both identities and strangers",
 			                  log_text(key, shown));
@@ -359,6 +464,7 @@ static bool check_listen(const struct conf *c, struct seen *seen, const struct c
 		seen->list = mem_realloc(seen->list, seen->cap, sizeof(*seen->list));
 	}
 	seen->list[seen->n].key = key;
+	seen->list[seen->n].first = s;
 	seen->list[seen->n].tls = s->tls;
 	seen->list[seen->n].tcp = s->tcp;
 	seen->list[seen->n++].public = public;
@@ -375,6 +481,7 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 
 		for (size_t k = 0; k < s->listen.count; k++)
 			ok &= check_listen(c, seen, s, k, public, diags);
+		ok &= check_forward(s, map->at[i], public, diags);
 		int gateway = 0;
 
 		for (size_t k = 0; k < s->upstream.count; k++) {

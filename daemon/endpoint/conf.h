@@ -26,6 +26,10 @@ enum conf_backend { CONF_BACKEND_AUTO, CONF_BACKEND_KERNEL, CONF_BACKEND_USERSPA
 enum conf_verify { CONF_VERIFY_COORDINATOR, CONF_VERIFY_IDP };
 enum conf_access_log { CONF_LOG_JSON, CONF_LOG_COMBINED, CONF_LOG_COMMON, CONF_LOG_NONE };
 enum conf_proxy_protocol { CONF_PROXY_NONE, CONF_PROXY_V1, CONF_PROXY_V2 };
+enum conf_forward {              /* as enum forward_style (daemon/proxy/forward.h) */
+	CONF_FORWARD_NONE, CONF_FORWARD_NGINX, CONF_FORWARD_TRAEFIK, CONF_FORWARD_CADDY, CONF_FORWARD_HAPROXY,
+	CONF_FORWARD_ENVOY, CONF_FORWARD_APACHE,
+};
 enum conf_balance { CONF_BALANCE_LEAST, CONF_BALANCE_PERSON };
 
 struct conf_header {                    /* a header of the owner's own */
@@ -45,6 +49,10 @@ struct conf_service {
 	bool             tcp;           /* no HTTP */
 	int              proxy_protocol; /* enum conf_proxy_protocol */
 	bool             proxy_login_cn;
+	int              forward;       /* enum conf_forward: no upstream; a web server asks */
+	struct conf_strs forward_users; /* local users who may ask over a unix socket */
+	char            *forward_secret; /* file; "": none */
+	int64_t          forward_port;  /* where that web server listens; 0: 80 and 443 */
 	bool             enrolled;      /* SERVICE_ENROLLED: the coordinator's mesh listener, on the hub */
 	struct conf_strs profiles;
 	struct conf_map  headers;       /* of struct conf_header */
@@ -107,15 +115,19 @@ enum conf_listen_kind {
 	CONF_LISTEN_AT,         /* "127.0.0.1:8080", "[::]:443" */
 	CONF_LISTEN_FD,         /* "fd:NAME:PORT": the socket of that name in LISTEN_FDNAMES; PORT is what
 	                         * policy and packet filter know it by */
+	CONF_LISTEN_UNIX,       /* "unix:NAME": RUN-DIR/forward/NAME, "unix:/path": there; with "forward-auth" */
 };
 
 struct conf_listen {
 	enum conf_listen_kind kind;
 	struct ipport         at;       /* CONF_LISTEN_AT; of the others the port alone */
-	struct span           name;     /* CONF_LISTEN_FD; borrowed from the text */
+	struct span           name;     /* CONF_LISTEN_FD and _UNIX; borrowed from the text */
 };
 
 bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *err);
+
+/* The ports by which policy and packet filter know a service; returns how many, at most max. */
+size_t conf_service_ports(const struct conf_service *s, uint16_t *ret_ports, size_t max);
 
 struct conf_upstream {
 	bool          tls, is_unix, tcp, fastcgi, scgi, uwsgi;

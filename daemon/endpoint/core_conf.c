@@ -21,6 +21,7 @@ void core_files_free(struct core_files *f)
 		map_done(&f->map);
 	buf_wipe_done(&f->certificates);
 	buf_done(&f->roots);
+	forward_accesses_done(&f->forwards);
 	vouch_free(f->vouch);
 	conf_free(f->conf);
 	free(f);
@@ -108,6 +109,7 @@ static bool read_named(struct core_files *f, const char *file, struct buf *words
 
 	diags_init(&d, file);
 	ok = core_certificates_read(f, &d);
+	ok = forward_accesses_read(&f->forwards, f->conf, &d) && ok;
 	diags_text(&d, words);
 	diags_done(&d);
 	if (*f->conf->policy && f->conf->mode == CONF_STANDALONE)

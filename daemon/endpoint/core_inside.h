@@ -24,6 +24,7 @@
 #include "daemon/endpoint/conf.h"
 #include "daemon/endpoint/core.h"
 #include "daemon/endpoint/enrolment.h"
+#include "daemon/endpoint/forward_access.h"
 #include "daemon/endpoint/lease.h"
 #include "daemon/endpoint/orders.h"
 #include "daemon/endpoint/vouch.h"
@@ -42,6 +43,7 @@ struct core_files {
 	struct buf        certificates;         /* see core_fronts.c: pairs of PEM, wire_span each */
 	size_t            certificate_count;
 	struct buf        roots;
+	struct forward_accesses forwards;
 };
 
 enum { CORE_FRONTS_MAX = 2 * CONF_FRONTS_MAX };

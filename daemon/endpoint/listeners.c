@@ -47,6 +47,19 @@ static struct span fd_name(struct span key)
 	return name;
 }
 
+/* Made by the parent, which can make it again; others that were handed in it cannot. */
+static bool is_forward(struct span key)
+{
+	return span_starts(key, SPAN("unix:"));
+}
+
+static bool same_handed(struct span a, struct span b)
+{
+	if (is_forward(a) || is_forward(b))
+		return span_eq(a, b);
+	return span_eq(fd_name(a), fd_name(b));
+}
+
 static struct listener *find(const struct listeners *l, struct span key, const struct ipport *at)
 {
 	for (size_t i = 0; i < l->n; i++) {
@@ -54,7 +67,7 @@ static struct listener *find(const struct listeners *l, struct span key, const s
 
 		if (at->ip.family != one->at.ip.family)
 			continue;
-		if (at->ip.family == IP_NONE ? span_eq(fd_name(span_str(one->key)), fd_name(key)) :
+		if (at->ip.family == IP_NONE ? same_handed(span_str(one->key), key) :
 		                               same_at(&one->at, at))
 			return one;
 	}
@@ -82,6 +95,15 @@ bool listeners_keep(struct listeners *l, struct span key, const struct ipport *a
 	if (!ok) {
 		close(fd);
 		return false;
+	}
+	if (is_forward(key)) {
+		struct listener *was = find(l, key, at);
+
+		if (was) { /* of a configuration that came to nothing */
+			close(was->fd);
+			was->fd = fd;
+			return true;
+		}
 	}
 	add(l, key, at, fd);
 	return true;
@@ -136,7 +158,7 @@ static bool want(struct listeners *l, struct span key, const struct ipport *at, 
 	}
 	if (at->ip.family == IP_NONE)
 		return err_set(err, ERR_CONFIG, "no socket \"%.*s\" was handed in",
-			       SPAN_ARG(fd_name(key)));
+			       SPAN_ARG(is_forward(key) ? key : fd_name(key)));
 	if (l->n == LISTENERS_MAX)
 		return err_set(err, ERR_LIMIT, "more than %d listening sockets", LISTENERS_MAX);
 	fd = open_at(at, overlay, err);
@@ -155,7 +177,7 @@ static bool want_text(struct listeners *l, const char *text, const struct ip *ov
 
 	if (!conf_listen_parse(key, &at, err))
 		return false;
-	if (at.kind == CONF_LISTEN_FD)
+	if (at.kind == CONF_LISTEN_FD || at.kind == CONF_LISTEN_UNIX)
 		at.at = (struct ipport){ 0 };
 	if (at.kind != CONF_LISTEN_PORT)
 		return want(l, key, &at.at, false, err);
@@ -203,7 +225,7 @@ void listeners_use(struct listeners *l)
 			one->key = take(one->next_key);
 		}
 		/* What was handed in cannot be opened again: it stays for a later configuration. */
-		if (!one->wanted && one->at.ip.family != IP_NONE)
+		if (!one->wanted && (one->at.ip.family != IP_NONE || is_forward(span_str(one->key))))
 			remove_at(l, i);
 	}
 }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/forward_access.h"
 #include "daemon/endpoint/process_inside.h"
 
 #include <errno.h>
@@ -157,6 +158,68 @@ static void kept_add(struct kept *k, struct span key, const struct ipport *at, i
 	k->list[k->n++].fd = fd;
 }
 
+static bool is_kept(const struct kept *k, const char *key)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (strcmp(k->list[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+static bool listens_at(const struct conf *conf, const char *key)
+{
+	for (size_t i = 0; i < conf->services.count; i++) {
+		const struct conf_strs *l = &conf_service(&conf->services, i)->listen;
+
+		for (size_t k = 0; k < l->count; k++)
+			if (strcmp(l->list[k], key) == 0)
+				return true;
+	}
+	return false;
+}
+
+/* The unix sockets of conf that are not there yet: net could not make them. *ret_first: the first new one. */
+static bool make_sockets(struct processes *ps, const struct conf *conf, size_t *ret_first, struct err *err)
+{
+	static const struct ipport none;
+
+	*ret_first = ps->kept.n;
+	for (size_t i = 0; i < conf->services.count; i++) {
+		const struct conf_strs *l = &conf_service(&conf->services, i)->listen;
+
+		for (size_t k = 0; k < l->count; k++) {
+			struct span key = span_str(l->list[k]);
+			int fd;
+
+			if (!span_starts(key, SPAN("unix:")) || is_kept(&ps->kept, l->list[k]))
+				continue;
+			fd = forward_socket_open(conf, key, err);
+			if (fd < 0)
+				return false;
+			kept_add(&ps->kept, key, &none, fd);
+		}
+	}
+	return true;
+}
+
+/* Unix sockets that conf does not want (NULL: none) go. */
+static void drop_sockets(struct processes *ps, struct kept *kept, const struct conf *conf)
+{
+	for (size_t i = kept->n; i-- > 0;) {
+		scoped_free char *path = NULL;
+
+		if (!span_starts(span_str(kept->list[i].key), SPAN("unix:")) ||
+		    (conf && listens_at(conf, kept->list[i].key)))
+			continue;
+		path = forward_socket_path(ps->now.conf, span_str(kept->list[i].key));
+		unlink(path);
+		close(kept->list[i].fd);
+		free(kept->list[i].key);
+		kept->n--;
+		memmove(&kept->list[i], &kept->list[i + 1], (kept->n - i) * sizeof(*kept->list));
+	}
+}
+
 static void on_listen(struct processes *ps, const struct msg_listen *m, int *fds)
 {
 	if (m->first)
@@ -164,14 +227,17 @@ static void on_listen(struct processes *ps, const struct msg_listen *m, int *fds
 	for (size_t i = 0; i < m->n; i++)
 		kept_add(&ps->coming, m->list[i].key, &m->list[i].at, take_fd(&fds[i]));
 	if (m->last) {
+		/* of the configuration before: net has closed them */
+		if (!ps->next.conf)
+			drop_sockets(ps, &ps->kept, ps->now.conf);
 		kept_done(&ps->kept);
 		swap(ps->kept, ps->coming);
 	}
 }
 
-static void give_back(struct processes *ps, struct process *net)
+static void give_back(struct processes *ps, struct process *net, size_t first)
 {
-	for (size_t i = 0; i < ps->kept.n;) {
+	for (size_t i = first; i < ps->kept.n;) {
 		struct msg m = { .type = MSG_LISTEN };
 		int fds[MSG_LISTEN_MAX];
 
@@ -405,7 +471,7 @@ static void start(struct process *p)
 	log_info("%s started, pid %d", p->name, (int)p->pid);
 	/* Sockets before the configuration that would open them anew. */
 	if (p->kind == PROCESS_NET)
-		give_back(ps, p);
+		give_back(ps, p, 0);
 	tell_conf(p, &ps->now);
 	join_all(p);
 }
@@ -440,6 +506,7 @@ static void reload_fail(struct processes *ps, const char *who, const char *why)
 		if (ps->list[i].asked == ps->next.number)
 			tell_number(&ps->list[i], MSG_CONF_DROP, ps->next.number);
 	generation_done(&ps->next);
+	drop_sockets(ps, &ps->kept, ps->now.conf);
 	reload_over(ps);
 }
 
@@ -501,6 +568,7 @@ void processes_reload(struct processes *ps)
 	struct buf text = { 0 };
 	struct err err = { 0 };
 	const char *fixed;
+	size_t first;
 
 	if (ps->ending)
 		return;
@@ -537,6 +605,13 @@ void processes_reload(struct processes *ps)
 		reload_fail(ps, ps->list[i].name, "it is not running");
 		return;
 	}
+	if (!make_sockets(ps, ps->next.conf, &first, &err)) {
+		reload_fail(ps, "sockets", err.msg);
+		return;
+	}
+	for (size_t i = 0; i < ps->count; i++)
+		if (ps->list[i].kind == PROCESS_NET)
+			give_back(ps, &ps->list[i], first);
 	reload_step(ps);
 }
 
@@ -569,6 +644,7 @@ void processes_end(struct processes *ps)
 	}
 	say_ready("STOPPING=1");
 	log_note("ending: open requests have %lld s", (long long)ps->now.conf->drain_sec);
+	drop_sockets(ps, &ps->kept, NULL);
 	kept_done(&ps->kept);
 	loop_timer_set(ps->reload_timer, BOOT_NEVER);
 	loop_timer_set(ps->ready_timer, BOOT_NEVER);
@@ -608,6 +684,7 @@ struct processes *processes_new(struct loop *l, const struct process_setup *setu
 				struct conf *conf, struct span text, struct err *err)
 {
 	struct processes *ps = mem_alloc(sizeof(*ps));
+	size_t first;
 
 	ps->loop = l;
 	ps->setup = *setup;
@@ -627,7 +704,8 @@ struct processes *processes_new(struct loop *l, const struct process_setup *setu
 		buf_done(&key);
 	}
 	ps->now.fd = msg_memfd("reeve-conf", text, err);
-	if (ps->now.fd < 0 || !processes_folders(conf, &setup->users, &ps->empty, err)) {
+	if (ps->now.fd < 0 || !processes_folders(conf, &setup->users, &ps->empty, err) ||
+	    !make_sockets(ps, conf, &first, err)) {
 		processes_free(ps);
 		return NULL;
 	}

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/forward_access.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -99,15 +100,17 @@ bool processes_folders(const struct conf *conf, const struct privilege_users *us
                        char **ret_empty, struct err *err)
 {
 	uid_t root = geteuid();
+	scoped_free char *forward = forward_folder(conf);
 	struct buf path;
 
 	buf_init(&path, 8192);
 	buf_addf(&path, "%s/empty", conf->run_dir);
-	/* The fronts' root is root's: nobody can put anything there. */
+	/* The fronts' root is root's: nobody can put anything there. So is the folder of the sockets
+	 * over which web servers ask, and where the parent makes them later. */
 	if (!folder(conf->run_dir, users->core, users->core_group, 0755, err) ||
 	    !folder(conf->state_dir, users->core, users->core_group, 0700, err) ||
 	    (*conf->audit && !audit_file(conf->audit, users->core, users->core_group, err)) ||
-	    !folder(path.ptr, root, getegid(), 0555, err)) {
+	    !folder(path.ptr, root, getegid(), 0555, err) || !folder(forward, root, getegid(), 0755, err)) {
 		buf_done(&path);
 		return false;
 	}

@@ -104,13 +104,13 @@ static void add_services(struct map_report *r, const struct conf *conf)
 	for (size_t i = 0; i < conf->services.count && r->service_count < MAP_LIST_MAX; i++) {
 		const struct conf_service *c = conf_service(&conf->services, i);
 		struct map_service *s = &r->services[r->service_count];
-		struct conf_listen l;
+		uint16_t ports[64];
 
 		if (c->enrolled || !map_name_ok(span_str(conf->services.names[i])) ||
-		    !conf_listen_parse(span_str(c->listen.list[0]), &l, NULL) || !l.at.port)
+		    conf_service_ports(c, ports, array_size(ports)) == 0)
 			continue;
 		s->name = span_str(conf->services.names[i]);
-		s->port = l.at.port;
+		s->port = ports[0];
 		s->http = true;         /* fronted: also what is plain TCP is judged by a front */
 		s->hosts.list = arena_calloc(&r->mem, c->hosts.count ? c->hosts.count : 1, sizeof(struct span));
 		for (size_t k = 0; k < c->hosts.count; k++)

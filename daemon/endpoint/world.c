@@ -119,12 +119,7 @@ static void put_own_services(struct world *w)
 		/* Fronted: a plain TCP service is judged by a front as well (daemon/proxy/tcp.c), where
 		 * rules for HTTP paths, which cannot be shown to hold, deny. */
 		t.http = true;
-		for (size_t k = 0; k < c->listen.count && t.port_count < array_size(ports); k++) {
-			struct conf_listen l;
-
-			if (conf_listen_parse(span_str(c->listen.list[k]), &l, NULL) && l.at.port)
-				ports[t.port_count++] = l.at.port;
-		}
+		t.port_count = conf_service_ports(c, ports, array_size(ports));
 		for (size_t k = 0; k < c->hosts.count && t.hosts.count < array_size(hosts); k++)
 			hosts[t.hosts.count++] = span_str(c->hosts.list[k]);
 		for (size_t k = 0; k < c->profiles.count && t.profiles.count < array_size(profiles); k++)
@@ -149,6 +144,11 @@ static void compile_all(struct world *w, struct wall now)
 	}
 	opt.idp_only = w->conf && w->conf->verify == CONF_VERIFY_IDP;
 	w->compile = compile_new(w->pol, w->owner, w->topo, w->self, &opt, now);
+}
+
+void world_set_forwards(struct world *w, const struct forward_accesses *f)
+{
+	w->forwards = f;
 }
 
 void world_set_conf(struct world *w, const struct conf *conf, uint32_t generation, struct wall now)

@@ -14,6 +14,7 @@
 #include "daemon/control/map.h"
 #include "daemon/endpoint/claims.h"
 #include "daemon/endpoint/conf.h"
+#include "daemon/endpoint/forward_access.h"
 #include "daemon/endpoint/identities.h"
 #include "daemon/endpoint/orders.h"
 #include "daemon/proxy/snapshot.h"
@@ -45,6 +46,8 @@ struct world *world_new(uint32_t epoch);
 void world_free(struct world *w);               /* accepts NULL */
 
 /* conf must outlive its use here. */
+/* Of the configuration that world_set_conf() gets next; must outlive its use here. */
+void world_set_forwards(struct world *w, const struct forward_accesses *f);
 void world_set_conf(struct world *w, const struct conf *conf, uint32_t generation, struct wall now);
 void world_set_policy(struct world *w, struct policy *pol, struct policy *owner, struct wall now);
 

@@ -9,6 +9,7 @@
 struct world {
 	uint32_t           epoch;
 	const struct conf *conf;
+	const struct forward_accesses *forwards;        /* NULL: nobody may ask */
 	uint32_t           conf_generation;
 	struct policy     *pol, *owner;
 	struct topology   *topo;

@@ -215,8 +215,27 @@ static struct span *spans_of(struct arena *mem, const struct conf_strs *l)
 	return list;
 }
 
+static void add_forward(struct service_desc *s, const struct conf_service *c, const struct forward_access *a)
+{
+	uint16_t port = 0;
+
+	if (!c->forward)
+		return;
+	s->forward = (uint32_t)c->forward;
+	/* 80 and 443 are told apart by what the web server says of the request */
+	if (conf_service_ports(c, &port, 1) == 1)
+		s->forward_port = port;
+	if (!a)
+		return;
+	s->forward_uids = a->uids;
+	s->forward_uid_count = a->uid_count;
+	if (a->has_secret)
+		s->forward_secret = span_of(a->digest, sizeof(a->digest));
+}
+
 static bool add_service(struct snapshot_builder *b, const char *name, const struct conf_service *c,
-                        const struct tables *tables, bool public, struct err *err)
+                        const struct forward_access *access, const struct tables *tables, bool public,
+                        struct err *err)
 {
 	struct service_desc s = { .name = span_str(name) };
 	struct arena mem;
@@ -271,6 +290,7 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	s.origin_count = c->origins.count;
 	s.upgrades = spans_of(&mem, &c->upgrades);
 	s.upgrade_count = c->upgrades.count;
+	add_forward(&s, c, access);
 	s.login_url = span_str(c->login_url);
 	s.root = span_str(c->root);
 	s.script = span_str(c->script);
@@ -356,7 +376,9 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 		}
 	}
 	for (size_t i = 0; i < services->count; i++)
-		if (!add_service(b, services->names[i], conf_service(services, i), tables, public, err)) {
+		if (!add_service(b, services->names[i], conf_service(services, i),
+		                 !public && w->forwards && i < w->forwards->n ? &w->forwards->list[i] : NULL,
+		                 tables, public, err)) {
 			err_prefix(err, "service \"%s\": ", services->names[i]);
 			free(slots);
 			snapshot_builder_free(b);

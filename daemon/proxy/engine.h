@@ -12,6 +12,7 @@
  *   tcp.c        services that are no HTTP
  *   gateway_request.c  applications that are asked in variables
  *   assertions.c signed assertions, from core
+ *   forward.c    what another web server asks
  *   pages.c      what people see when they are refused
  *   audit.c      one line a request
  *
@@ -23,6 +24,7 @@
  */
 
 #include "daemon/proxy/chunked.h"
+#include "daemon/proxy/forward.h"
 #include "daemon/proxy/front.h"
 #include "daemon/proxy/gateway.h"
 #include "daemon/proxy/headers.h"
@@ -143,6 +145,7 @@ struct exchange {
 	uint32_t            service;
 	enum verb           verb;
 	uint8_t             minor, tries;
+	uint8_t             forward;            /* enum forward_style: a helper's question */
 	enum gateway        gateway;
 	bool                tcp, keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
 		            head_only, answered, html;
@@ -219,6 +222,19 @@ bool request_identity(struct exchange *ex);
 bool request_policy(struct exchange *ex);
 enum { REQUEST_ID_LEN = 32 };
 void request_id_make(struct front *f, char out[REQUEST_ID_LEN]);
+
+/* Steps that forward.c shares. */
+bool request_cross_site(const struct exchange *ex, const struct message *m);
+bool request_wants_html(const struct message *m);
+void request_write_id(struct exchange *ex, const struct message *m, struct head_out *o);
+void request_begin_body(struct exchange *ex, const struct message *m);
+void request_put_back(struct exchange *ex);     /* as if it had not come: it comes again */
+
+/* ---- forward.c ---- */
+
+/* As request_begin(), on a listener with a style. */
+bool forward_begin(struct conn *c);
+unsigned forward_status(const struct exchange *ex, unsigned status);    /* as this helper understands it */
 
 /* ---- assertions.c ---- */
 

@@ -84,6 +84,8 @@ static void refuse(struct exchange *ex, unsigned status, const char *word, const
 	struct front *f = c->front;
 	bool close = !ex->keep_alive || !ex->req.done || status == 400 || status == 408;
 
+	if (ex->forward)
+		status = forward_status(ex, status);
 	ex->refused = word;
 	ex->detail = detail;
 	ex->status = status;

@@ -35,6 +35,15 @@ bool verb_idempotent(enum verb v, struct span method)
 	return v == VERB_PUT || v == VERB_DELETE || verb_safe(v, method);
 }
 
+enum verb verb_find(struct span method)
+{
+	for (size_t i = 0; i < array_size(verbs); i++) {
+		if (span_eq(method, span_str(verbs[i].name)))
+			return verbs[i].verb;
+	}
+	return VERB_OTHER;
+}
+
 /* method SP target SP HTTP/1.x, RFC 9112 3: one space each, nothing around. */
 static bool request_line(struct message *m, struct span line, struct fault *f)
 {
@@ -48,11 +57,7 @@ static bool request_line(struct message *m, struct span line, struct fault *f)
 		return bad(f, 400, "a malformed method");
 	if (m->method.len > HTTP_METHOD_MAX)
 		return bad(f, 501, "the method is too long");
-	m->verb = VERB_OTHER;
-	for (size_t i = 0; i < array_size(verbs); i++) {
-		if (span_eq(m->method, span_str(verbs[i].name)))
-			m->verb = verbs[i].verb;
-	}
+	m->verb = verb_find(m->method);
 	line = span_from(line, sp + 1);
 	sp = span_find(line, ' ');
 	if (sp == line.len)

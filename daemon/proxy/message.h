@@ -71,6 +71,8 @@ struct message {
 	size_t      nominee_count;
 };
 
+enum verb verb_find(struct span method);
+
 /* Safe and idempotent by definition (RFC 9110 9.2). */
 bool verb_safe(enum verb v, struct span method);
 bool verb_idempotent(enum verb v, struct span method);

@@ -34,6 +34,9 @@ static const struct page pages[] = {
 	{ "login-too-weak", "Please log in with a second factor", "This page asks for a stronger login than yours.", TODO_LOGIN },
 	{ "cross-site", "A request from another site", "A page of another site made your browser send this request. It was not passed on.", TODO_OWNER },
 	{ "wrong-host", "Not here", "No service of this host answers to that name.", TODO_OWNER },
+	{ "forward-peer", "Not to be answered", "What asks for a web server here may not ask: it is another user's, or does not know the secret.", TODO_OWNER },
+	{ "forward-question", "Not understood", "The web server does not say who calls and what is wanted, as its style of asking needs.", TODO_OWNER },
+	{ "forged-identity", "An identity of its own", "The request says by itself who is calling, in a header that only this host may write.", TODO_OWNER },
 	{ "no-grant", "No access", "No rule lets anybody reach this.", TODO_ASK },
 	{ "not-granted", "No access", "No rule lets you reach this service.", TODO_ASK },
 	{ "protocol", "No access", "No rule lets you reach this service this way.", TODO_ASK },
@@ -307,8 +310,16 @@ static void write_problem(struct buf *b, const struct facts *k)
 	buf_add_str(b, "}\n");
 }
 
+/* For web servers that ask for another: the page's word and link, to be shown their own way. */
+static void add_forward(const struct facts *k, struct head_out *o)
+{
+	head_add_field(o, SPAN("X-Reeve-Reason"), span_str(k->page->word));
+	if (k->login_url.len)
+		head_add_field(o, SPAN("X-Reeve-Login"), buf_span(&k->login_url));
+}
+
 static void send_page(struct conn *c, unsigned status, const char *type, const struct buf *body,
-                      bool head_only, bool close, bool old)
+                      const struct facts *forward, bool head_only, bool close, bool old)
 {
 	struct front *f = c->front;
 	struct head_out o = { .ptr = f->tx, .cap = sizeof(f->tx) };
@@ -334,6 +345,8 @@ static void send_page(struct conn *c, unsigned status, const char *type, const s
 	if (type[0] == 't')
 		head_add_lit(&o, "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
 		                 "frame-ancestors 'none'\r\n");
+	if (forward)
+		add_forward(forward, &o);
 	if (close)
 		head_add_lit(&o, "Connection: close\r\n");
 	else if (old)
@@ -358,7 +371,7 @@ void page_write(struct exchange *ex, unsigned status, const char *word, const ch
 	else
 		write_problem(&body, &k);
 	send_page(ex->conn, status, ex->html ? "text/html; charset=utf-8" : "application/problem+json",
-	          &body, ex->head_only, close, ex->minor == 0);
+	          &body, ex->forward ? &k : NULL, ex->head_only, close, ex->minor == 0);
 	ex->bytes_out += body.len;
 	buf_done(&body);
 	buf_done(&k.login_url);
@@ -370,7 +383,7 @@ void page_json(struct exchange *ex, struct span text)
 	struct buf body = { .ptr = (char *)(uintptr_t)text.ptr, .len = text.len };
 
 	ex->status = 200;
-	send_page(ex->conn, 200, "application/json", &body, ex->head_only, !ex->keep_alive || !ex->req.done,
+	send_page(ex->conn, 200, "application/json", &body, NULL, ex->head_only, !ex->keep_alive || !ex->req.done,
 	          ex->minor == 0);
 	ex->bytes_out += text.len;
 }
@@ -382,6 +395,6 @@ void page_plain(struct conn *c, const struct fault *why)
 
 	buf_init(&body, 4096);
 	write_problem(&body, &k);
-	send_page(c, why->status, "application/problem+json", &body, false, true, false);
+	send_page(c, why->status, "application/problem+json", &body, NULL, false, true, false);
 	buf_done(&body);
 }

@@ -88,7 +88,7 @@ bool request_identity(struct exchange *ex)
 
 /* ---- 3: the person, or a page of somebody else's ---- */
 
-static bool same_origin(struct exchange *ex, struct span origin)
+static bool same_origin(const struct exchange *ex, struct span origin)
 {
 	struct front *f = ex->conn->front;
 	bool tls = ex->conn->tls;
@@ -102,7 +102,7 @@ static bool same_origin(struct exchange *ex, struct span origin)
 	return span_eq(host, f->target.host) && (port ? port : standard) == (ours ? ours : standard);
 }
 
-static bool origin_listed(struct exchange *ex, struct span origin)
+static bool origin_listed(const struct exchange *ex, struct span origin)
 {
 	for (uint32_t i = 0; i < ex->svc->origins.count; i++) {
 		if (span_ieq(snapshot_item(ex->snap, ex->svc->origins, i), origin))
@@ -116,7 +116,7 @@ static bool origin_listed(struct exchange *ex, struct span origin)
  * Metadata tells; without it, Origin; with neither it is no browser, or one
  * too old to defend.
  */
-static bool is_cross_site(struct exchange *ex, const struct message *m)
+bool request_cross_site(const struct exchange *ex, const struct message *m)
 {
 	struct span site = { 0 }, origin = { 0 };
 	unsigned sites = 0, origins = 0;
@@ -143,6 +143,14 @@ static bool is_cross_site(struct exchange *ex, const struct message *m)
 
 /* ---- 4: policy ---- */
 
+/* By which policy knows the service: where it listens, or the web server does that asks for it. */
+static uint16_t policy_port(const struct exchange *ex)
+{
+	if (!ex->forward)
+		return ex->conn->listener->port;
+	return ex->svc->forward_port ? (uint16_t)ex->svc->forward_port : ex->conn->tls ? 443 : 80;
+}
+
 static enum verdict decide(struct exchange *ex, struct span path, struct reason *ret_why)
 {
 	struct front *f = ex->conn->front;
@@ -155,7 +163,7 @@ static enum verdict decide(struct exchange *ex, struct span path, struct reason 
 		.host = ex->host,
 		.path = path,
 		.family = ex->conn->peer.family,
-		.port = ex->conn->listener->port,
+		.port = policy_port(ex),
 	};
 	struct tables_session ses;
 
@@ -339,7 +347,7 @@ void request_id_make(struct front *f, char out[REQUEST_ID_LEN])
 	hex16(out + 16, f->rid_low++);
 }
 
-static void write_request_id(struct exchange *ex, const struct message *m, struct head_out *o)
+void request_write_id(struct exchange *ex, const struct message *m, struct head_out *o)
 {
 	struct front *f = ex->conn->front;
 	const struct field *theirs = ex->svc->flags & SERVICE_KEEP_REQUEST_ID
@@ -436,7 +444,7 @@ static bool write_gateway(struct exchange *ex, const struct message *m, const st
 	struct head_out extra = { .ptr = text, .cap = sizeof(text) };
 	const char *why = NULL;
 
-	write_request_id(ex, m, &extra);
+	request_write_id(ex, m, &extra);
 	write_forwarded(ex, &extra);
 	if (!profiles_write(about, ex->svc->headers, &extra, &why) ||
 	    !gateway_request(ex, m, span_of(extra.ptr, extra.len), o, &why)) {
@@ -475,7 +483,7 @@ static bool write_head(struct exchange *ex, const struct message *m, struct span
 			head_add_field(o, m->fields[i].name, m->fields[i].value);
 	}
 	write_framing(ex, m, o);
-	write_request_id(ex, m, o);
+	request_write_id(ex, m, o);
 	write_forwarded(ex, o);
 	if (!profiles_write(&about, ex->svc->headers, o, &why)) {
 		exchange_refuse(ex, 500, "identity-unspeakable", why);
@@ -487,7 +495,7 @@ static bool write_head(struct exchange *ex, const struct message *m, struct span
 
 /* ---- all of it ---- */
 
-static void begin_body(struct exchange *ex, const struct message *m)
+void request_begin_body(struct exchange *ex, const struct message *m)
 {
 	ex->req.kind = m->body;
 	ex->req.left = m->length;
@@ -497,7 +505,7 @@ static void begin_body(struct exchange *ex, const struct message *m)
 }
 
 /* A browser that shows a page to somebody, rather than a script's fetch or a program. */
-static bool wants_html(const struct message *m)
+bool request_wants_html(const struct message *m)
 {
 	const struct field *accept = message_find(m, HEAD_ACCEPT), *mode = message_find(m, HEAD_SEC_FETCH_MODE);
 	struct span rest, item;
@@ -534,8 +542,7 @@ static void answer_jwks(struct exchange *ex)
 	exchange_done(ex);
 }
 
-/* As if it had not come: it comes again. */
-static void put_back(struct exchange *ex)
+void request_put_back(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 
@@ -560,14 +567,16 @@ bool request_begin(struct conn *c)
 	struct span host, assertion = { 0 };
 	uint16_t port;
 
+	if (c->listener->snap && c->listener->snap->forward)
+		return forward_begin(c);
 	exchange_init(c);
 	f->stats.requests++;
 	ex->verb = m->verb;
 	ex->minor = m->minor;
 	ex->keep_alive = m->keep_alive && c->requests < FRONT_REQUESTS && !f->draining;
 	ex->head_only = m->verb == VERB_HEAD;
-	ex->html = wants_html(m);
-	begin_body(ex, m);
+	ex->html = request_wants_html(m);
+	request_begin_body(ex, m);
 	ex->method = m->method;
 	ex->path = m->target;
 	if (m->verb == VERB_CONNECT || m->verb == VERB_TRACE) {
@@ -617,7 +626,7 @@ bool request_begin(struct conn *c)
 	if (!(ex->svc->flags & SERVICE_PUBLIC)) {
 		if (!request_identity(ex))
 			return true;
-		if (is_cross_site(ex, m)) {
+		if (request_cross_site(ex, m)) {
 			exchange_refuse(ex, 403, "cross-site", NULL);
 			return true;
 		}
@@ -636,7 +645,7 @@ bool request_begin(struct conn *c)
 		case ASSERTION_READY:
 			break;
 		case ASSERTION_WAIT:
-			put_back(ex);
+			request_put_back(ex);
 			return false;
 		case ASSERTION_NONE:
 			exchange_refuse(ex, 503, "no-assertion", NULL);

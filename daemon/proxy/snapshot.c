@@ -2,6 +2,7 @@
 #include "daemon/proxy/snapshot_block.h"
 
 #include "base/mem.h"
+#include "daemon/proxy/forward.h"
 #include "policy/tables.h"
 
 #include <errno.h>
@@ -162,7 +163,9 @@ static bool services_ok(const struct snapshot *s)
 		}
 	}
 	for (size_t i = 0; i < count(s, PART_LISTENS); i++) {
-		if (!ref_ok(s, l[i].key) || !list_ok(s, l[i].services, PART_NUMBERS))
+		if (!ref_ok(s, l[i].key) || !list_ok(s, l[i].services, PART_NUMBERS) ||
+		    !list_ok(s, l[i].uids, PART_NUMBERS) || !ref_ok(s, l[i].secret) ||
+		    l[i].forward >= FORWARD_STYLES)
 			return false;
 		for (uint32_t k = 0; k < l[i].services.count; k++) {
 			if (num[l[i].services.first + k] >= count(s, PART_SERVICES))

@@ -133,6 +133,10 @@ struct service_desc {
 	const struct span *origins;     size_t origin_count;    /* allowed cross-site origins: "https://a.example:8443" */
 	const struct span *upgrades;    size_t upgrade_count;   /* beside websocket */
 	struct span login_url;          /* instead of the mesh's */
+	uint32_t    forward;            /* enum forward_style: its listeners take a web server's questions */
+	uint16_t    forward_port;       /* where that web server listens; 0: 80 or, for https, 443 */
+	const uint32_t *forward_uids;   size_t forward_uid_count;       /* who may ask */
+	struct span forward_secret;     /* forward_digest() of it; empty: none is asked for */
 	struct span root, script;       /* what FastCGI and SCGI are told; may be empty */
 	/* 0: the default of daemon/proxy/limits.h */
 	int64_t body_max;               /* bytes of one request body; -1: none */
@@ -241,7 +245,7 @@ struct snap_header {
 
 struct snap_service {
 	struct snap_ref  name, login_url, root, script;
-	uint32_t         flags, policy;
+	uint32_t         flags, policy, forward_port, pad;
 	struct snap_list hosts, origins, upgrades;      /* of refs; folded */
 	struct snap_list upstreams, headers;            /* of struct snap_upstream, struct snap_header */
 	int64_t body_max, connect_ns, first_byte_ns, idle_ns, total_ns, upgrade_idle_ns;
@@ -250,8 +254,10 @@ struct snap_service {
 
 struct snap_listen {
 	struct snap_ref  key;
-	uint32_t         tls, pad;
+	uint32_t         tls, forward;          /* forward: enum forward_style */
 	struct snap_list services;              /* of uint32_t */
+	struct snap_list uids;                  /* of uint32_t: who may ask there */
+	struct snap_ref  secret;                /* a digest; empty: none */
 };
 
 /* Never out of range: an index that does not exist gives NULL. */

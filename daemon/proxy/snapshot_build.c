@@ -321,14 +321,27 @@ static int64_t or_default(int64_t v, int64_t def)
 }
 
 /* A listener that several services share is one: what it knows is gathered here. */
-static void add_listen(struct snapshot_builder *b, struct span key, bool tls)
+static bool add_listen(struct snapshot_builder *b, struct span key, const struct service_desc *s,
+                       struct err *err)
 {
-	struct snap_listen l = { .tls = tls };
+	struct snap_listen l = { .tls = s->listens_tls, .forward = s->forward };
+	uintptr_t have = (uintptr_t)dict_find(b->listens, key);
 
-	if (dict_find(b->listens, key))
-		return;
+	if (have) {
+		const struct snap_listen *was =
+			(const struct snap_listen *)(const void *)b->parts[PART_LISTENS].ptr + (have - 1);
+
+		/* or a request would be taken for a question */
+		return was->forward == s->forward ||
+		       err_set(err, ERR_CONFIG, "\"%.*s\" is asked in two ways", SPAN_ARG(key));
+	}
+	l.uids.first = (uint32_t)b->parts[PART_NUMBERS].count;
+	l.uids.count = (uint32_t)s->forward_uid_count;
+	add(b, PART_NUMBERS, s->forward_uids, s->forward_uid_count);
+	l.secret = text(b, s->forward_secret);
 	l.key = text(b, key);
 	dict_put(b->listens, key, (void *)(uintptr_t)(add(b, PART_LISTENS, &l, 1) + 1));
+	return true;
 }
 
 bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc *s,
@@ -337,6 +350,7 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 	struct snap_service v = {
 		.flags = s->flags,
 		.policy = s->policy,
+		.forward_port = s->forward_port,
 		.body_max = s->body_max < 0 ? 0 : or_default(s->body_max, SERVICE_BODY_MAX),
 		.connect_ns = or_default(s->connect_ns, SERVICE_CONNECT_NS),
 		.first_byte_ns = or_default(s->first_byte_ns, SERVICE_FIRST_BYTE_NS),
@@ -350,7 +364,8 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 	if (b->parts[PART_SERVICES].count >= SNAPSHOT_SERVICES_MAX)
 		return err_set(err, ERR_LIMIT, "more than %d services", SNAPSHOT_SERVICES_MAX);
 	if (s->host_count > SNAPSHOT_LIST_MAX || s->upstream_count > SNAPSHOT_LIST_MAX ||
-	    s->listen_count > SNAPSHOT_LIST_MAX || s->custom_count > SNAPSHOT_LIST_MAX)
+	    s->listen_count > SNAPSHOT_LIST_MAX || s->custom_count > SNAPSHOT_LIST_MAX ||
+	    s->forward_uid_count > SNAPSHOT_LIST_MAX)
 		return err_set(err, ERR_LIMIT, "service %.*s: a list has more than %d items",
 		               SPAN_ARG(s->name), SNAPSHOT_LIST_MAX);
 	if (!text_ok(s->name, "a service's name", err) || !text_ok(s->login_url, "a login URL", err) ||
@@ -384,9 +399,8 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 	if (ret_index)
 		*ret_index = index;
 	for (size_t i = 0; i < s->listen_count; i++) {
-		if (!text_ok(s->listens[i], "a listener", err))
+		if (!text_ok(s->listens[i], "a listener", err) || !add_listen(b, s->listens[i], s, err))
 			return false;
-		add_listen(b, s->listens[i], s->listens_tls);
 
 		/* (listener, service) pairs, as hosts without a name: sorted out at the end */
 		uint32_t listen = (uint32_t)(uintptr_t)dict_find(b->listens, s->listens[i]) - 1;

@@ -14,6 +14,8 @@ START_TEST(listens)
 		{ "127.0.0.1", -1 }, { "127.0.0.1:", -1 }, { "127.0.0.1:0", -1 }, { "::1:80", -1 },
 		{ "localhost:80", -1 }, { "*:80", -1 }, { "fd:", -1 }, { "fd:web", -1 }, { "fd::80", -1 },
 		{ "fd:web:", -1 }, { "fd:web:0", -1 }, { "fd:web:80:1", -1 },
+		{ "unix:", -1 }, { "unix:a/b", -1 }, { "unix:../x", -1 }, { "unix:.", -1 }, { "unix", -1 },
+		{ "unix:wiki", CONF_LISTEN_UNIX }, { "unix:/run/wiki.sock", CONF_LISTEN_UNIX },
 		{ "80", CONF_LISTEN_PORT }, { "65535", CONF_LISTEN_PORT }, { "127.0.0.1:80", CONF_LISTEN_AT },
 		{ "[::]:443", CONF_LISTEN_AT }, { "fd:web:80", CONF_LISTEN_FD },
 	};
@@ -79,6 +81,10 @@ static struct conf *make(const char *text, struct buf *words)
 #define ALONE "\"identities\":\"i\",\"policy\":\"p\","
 #define UP "\"upstream\":\"http://127.0.0.1:1\""
 
+#define ASK "\"forward-auth\":\"nginx\""
+#define WWW "\"forward-users\":\"www-data\""
+#define SOCKET ASK ",\"listen\":\"unix:a\""
+
 START_TEST(contradictions)
 {
 	static const struct { const char *text, *want; } rows[] = {
@@ -96,6 +102,20 @@ START_TEST(contradictions)
 		  "cannot be verified" },
 		{ "{" ALONE "\"public\":{\"a\":{\"listen\":\"127.0.0.1:1\"," UP ",\"profiles\":\"remote-user\"}}}",
 		  "no identity is known there" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":\"127.0.0.1:1\"}}}", "\"upstream\" is missing" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":\"unix:a\"," UP "}}}", "for services with \"forward-auth\"" },
+		{ "{" ALONE "\"services\":{\"a\":{\"listen\":\"127.0.0.1:1\"," UP "," WWW "}}}", "go with" },
+		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "}}}", "who may ask there" },
+		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "," WWW "," UP "}}}", "goes with neither" },
+		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "," WWW ",\"tls\":true}}}", "goes with neither" },
+		{ "{" ALONE "\"public\":{\"a\":{" SOCKET "," WWW "}}}", "goes with neither" },
+		{ "{" ALONE "\"services\":{\"a\":{" ASK ",\"listen\":\"127.0.0.1:1\"}}}", "want a \"forward-secret\"" },
+		{ "{" ALONE "\"services\":{\"a\":{" ASK ",\"listen\":\"192.0.2.1:1\",\"forward-secret\":\"s\"}}}",
+		  "or on loopback" },
+		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "," WWW "},\"b\":{" SOCKET ",\"forward-users\":\"x\"}}}",
+		  "need the same" },
+		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "," WWW "},\"b\":{" SOCKET "," WWW
+		  ",\"forward-secret\":\"s\"}}}", "need the same" },
 		{ "{\"mesh\":{\"routes\":\"10.9.0.1/24\"}}", "is no prefix" },
 		{ "{\"mesh\":{\"interface\":\"sixteen-letters-\"}}", "16 bytes, want 1..15" },
 	};
@@ -127,6 +147,42 @@ START_TEST(modes)
 	}
 	conf_free(NULL);
 	buf_done(&words);
+}
+END_TEST
+
+/* By which ports policy and packet filter know a service. */
+START_TEST(ports)
+{
+	static const struct { const char *service; uint16_t ports[2]; } rows[] = {
+		{ "\"listen\":\"127.0.0.1:8080\"," UP, { 8080 } },
+		{ "\"listen\":\"fd:web:8443\"," UP, { 8443 } },
+		{ SOCKET "," WWW, { 80, 443 } },
+		{ SOCKET "," WWW ",\"forward-port\":8080", { 8080 } },
+		{ ASK ",\"listen\":\"127.0.0.1:9\",\"forward-secret\":\"s\"", { 80, 443 } },
+		{ ASK ",\"listen\":\"fd:web:8443\"," WWW, { 8443 } },
+		{ ASK ",\"listen\":\"fd:web:8443\"," WWW ",\"forward-port\":81", { 81 } },
+	};
+	struct buf words, text;
+
+	buf_init(&words, 1 << 16);
+	buf_init(&text, 1 << 16);
+	for (size_t i = 0; i < array_size(rows); i++) {
+		uint16_t got[8] = { 0 };
+		struct conf *c;
+		size_t n;
+
+		buf_clear(&text);
+		buf_addf(&text, "{" ALONE "\"services\":{\"a\":{%s}}}", rows[i].service);
+		c = make(text.ptr, &words);
+		ck_assert_msg(c != NULL, "%s: %s", rows[i].service, words.ptr);
+		n = conf_service_ports(conf_service(&c->services, 0), got, array_size(got));
+		ck_assert_uint_eq(n, rows[i].ports[1] ? 2 : 1);
+		ck_assert_uint_eq(got[0], rows[i].ports[0]);
+		ck_assert_uint_eq(got[1], rows[i].ports[1]);
+		conf_free(c);
+	}
+	buf_done(&words);
+	buf_done(&text);
 }
 END_TEST
 
@@ -166,4 +222,4 @@ START_TEST(staging)
 }
 END_TEST
 
-UNIT_MAIN("endpoint_conf", listens, upstreams, contradictions, modes, staging)
+UNIT_MAIN("endpoint_conf", listens, upstreams, contradictions, modes, ports, staging)

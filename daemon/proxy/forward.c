@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/proxy/engine.h"
+
+#include "base/encode.h"
+#include "base/mem.h"
+#include "daemon/proxy/http_parse.h"
+#include "daemon/proxy/profiles.h"
+
+#include <openssl/sha.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/*
+ * The fields in which a helper says what it was asked. NULL: its own request's.
+ * list: the last item of the field, for the helper appends the peer it sees
+ * to whatever the client said.
+ */
+static const struct forward_row {
+	const char *method, *target, *host, *scheme, *address;
+	bool        list;
+	bool        two_refusals;       /* 401 and 403 are all it understands */
+} rows[FORWARD_STYLES] = {
+	[FORWARD_NGINX] = { "x-original-method", "x-original-uri", "x-original-host", "x-original-proto",
+	                    "x-real-ip", false, true },
+	[FORWARD_TRAEFIK] = { "x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto",
+	                      "x-forwarded-for", true, false },
+	[FORWARD_CADDY] = { "x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto",
+	                    "x-forwarded-for", true, false },
+	[FORWARD_HAPROXY] = { "x-original-method", "x-original-uri", "x-original-host", "x-original-proto",
+	                      "x-real-ip", false, false },
+	[FORWARD_ENVOY] = { NULL, NULL, NULL, "x-forwarded-proto", "x-forwarded-for", true, false },
+	[FORWARD_APACHE] = { "x-original-method", "x-original-uri", "x-original-host", "x-original-proto",
+	                     "x-real-ip", false, false },
+};
+
+void forward_digest(struct span secret, unsigned char out[FORWARD_DIGEST_LEN])
+{
+	SHA256((const unsigned char *)secret.ptr, secret.len, out);
+}
+
+unsigned forward_status(const struct exchange *ex, unsigned status)
+{
+	return rows[ex->forward].two_refusals && status != 401 ? 403 : status;
+}
+
+static unsigned count_fields(const struct message *m, const char *name, struct span *ret_value)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < m->field_count; i++) {
+		if (span_ieq(m->fields[i].name, span_str(name))) {
+			*ret_value = m->fields[i].value;
+			n++;
+		}
+	}
+	return n;
+}
+
+/* Exactly one field of that name, or false: two could be read either way. */
+static bool one_field(const struct message *m, const char *name, struct span *ret_value)
+{
+	return count_fields(m, name, ret_value) == 1;
+}
+
+/* ---- may this peer ask at all ---- */
+
+static bool peer_allowed(struct conn *c, const struct snap_listen *l, const struct message *m)
+{
+	const struct snapshot *s = c->front->snap;
+	int fd = c->parent ? c->parent->io.watch.fd : c->io.watch.fd;
+	struct span want = snapshot_text(s, l->secret), said;
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	struct ucred who;
+	bool unix_peer, listed = false;
+	struct ipport at;
+
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0)
+		return false;
+	unix_peer = ss.ss_family == AF_UNIX;
+	if (want.len) {
+		unsigned char sum[FORWARD_DIGEST_LEN];
+
+		if (want.len != sizeof(sum) || !one_field(m, "x-reeve-secret", &said))
+			return false;
+		forward_digest(said, sum);
+		if (!mem_equal_ct(sum, want.ptr, sizeof(sum)))
+			return false;
+	}
+	if (!unix_peer) /* TCP says nothing of who connects: the secret does, and it stays on this host */
+		return want.len && ipport_from_sockaddr(&ss, &at) && ip_is_loopback(&at.ip);
+	len = sizeof(who);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || len != sizeof(who))
+		return false;
+	for (uint32_t i = 0; i < l->uids.count; i++)
+		listed = listed || snapshot_number(s, l->uids, i) == who.uid;
+	return listed;
+}
+
+/* ---- what it says ---- */
+
+static bool address_of(const struct forward_row *r, const struct message *m, struct ip *ret_ip)
+{
+	struct span value;
+
+	if (!one_field(m, r->address, &value))
+		return false;
+	if (r->list) {
+		for (size_t i = value.len; i > 0; i--) {
+			if (value.ptr[i - 1] == ',') {
+				value = span_trim(span_from(value, i));
+				break;
+			}
+		}
+	}
+	return ip_parse(value, ret_ip);
+}
+
+/* The question as if it were the caller's own request. False: it is not whole. */
+static bool take_question(struct conn *c, const struct forward_row *r, struct message *m)
+{
+	struct span scheme;
+
+	if (!address_of(r, m, &c->peer) || !one_field(m, r->scheme, &scheme))
+		return false;
+	c->tls = span_ieq(scheme, SPAN("https")) || span_ieq(scheme, SPAN("wss"));
+	if (!c->tls && !span_ieq(scheme, SPAN("http")) && !span_ieq(scheme, SPAN("ws")))
+		return false;
+	if (r->method) {
+		if (!one_field(m, r->method, &m->method) || !http_is_token(m->method) ||
+		    m->method.len > HTTP_METHOD_MAX)
+			return false;
+		m->verb = verb_find(m->method);
+	}
+	if (r->target && !one_field(m, r->target, &m->target))
+		return false;
+	if (r->host && !one_field(m, r->host, &m->host))
+		return false;
+	m->authority = (struct span){ 0 };
+	/* neither an absolute form, nor what a request line cannot carry */
+	return m->target.len && m->target.len <= HTTP_TARGET_MAX &&
+	       (m->target.ptr[0] == '/' || (span_eq(m->target, SPAN("*")) && m->verb == VERB_OPTIONS)) &&
+	       span_find(m->target, ' ') == m->target.len && span_find(m->target, '\t') == m->target.len;
+}
+
+/*
+ * The helper passes on what it was sent, and not our normal form: where more
+ * than escapes tells the two apart (dot segments, slashes), an application
+ * may read another path than the one that is judged.
+ */
+static bool same_path(struct span raw, struct span normal)
+{
+	struct span path = span_head(raw, span_find(raw, '?'));
+	scoped_buf struct buf a = { 0 }, b = { 0 };
+
+	if (span_eq(path, normal))
+		return true;
+	buf_init(&a, TARGET_OUT);
+	buf_init(&b, TARGET_OUT);
+	return percent_decode(path, false, &a) && percent_decode(normal, false, &b) &&
+	       span_eq(buf_span(&a), buf_span(&b));
+}
+
+/* What a helper says for itself, whoever also writes a header of that name. */
+static bool is_helpers(const struct forward_row *r, struct span name)
+{
+	static const char *const common[] = {
+		"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
+		"x-forwarded-server", "x-forwarded-uri", "x-forwarded-method", "x-real-ip", "x-reeve-secret",
+	};
+	const char *const own[] = { r->method, r->target, r->host, r->scheme, r->address };
+
+	for (size_t i = 0; i < array_size(common); i++)
+		if (span_ieq(name, span_str(common[i])))
+			return true;
+	for (size_t i = 0; i < array_size(own); i++)
+		if (own[i] && span_ieq(name, span_str(own[i])))
+			return true;
+	return false;
+}
+
+/* The client says who it is, in some spelling of a header that an application of this host reads. */
+static bool is_spoof(const struct exchange *ex, const struct forward_row *r, const struct message *m)
+{
+	char buf[HTTP_NAME_MAX];
+
+	for (size_t i = 0; i < m->field_count; i++) {
+		const struct field *f = &m->fields[i];
+
+		if (f->id == HEAD_OTHER && snapshot_strips(ex->snap, header_fold(f->name, buf)) &&
+		    !is_helpers(r, f->name))
+			return true;
+	}
+	return false;
+}
+
+/* What asks to become another protocol: browsers cannot leave these out, nor pages forge them. */
+static bool is_upgrade(const struct message *m)
+{
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct span name = m->fields[i].name;
+
+		if ((m->fields[i].id == HEAD_UPGRADE && m->fields[i].value.len) ||
+		    (name.len > 14 && span_ieq(span_head(name, 14), SPAN("sec-websocket-"))))
+			return true;
+	}
+	return false;
+}
+
+/* ---- the answer ---- */
+
+static void answer(struct exchange *ex, const struct message *m, struct span assertion)
+{
+	struct conn *c = ex->conn;
+	struct front *f = c->front;
+	struct head_out o = { .ptr = f->tx, .cap = sizeof(f->tx) };
+	struct profile_about about = {
+		.snapshot = ex->snap,
+		.ident = snapshot_ident(ex->snap, c->slot),
+		.address = c->peer,
+		.assertion = assertion,
+	};
+	bool close = !ex->keep_alive || !ex->req.done;
+	const char *why = NULL;
+	struct iovec v;
+
+	head_add_lit(&o, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n");
+	if (close)
+		head_add_lit(&o, "Connection: close\r\n");
+	else if (ex->minor == 0)
+		head_add_lit(&o, "Connection: keep-alive\r\n");
+	request_write_id(ex, m, &o);
+	if (!profiles_write(&about, ex->svc->headers, &o, &why)) {
+		ex->rid = (struct span){ 0 };
+		exchange_refuse(ex, 500, "identity-unspeakable", why);
+		return;
+	}
+	head_add_lit(&o, "\r\n");
+	if (o.over) {
+		ex->rid = (struct span){ 0 };
+		exchange_refuse(ex, 500, "identity-unspeakable", "the head is too large");
+		return;
+	}
+	f->stats.allowed++;
+	ex->counted = true;
+	ex->run->in_flight++;
+	f->stats.in_flight++;
+	f->busy[c->slot]++;
+	ex->status = 200;
+	ex->resp.done = true;
+	v = (struct iovec){ o.ptr, o.len };
+	io_write(&c->io, &v, 1);        /* a failure shows at the next step */
+	exchange_done(ex);
+}
+
+/* Between questions, and while one waits, the connection is nobody's: nobody's end is its end. */
+static void be_nobody(struct conn *c)
+{
+	struct front *f = c->front;
+
+	/* it was accepted when this listener was still a front's */
+	if (!c->parent && c->peer.family != IP_NONE && c->slot != SLOT_NONE && f->open[c->slot])
+		f->open[c->slot]--;
+	c->slot = SLOT_NONE;
+	c->generation = 0;
+	c->peer = (struct ip){ 0 };
+	c->ident_due = INT64_MAX;
+}
+
+static void answer_keys(struct exchange *ex)
+{
+	struct snapshot_words words;
+
+	snapshot_words(ex->snap, &words);
+	if (!words.jwks.len) {
+		exchange_refuse(ex, 404, "no-assertion", NULL);
+		return;
+	}
+	page_json(ex, words.jwks);
+	ex->resp.done = true;
+	exchange_done(ex);
+}
+
+/* False: it waits for an assertion. */
+static bool judge(struct exchange *ex, const struct snap_listen *l, struct message *m)
+{
+	const struct forward_row *r = &rows[l->forward];
+	struct conn *c = ex->conn;
+	struct front *f = c->front;
+	struct span assertion = { 0 }, host, said;
+	char host_buf[HTTP_HOST_MAX + 3];
+	struct fault why = { 0 };
+	uint16_t port;
+
+	if (!peer_allowed(c, l, m)) {
+		exchange_refuse(ex, 403, "forward-peer", NULL);
+		return true;
+	}
+	/* for what verifies assertions beside an application that we do not front */
+	if (r->target && span_eq(m->target, SPAN("/.well-known/reeve/jwks.json")) && m->verb == VERB_GET &&
+	    count_fields(m, r->target, &said) == 0) {
+		answer_keys(ex);
+		return true;
+	}
+	if (!take_question(c, r, m)) {
+		exchange_refuse(ex, 403, "forward-question", NULL);
+		return true;
+	}
+	ex->verb = m->verb;
+	ex->method = m->method;
+	ex->path = m->target;
+	if (m->verb == VERB_CONNECT || m->verb == VERB_TRACE) {
+		exchange_refuse(ex, 405, "bad-request", "the method is not served here");
+		return true;
+	}
+	if (!host_fold(m->host, host_buf, &host, &port)) {
+		exchange_refuse(ex, 400, "bad-request", "a malformed Host");
+		return true;
+	}
+	ex->host = host;
+	ex->service = snapshot_find_host(f->snap, l, host);
+	ex->svc = snapshot_service(f->snap, ex->service);
+	if (!ex->svc) {
+		exchange_refuse(ex, 421, "wrong-host", NULL);
+		return true;
+	}
+	ex->run = front_run(f, ex->service);
+	ex->run->requests++;
+	if (!target_normalise(&f->target, m, c->tls,
+	                      ex->svc->flags & SERVICE_ENCODED_SLASH ? TARGET_ENCODED_SLASH : 0, &why)) {
+		exchange_refuse(ex, why.status, "bad-request", why.why);
+		return true;
+	}
+	if (!same_path(m->target, f->target.path)) {
+		exchange_refuse(ex, 400, "bad-request", "a path that can be read in two ways");
+		return true;
+	}
+	ex->host = f->target.host;
+	ex->path = f->target.path;
+	ex->alt = f->target.alt;
+	ex->query = f->target.query;
+	ex->upgrade = is_upgrade(m);
+	/* its end is looked at with each question, and is no end of this connection */
+	conn_identify(c);
+	c->ident_due = INT64_MAX;
+	if (!request_identity(ex))
+		return true;
+	if (is_spoof(ex, r, m)) {
+		exchange_refuse(ex, 403, "forged-identity", NULL);
+		return true;
+	}
+	if (request_cross_site(ex, m)) {
+		exchange_refuse(ex, 403, "cross-site", NULL);
+		return true;
+	}
+	if (!request_policy(ex))
+		return true;
+	if (ex->svc->flags & SERVICE_ASSERTION) {
+		switch (assertion_get(c, ex->service, &assertion)) {
+		case ASSERTION_READY:
+			break;
+		case ASSERTION_WAIT:
+			return false;
+		case ASSERTION_NONE:
+			exchange_refuse(ex, 503, "no-assertion", NULL);
+			return true;
+		}
+	}
+	answer(ex, m, assertion);
+	return true;
+}
+
+bool forward_begin(struct conn *c)
+{
+	const struct snap_listen *l = c->listener->snap;
+	struct front *f = c->front;
+	struct message *m = &f->msg;
+	struct exchange *ex = &c->ex;
+	bool tls = c->tls, answered;
+
+	be_nobody(c);
+	exchange_init(c);
+	f->stats.requests++;
+	ex->forward = (uint8_t)l->forward;
+	ex->verb = m->verb;
+	ex->method = m->method;
+	ex->path = m->target;
+	ex->minor = m->minor;
+	ex->keep_alive = m->keep_alive && c->requests < FRONT_REQUESTS && !f->draining;
+	ex->head_only = m->verb == VERB_HEAD;
+	ex->html = request_wants_html(m);
+	request_begin_body(ex, m);
+	answered = judge(ex, l, m);
+	if (!answered)
+		request_put_back(ex);
+	c->tls = tls;
+	if (c->state != CONN_CLOSED) {
+		c->peer = (struct ip){ 0 };
+		be_nobody(c);
+	}
+	return answered;
+}
