@@ -55,6 +55,7 @@ struct attempt {
 	uint64_t           node;                /* 0: an enrolment */
 	int64_t            max_age;             /* as the node asks for; -1: the provider's row */
 	char               acr[ENROL_ACR_MAX + 1];
+	bool               silent;              /* a renewal: the provider is asked without a page of ours first */
 
 	/* the browser's part */
 	char               code[ENROL_CODE_LEN + 1];
@@ -65,6 +66,8 @@ struct attempt {
 	struct idp_op     *op;                  /* under way at the provider; NULL: nothing */
 	void              *op_arg;              /* what its callback gets; freed with the attempt */
 	struct identity    who;                 /* from APPROVING on */
+	char              *provider;            /* that said so; NULL: none yet */
+	struct secret      refresh;             /* its refresh token; empty: none */
 	bool               cross_device;
 	char               ticket[ENROL_TICKET_LEN + 1];
 };

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/coordinator/lifetime.h"
 #include "idp/provider.h"
 
 #include <stdio.h>
@@ -50,6 +51,26 @@ static const struct conf_row rows[] = {
 	 .sub_size = sizeof(struct provider), .help = "Identity providers, by a name of your own."},
 	{"session", CONF_SECONDS, AT(session), 5, 90 * 86400, "12h",
 	 .help = "How long a login lasts."},
+	{"session-until", CONF_STR, AT(session_until), 0, 5, "",
+	 .help = "HH:MM: a login lasts until that time of the day at most, in local time."},
+	{"session-max", CONF_SECONDS, AT(session_max), 0, 366 * 86400, "0",
+	 .help = "The absolute end: no session lasts longer after the person proved themselves at the "
+		 "provider, however often it is renewed. 0: renewals count anew."},
+	{"session-idle", CONF_SECONDS, AT(session_idle), 0, 90 * 86400, "0",
+	 .help = "A session ends when its device was not in touch for so long. 0: it does not."},
+	{"refresh-every", CONF_SECONDS, AT(refresh_every), 0, 7 * 86400, "15m",
+	 .help = "How often a provider that gave a refresh token is asked whether it still stands by a "
+		 "person. 0: never; no refresh token is kept then."},
+	{"refresh-patience", CONF_SECONDS, AT(refresh_patience), 60, 90 * 86400, "24h",
+	 .help = "How long a provider may fail to answer that question before the session ends."},
+	{"approve-devices", CONF_BOOL, AT(approve_devices), .def = "false",
+	 .help = "A new device of a person counts once an administrator approved it (reeve node approve)."},
+	{"node-life", CONF_SECONDS, AT(node_life), 0, 10 * 366 * 86400, "0",
+	 .help = "A person's device is forgotten so long after the last login on it. 0: never."},
+	{"ephemeral-after", CONF_SECONDS, AT(ephemeral_after), 5, 7 * 86400, "5m",
+	 .help = "An ephemeral node is forgotten when it was not in touch for so long."},
+	{"rotation-time", CONF_SECONDS, AT(rotation_time), 10, 86400, "10m",
+	 .help = "How long a node's old key stays valid beside a new one that was not heard yet."},
 	{"lease", CONF_SECONDS, AT(lease), 60, MAP_LEASE_MAX, "24h",
 	 .help = "How long an endpoint may act on what it last heard from the coordinator."},
 	{"login-time", CONF_SECONDS, AT(login_time), 60, 3600, "10m",
@@ -113,6 +134,8 @@ static bool check(struct conf *c, struct diags *diags)
 	for (size_t i = 0; i < c->hub_endpoints.count; i++)
 		if (!ipport_parse(span_str(c->hub_endpoints.list[i]), &at) || at.port == 0)
 			ok = diag_error(diags, c->hub_endpoints.at[i], "not ADDRESS:PORT");
+	if (c->session_until[0] && lifetime_minute(c->session_until) < 0)
+		ok = diag_error(diags, nowhere, "\"session-until\": not a time of the day such as \"04:00\"");
 	for (size_t i = 0; i < c->issuers.count; i++)
 		if (!provider_check((const struct provider *)c->issuers.items + i,
 				    c->issuers.names[i], &err))

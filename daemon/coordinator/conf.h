@@ -24,6 +24,11 @@ struct conf {
 	char            *hub_user;
 	struct conf_map  issuers;               /* struct provider */
 	int64_t          session, lease, login_time;
+	char            *session_until;         /* "" or "HH:MM" */
+	int64_t          session_max, session_idle;
+	int64_t          refresh_every, refresh_patience;
+	bool             approve_devices;
+	int64_t          node_life, ephemeral_after, rotation_time;
 	bool             cross_device;
 	char            *source;                /* "" or where the source of what runs here is */
 	int64_t          attempts_per_minute;

@@ -4,6 +4,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/coordinator/lifetime.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -164,6 +165,14 @@ static void on_sweep(void *arg)
 	loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
 }
 
+static void on_life(void *arg)
+{
+	struct coordinator *co = arg;
+
+	lifetime_round(co);
+	loop_timer_after(co->life, LIFE_SEC * SEC_NS);
+}
+
 /* ---- a new epoch ---- */
 
 static void on_epoch(void *owner, struct store_job *job, const struct err *err)
@@ -249,8 +258,10 @@ void coordinator_person(const struct coordinator *co, const struct attempt *a, c
 		.mfa = w->mfa,
 		.cross_device = a->cross_device,
 		.auth_time = w->auth_time,
-		.expires = {loop_wall(co->loop).sec + co->conf->session},
+		.expires = lifetime_session(co->conf, w->auth_time, loop_wall(co->loop)),
 		.from = from,
+		.provider = a->provider,
+		.sid = w->sid,
 	};
 	if (!w->groups_known)
 		log_info("%s: the token says nothing of groups; those of an earlier login stay",
@@ -423,6 +434,8 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 	co->loaded = true;
 	set_expiry(co);
 	loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
+	co->started = loop_wall(co->loop);
+	loop_timer_after(co->life, LIFE_SEC * SEC_NS);
 	audit_int(audit_begin(co->audit, loop_wall(co->loop), "start"), "seq",
 		  (int64_t)co->reg->seq);
 	audit_end(co->audit);
@@ -506,6 +519,7 @@ static bool start(struct coordinator *co, struct err *err)
 	co->portal = portal_new(&portal_ops, co);
 	co->expiry = loop_timer_new(co->loop, on_expiry, co);
 	co->sweep = loop_timer_new(co->loop, on_sweep, co);
+	co->life = loop_timer_new(co->loop, on_life, co);
 	secret_random(&co->form_key, 32);
 	co->store = store_open(co->loop, db, co, err);
 	if (!co->store)
@@ -519,6 +533,7 @@ static void end(struct coordinator *co)
 {
 	loop_timer_free(co->expiry);
 	loop_timer_free(co->sweep);
+	loop_timer_free(co->life);
 	if (co->feeds)
 		feeds_close(co->feeds);
 	http_free(co->http);

@@ -29,7 +29,8 @@ struct coordinator {
 	struct http       *http;
 	struct portal     *portal;
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
-	struct loop_timer *expiry, *sweep;
+	struct loop_timer *expiry, *sweep, *life;
+	struct wall        started;             /* nobody was heard before */
 	struct boot        pins_read;           /* when certificate files were read last */
 	bool               loaded, changing_epoch;
 	int                status;
@@ -39,6 +40,7 @@ struct coordinator {
 enum {
 	HUB_WAIT_MS = 2000,             /* a new peer is told its node this much later at most */
 	SWEEP_SEC = 600,
+	LIFE_SEC = 5,                   /* between looks at what is over (lifetime.h) */
 	KEEP_ENDED_SEC = 90 * 86400,    /* ended sessions are remembered */
 	REPORTS_PER_MINUTE = 30,        /* each may concern every endpoint */
 	OPENS_PER_MINUTE = 60,          /* each may be a full map */
