@@ -152,6 +152,23 @@ static void add_session(void *arg, const struct portal_session *s)
 	buf_add_str(b, "</td></tr>\n");
 }
 
+enum { SOON_SEC = 1800 };
+
+/* Told ahead, where the person is: this device's own login. */
+static void add_ending(void *arg, const struct portal_session *s)
+{
+	struct draft *d = arg;
+	char left[DURATION_TEXT_MAX];
+	int64_t sec = s->expires.sec - d->req->now.sec;
+
+	if (!d->who->session || strcmp(d->who->session, s->id) != 0 || sec <= 0 || sec > SOON_SEC)
+		return;
+	HTML_FILL(&d->page->body,
+		  "<p role=\"status\"><strong>Your login on this device ends in {left}.</strong> Renew it "
+		  "with <code>reeve login</code>: what is open stays open.</p>\n",
+		  { "left", duration_text(sec > 60 ? sec - sec % 60 : sec, left) });
+}
+
 static void close_table(struct draft *d, const char *none)
 {
 	if (d->rows)
@@ -175,6 +192,7 @@ static void show(struct portal *p, const struct portal_caller *who,
 
 	token_of(p, who, d.token);
 	page_begin(page, 200, "Your account");
+	p->ops->each_session(p->ctx, who->user, add_ending, &d);
 	p->ops->person(p->ctx, who->user, add_person, &d);
 	d.rows = 0;
 	buf_add_str(&page->body, "<h2>Devices</h2>\n");

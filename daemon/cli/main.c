@@ -45,6 +45,7 @@ static const struct {
 	{ "ping",    "whether another node answers, and over which way", cli_ping },
 	{ "login",   "logs in on this node", cli_login },
 	{ "logout",  "ends the session of this node", cli_logout },
+	{ "watch",   "tells ahead that the login on this node ends", cli_watch },
 	{ "node",    "nodes of the mesh (administrators)", cli_node },
 	{ "user",    "people of the mesh (administrators)", cli_user },
 	{ "group",   "groups, by whose word, and what is held (administrators)", cli_group },

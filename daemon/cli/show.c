@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ENDING_SEC = 1800 };      /* a login that ends within that is told of */
+
 /* Why nobody valid acts for a node: a sentence for each word of whois' "why". */
 static const char *sentence(const char *why)
 {
@@ -191,6 +193,16 @@ static int status_exit(const json_t *o)
 	return json_object_get(json_object_get(o, "self"), "why") ? CLI_REFUSED : CLI_OK;
 }
 
+/* Said before it happens: what is open then goes on after a new login, and only then. */
+static void put_ending(const json_t *self)
+{
+	char text[DURATION_TEXT_MAX];
+	int64_t left = json_integer_value(json_object_get(json_object_get(self, "session"), "expires")) - clock_wall().sec;
+
+	if (left > 0 && left <= ENDING_SEC)
+		printf("%-10s in %s: `reeve login` renews it, and nothing stops\n", "ends", duration_text(left, text));
+}
+
 static void put_services(const json_t *o)
 {
 	size_t i, k;
@@ -250,6 +262,7 @@ int cli_status(const struct cli *cli, int argc, char **argv)
 	if (json_object_get(o, "self")) {
 		puts("this node:");
 		put_who(json_object_get(o, "self"));
+		put_ending(json_object_get(o, "self"));
 	}
 	put_services(o);
 	printf("%-10s %zu\n", strcmp(mode, "standalone") == 0 ? "identities" : "peers",

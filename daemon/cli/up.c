@@ -192,9 +192,10 @@ int cli_up(const struct cli *cli, int argc, char **argv)
 
 int cli_login(const struct cli *cli, int argc, char **argv)
 {
-	bool no_browser = false, elsewhere = false, help = false;
+	bool no_browser = false, elsewhere = false, silent = false, help = false;
 	const struct cli_option options[] = {
 		{ "--no-browser", NULL, &no_browser, 0, NULL }, { "--elsewhere", NULL, &elsewhere, 0, NULL },
+		{ "--silent", NULL, &silent, 0, NULL },
 		{ "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL },
 	};
 	struct login l = { .finish = "/v1/login/finish", .fd = -1 };
@@ -206,13 +207,15 @@ int cli_login(const struct cli *cli, int argc, char **argv)
 	if (!cli_options(argc, argv, options, NULL, 0, NULL))
 		return CLI_USAGE;
 	if (help) {
-		puts("usage: reeve login [--no-browser] [--elsewhere]\n\nLogs in, or logs in anew, on this node.");
+		puts("usage: reeve login [--no-browser] [--elsewhere | --silent]\n\n"
+		     "Logs in, or logs in anew, on this node: what is open stays open.\n"
+		     "--silent: without a question, where the browser is still logged in at the provider.");
 		return CLI_OK;
 	}
 	if (!elsewhere && (l.fd = loopback_open(&port, &err)) < 0)
 		return cli_fail(cli, &err);
 	l.browser = !no_browser && !elsewhere;
-	ok = cli_local(cli, "POST", "/v1/login", json_pack("{s:i}", "loopback", (int)port), &answer, &err) &&
+	ok = cli_local(cli, "POST", "/v1/login", json_pack("{s:i, s:b}", "loopback", (int)port, "silent", (int)(silent && !elsewhere)), &answer, &err) &&
 	     finish(cli, &l, &answer, &err);
 	if (l.fd >= 0)
 		close(l.fd);

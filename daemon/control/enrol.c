@@ -233,6 +233,8 @@ void enrol_login_encode(const struct enrol_login *l, struct buf *out)
 		buf_addf(out, ",\"max_age\":%lld", (long long)l->max_age);
 	add_str(out, "acr", l->acr);
 	add_device(out, l->device, l->issuer);
+	if (l->silent)
+		buf_add_str(out, ",\"silent\":true");
 	buf_add_char(out, '}');
 }
 
@@ -250,6 +252,7 @@ bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err 
 	l.has_max_age = json_object_get(root, "max_age") != NULL;
 	l.max_age = fields_int(&f, "max_age", 0, INT32_MAX, FIELD_OPTIONAL);
 	fields_cstr(&f, "acr", l.acr, sizeof(l.acr), FIELD_OPTIONAL);
+	l.silent = json_is_true(json_object_get(root, "silent"));
 	if (!f.bad && !span_is_print(span_str(l.acr)))
 		fields_fail(&f, ERR_SYNTAX, "acr", "not printable ASCII");
 	get_device(&f, &l.device, l.issuer);

@@ -147,6 +147,8 @@ struct enrol_login {
 	char     acr[ENROL_ACR_MAX + 1];        /* blank-separated, one of them; "": as configured */
 	bool     device;                /* as in enrol_start */
 	char     issuer[ENROL_ISSUER_MAX + 1];
+	bool     silent;                /* a renewal: the page leads on by itself where the provider knows
+	                                 * the browser (prompt=none); needs a loopback */
 };
 void enrol_login_encode(const struct enrol_login *l, struct buf *out);
 bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err *err);

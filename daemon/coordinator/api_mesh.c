@@ -141,14 +141,33 @@ void api_session_start(void *ctx, struct request *r)
 	a->loopback = l.loopback;
 	a->max_age = l.has_max_age ? l.max_age : -1;
 	memcpy(a->acr, l.acr, sizeof(a->acr));
+	a->silent = l.silent && l.loopback;
 	/* Where the device is says more than its address in the tunnel, which is the same everywhere. */
 	a->from = n->seen.ip.family ? n->seen.ip : r->from.family ? r->from : n->row->v4;
 	enrol_pending(co, r, a);
 }
 
+/* The ticket of an attempt that has its session already: the answer was lost. */
+static void session_again(struct coordinator *co, struct request *r, const struct reg_node *n,
+			  const struct attempt *a, const struct enrol_finish *f)
+{
+	bool same = a->ticket[0] ? mem_equal_ct(a->ticket, f->ticket, sizeof(a->ticket))
+				 : !f->ticket[0];
+
+	if (!same)
+		request_fail(r, ERR_DENIED, "the ticket is not this attempt's");
+	else if (a->state == ATTEMPT_FINISHING)
+		request_fail(r, ERR_BUSY, "it is being written");
+	else if (!n->session || n->session->id != a->session)
+		request_fail(r, ERR_MISSING, "what it began has ended");
+	else
+		coordinator_reply_node(co, r->id, n->id);
+}
+
 static void on_session(void *owner, struct store_job *job, const struct err *err)
 {
 	struct coordinator *co = owner;
+	struct attempt     *a = attempts_find(co->attempts, span_str(job->note));
 	struct login_op    *op = container_of(job, struct login_op, job);
 	struct request     *r = http_find(co->http, job->who);
 	struct buf *b =
@@ -162,11 +181,17 @@ static void on_session(void *owner, struct store_job *job, const struct err *err
 	audit_str(b, "reason", err ? err->msg : NULL);
 	audit_end(co->audit);
 	if (err) {
+		if (a)
+			attempts_drop(co->attempts, a);
 		if (r)
 			request_error(r, err);
 		return;
 	}
 	coordinator_commit(co, job);
+	if (a && attempt_move(a, ATTEMPT_DONE)) {
+		a->session = op->session;
+		a->until = boot_add(loop_now(co->loop), ATTEMPT_DONE_SEC * SEC_NS);
+	}
 	if (r)
 		coordinator_reply_node(co, job->who, op->node);
 }
@@ -193,6 +218,10 @@ void api_session_finish(void *ctx, struct request *r)
 			     "there is no such attempt of this node, or it is over");
 		return;
 	}
+	if (a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_DONE) {
+		session_again(co, r, n, a, &f);
+		return;
+	}
 	if (!enrol_take_ticket(co, r, a, &f))
 		return;
 	if (a->from.family)
@@ -200,9 +229,15 @@ void api_session_finish(void *ctx, struct request *r)
 	arena_init(&mem, 4096);
 	coordinator_person(co, a, from, &mem, &person);
 	struct login_op *op = login_op_new(n->id, &person, loop_wall(co->loop));
+	op->life = co->conf->node_life;
 	arena_done(&mem);
-	attempts_drop(co->attempts, a);
-	coordinator_submit(co, r, &op->job, on_session);
+	op->job.note = mem_strdup(a->id);
+	op->job.who = r->id;
+	op->job.done = on_session;
+	if (!store_submit(co->store, &op->job, &err)) {
+		attempts_drop(co->attempts, a);
+		request_error(r, &err);
+	}
 }
 
 static void on_ended(void *owner, struct store_job *job, const struct err *err)

@@ -254,6 +254,8 @@ void api_enrol_finish(void *ctx, struct request *r)
 	arena_init(&mem, 4096);
 	coordinator_person(co, a, from, &mem, &person);
 	enrol_op_person(op, &person);
+	op->unapproved = co->conf->approve_devices;
+	op->life = co->conf->node_life;
 	arena_done(&mem);
 	attempts_drop(co->attempts, a);
 	coordinator_submit(co, r, &op->job, on_enrolled);

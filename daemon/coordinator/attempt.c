@@ -16,7 +16,8 @@ struct attempts {
 };
 
 static const char *const names[ATTEMPT_STATES] = {"started",   "proved",   "provider",
-						  "approving", "approved", "finishing"};
+						  "approving", "approved", "finishing",
+						  "done"};
 
 static const bool may_move[ATTEMPT_STATES][ATTEMPT_STATES] = {
 	[ATTEMPT_STARTED] = {[ATTEMPT_PROVED] = true, [ATTEMPT_FINISHING] = true},
@@ -25,6 +26,7 @@ static const bool may_move[ATTEMPT_STATES][ATTEMPT_STATES] = {
 		{[ATTEMPT_PROVED] = true, [ATTEMPT_APPROVING] = true, [ATTEMPT_PROVIDER] = true},
 	[ATTEMPT_APPROVING] = {[ATTEMPT_APPROVED] = true, [ATTEMPT_PROVIDER] = true},
 	[ATTEMPT_APPROVED] = {[ATTEMPT_FINISHING] = true},
+	[ATTEMPT_FINISHING] = {[ATTEMPT_DONE] = true},
 };
 
 bool attempt_move(struct attempt *a, enum attempt_state to)
@@ -47,6 +49,8 @@ static void attempt_free(struct attempt *a)
 	if (a->start)
 		mem_wipe(a->start, a->start_len);
 	free(a->start);
+	free(a->provider);
+	secret_done(&a->refresh);
 	mem_wipe(a->ticket, sizeof(a->ticket));
 	free(a);
 }
@@ -62,8 +66,7 @@ static void on_tick(void *arg)
 	while (dict_next(t->by_id, &pos, &key, &v)) {
 		struct attempt *a = v;
 
-		/* One whose request waits is dropped once that is answered. */
-		if (boot_passed(a->until, now) && !a->op && a->state != ATTEMPT_FINISHING) {
+		if (boot_passed(a->until, now) && !a->op) {
 			if (a->login_state[0])
 				dict_remove(t->by_state, span_str(a->login_state));
 			dict_remove(t->by_id, key);

@@ -11,7 +11,7 @@
  *                        ^                       |                       |
  *                        +------- refused -------+        "approve" -----+
  *                                                                        v
- *   a login on an enrolled node begins at PROVED          APPROVED --ticket--> FINISHING
+ *   a login on an enrolled node begins at PROVED          APPROVED --ticket--> FINISHING --> DONE
  */
 
 #include "base/hash.h"
@@ -24,6 +24,7 @@
 enum {
 	ATTEMPTS_MAX      = 4096,       /* at once */
 	ATTEMPT_START_SEC = 60,         /* from start to proof: a machine's time */
+	ATTEMPT_DONE_SEC  = 60,         /* an answer that was lost is given again for so long */
 	ATTEMPT_TRIES_MAX = 5,          /* times that a browser may go to the provider */
 	RATE_ADDRESSES_MAX = 8192,      /* addresses that are counted at once */
 	START_BODY_MAX    = 4 << 10,    /* a start request */
@@ -31,6 +32,7 @@ enum {
 
 enum attempt_state {
 	ATTEMPT_STARTED, ATTEMPT_PROVED, ATTEMPT_PROVIDER, ATTEMPT_APPROVING, ATTEMPT_APPROVED, ATTEMPT_FINISHING,
+	ATTEMPT_DONE,           /* of a login on a node: its answer may have been lost */
 	ATTEMPT_STATES
 };
 
@@ -70,6 +72,7 @@ struct attempt {
 	struct secret      refresh;             /* its refresh token; empty: none */
 	bool               cross_device;
 	char               ticket[ENROL_TICKET_LEN + 1];
+	uint64_t           session;             /* DONE: what it began */
 };
 
 struct attempts;

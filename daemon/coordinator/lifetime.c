@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "daemon/coordinator/coordinator.h"
 
-#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { ROUND_JOBS_MAX = 64 };           /* more wait for the next round: the queue is everybody's */

@@ -12,6 +12,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/coordinator/lifetime.h"
 #include "idp/provider.h"
 #include "web/pages.h"
 
@@ -125,6 +126,7 @@ struct asked {
 	struct coordinator *co;
 	char                attempt[ENROL_ATTEMPT_LEN + 1];
 	uint64_t            request;
+	bool                fresh;      /* the browser has no key yet */
 };
 
 static struct asked *ask(struct coordinator *co, struct attempt *a, const struct request *r)
@@ -144,6 +146,7 @@ static void on_started(void *arg, struct login *login, const struct login_refusa
 	struct coordinator *co = q->co;
 	struct attempt     *a = attempts_find(co->attempts, span_str(q->attempt));
 	struct request     *r = http_find(co->http, q->request);
+	bool                fresh = q->fresh;
 
 	if (a) {
 		a->op = NULL;
@@ -169,19 +172,70 @@ static void on_started(void *arg, struct login *login, const struct login_refusa
 		struct page p;
 
 		page_init(&p);
-		page_redirect(&p, login_url(login));
+		if (page_redirect(&p, login_url(login)) && fresh)
+			page_set_browser_key(&p, a->browser);
 		show(r, &p);
 	}
+}
+
+static void to_provider(struct coordinator *co, struct request *r, struct attempt *a, const char *name,
+			const char *browser, bool fresh)
+{
+	scoped_buf struct buf redirect = { 0 };
+	int64_t               max_age = lifetime_max_age(co->conf, a->max_age);
+
+	if (a->op || ++a->tries > ATTEMPT_TRIES_MAX || !attempt_move(a, ATTEMPT_PROVIDER)) {
+		gone(co, r);
+		return;
+	}
+	memcpy(a->browser, browser, sizeof(a->browser));
+	free(a->provider);
+	a->provider = mem_strdup(name);
+	buf_init(&redirect, 1024);
+	buf_addf(&redirect, "%s/login/callback", co->conf->url);
+	/* The shorter of ours and the row's: a wish of ours would replace that. */
+	const struct provider *p = idp_provider(co->idp, name);
+	if (p && p->max_age && max_age > p->max_age)
+		max_age = p->max_age;
+	struct login_options o = {.redirect_uri = redirect.ptr,
+				  .max_age = max_age,
+				  .prompt = a->silent ? "none" : NULL,
+				  .acr_values = a->acr[0] ? a->acr : NULL};
+	struct asked        *q = ask(co, a, r);
+	q->fresh = fresh;
+	a->op = idp_login_start(co->idp, name, &o, on_started, q);
+}
+
+/* A renewal of what the browser may still be logged in for: no page of ours before the
+ * provider's answer. False where there is no provider to ask. */
+static bool renew(struct coordinator *co, struct request *r, struct attempt *a)
+{
+	const struct reg_node *n = registry_node(co->reg, a->node);
+	const struct reg_user *u = n ? registry_user(co->reg, n->row->user) : NULL;
+	const struct conf_map *issuers = &co->conf->issuers;
+	char                   browser[BROWSER_KEY_SIZE];
+	bool                   fresh = !r->cookie || !browser_key_get(span_str(r->cookie), browser);
+
+	for (size_t i = 0; u && i < issuers->count; i++) {
+		const struct provider *p = (const struct provider *)issuers->items + i;
+
+		if (strcmp(p->issuer, u->row->issuer) != 0)
+			continue;
+		if (fresh)
+			browser_key_new(browser);
+		to_provider(co, r, a, issuers->names[i], browser, fresh);
+		return true;
+	}
+	return false;
 }
 
 static void go_on(struct coordinator *co, struct request *r, struct attempt *a, const char *browser)
 {
 	const struct conf_map *issuers = &co->conf->issuers;
-	scoped_buf struct buf  issuer = { 0 }, redirect = { 0 };
+	scoped_buf struct buf  issuer = { 0 };
 	const char            *name = NULL;
 
 	buf_init(&issuer, 256);
-	buf_init(&redirect, 1024);
 	/* With one issuer there may be no field. */
 	if (form_field(buf_span(&r->body), "issuer", 200, &issuer)) {
 		for (size_t i = 0; i < issuers->count; i++)
@@ -195,19 +249,45 @@ static void go_on(struct coordinator *co, struct request *r, struct attempt *a, 
 		      "Choose one of those that the page shows.", NULL);
 		return;
 	}
-	if (a->op || ++a->tries > ATTEMPT_TRIES_MAX || !attempt_move(a, ATTEMPT_PROVIDER)) {
-		gone(co, r);
-		return;
-	}
-	memcpy(a->browser, browser, sizeof(a->browser));
-	buf_addf(&redirect, "%s/login/callback", co->conf->url);
-	struct login_options o = {.redirect_uri = redirect.ptr,
-				  .max_age = a->max_age,
-				  .acr_values = a->acr[0] ? a->acr : NULL};
-	a->op = idp_login_start(co->idp, name, &o, on_started, ask(co, a, r));
+	to_provider(co, r, a, name, browser, false);
 }
 
 /* ---- GET /login/callback ---- */
+
+/* OpenID Connect Core 1.0, 3.1.2.6: what prompt=none may end with. */
+static bool wants_a_person(const char *error)
+{
+	static const char *const words[] = { "login_required", "interaction_required",
+		                             "consent_required", "account_selection_required" };
+
+	for (size_t i = 0; i < array_size(words); i++)
+		if (strcmp(error, words[i]) == 0)
+			return true;
+	return false;
+}
+
+static void ask_person_after_all(struct request *r, struct attempt *a)
+{
+	char        at[64];
+	struct page p;
+
+	a->silent = false;
+	snprintf(at, sizeof(at), "/login/%s", a->id);
+	page_init(&p);
+	page_redirect(&p, at);
+	show(r, &p);
+}
+
+/* Whose device it is already: nothing is let in that was not in. */
+static bool is_owner(const struct coordinator *co, const struct attempt *a)
+{
+	const struct reg_node *n = registry_node(co->reg, a->node);
+	const struct reg_user *u = n ? registry_user(co->reg, n->row->user) : NULL;
+
+	return u && strcmp(u->row->issuer, a->who.issuer) == 0 && strcmp(u->row->sub, a->who.sub) == 0;
+}
+
+static void approve(struct coordinator *co, struct request *r, struct attempt *a);
 
 static void on_finished(void *arg, struct login_result *res, const struct login_refusal *why)
 {
@@ -224,7 +304,9 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	if (!res) {
 		if (a)
 			attempt_move(a, ATTEMPT_PROVED);
-		if (r)
+		if (r && a && a->silent && wants_a_person(why->error))
+			ask_person_after_all(r, a);
+		else if (r)
 			sorry(co, r, 403, "The login was refused", why->words, why->err.msg);
 		return;
 	}
@@ -235,8 +317,15 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	}
 	identity_done(&a->who);
 	identity_copy(&a->who, &res->identity);
+	secret_done(&a->refresh);
+	a->refresh = res->refresh_token;
+	res->refresh_token = (struct secret){ 0 };
 	if (!r)
 		return;
+	if (a->silent && is_owner(co, a)) {
+		approve(co, r, a);
+		return;
+	}
 	char purpose[64], token[FORM_TOKEN_SIZE], approve[64], refuse[64], from[IP_TEXT_MAX];
 	struct page_device d;
 	struct page_person who = {.name = a->who.name,
@@ -294,11 +383,12 @@ void api_login_get(void *ctx, struct request *r)
 		return;
 	}
 	struct attempt *a = attempts_find(co->attempts, r->rest);
-	if (!a || a->state == ATTEMPT_STARTED || a->state == ATTEMPT_FINISHING) {
+	if (!a || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
 		gone(co, r);
 		return;
 	}
-	first_page(co, r, a);
+	if (!a->silent || a->browser[0] || !renew(co, r, a))
+		first_page(co, r, a);
 }
 
 /* ---- the forms ---- */
@@ -353,7 +443,7 @@ void api_login_post(void *ctx, struct request *r)
 	scoped_buf struct buf token = { 0 };
 	bool                first = span_eq(what, SPAN("continue"));
 
-	if (!a || a->state == ATTEMPT_STARTED || a->state == ATTEMPT_FINISHING) {
+	if (!a || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
 		gone(co, r);
 		return;
 	}

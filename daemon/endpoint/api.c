@@ -201,7 +201,7 @@ static void do_login(struct ask *q, const json_t *body)
 {
 	uint16_t port = (uint16_t)(json_integer_value(json_object_get(body, "loopback")) & 0xffff);
 
-	join_login(q->api->core->join, port, on_joined, q);
+	join_login(q->api->core->join, port, json_is_true(json_object_get(body, "silent")), on_joined, q);
 	wait_for(q);
 }
 

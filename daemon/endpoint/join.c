@@ -300,9 +300,9 @@ void join_up_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, v
 	post_public(j, "/v1/enrol/finish", buf_span(&b));
 }
 
-void join_login(struct join *j, uint16_t loopback, join_fn *fn, void *arg)
+void join_login(struct join *j, uint16_t loopback, bool silent, join_fn *fn, void *arg)
 {
-	struct enrol_login l = { .loopback = loopback };
+	struct enrol_login l = { .loopback = loopback, .silent = silent };
 	scoped_buf struct buf b = { 0 };
 
 	begin(j, STEP_LOGIN, fn, arg);

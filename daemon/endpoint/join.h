@@ -32,7 +32,7 @@ struct join_ask {
 void join_up(struct join *j, const struct join_ask *ask, join_fn *fn, void *arg);
 void join_up_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, void *arg);
 
-void join_login(struct join *j, uint16_t loopback, join_fn *fn, void *arg);
+void join_login(struct join *j, uint16_t loopback, bool silent, join_fn *fn, void *arg);
 void join_login_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, void *arg);
 
 /* reply is NULL where it worked, and so is err. */
