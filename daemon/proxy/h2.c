@@ -174,7 +174,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 	switch (head_find(n)) {
 	case HEAD_HOST:
 		set_text(&st->host, v, &twice);
-		return twice ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
+		return twice || st->begun /* a trailer */ ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 	case HEAD_CONNECTION:
 	case HEAD_KEEP_ALIVE:
 	case HEAD_PROXY_CONNECTION:

@@ -314,6 +314,9 @@ static bool transfer_encoding(struct message *m, struct span value, unsigned sta
 		any = true;
 		if (!coding_name(span_trim(item), &name))
 			return bad(f, status, "a malformed Transfer-Encoding");
+		/* some read a response whose coding has parameters until the connection ends */
+		if (status != 400 && name.len != span_trim(item).len)
+			return bad(f, status, "a transfer coding with parameters");
 		if (m->body == BODY_CHUNKED)
 			return bad(f, status, "a transfer coding behind chunked");
 		if (span_ieq(name, SPAN("chunked"))) {
@@ -414,9 +417,13 @@ enum http_result http_trailers_parse(struct http_scan *s, const char *buf, size_
 	if (!http_fields_parse(m, buf, buf + s->pos - 2, status, f))
 		return HTTP_BAD;
 	for (size_t i = 0; i < m->field_count; i++) {
-		if (m->fields[i].id == HEAD_CONTENT_LENGTH ||
-		    m->fields[i].id == HEAD_TRANSFER_ENCODING || m->fields[i].id == HEAD_HOST)
+		enum head_id id = m->fields[i].id;
+
+		if (id == HEAD_CONTENT_LENGTH || id == HEAD_TRANSFER_ENCODING || id == HEAD_HOST)
 			return bad(f, status, "a framing field in the trailers");
+		/* There are parsers that close, or switch, for these even here. */
+		if (status == 400 && (id == HEAD_CONNECTION || id == HEAD_UPGRADE || id == HEAD_EXPECT))
+			return bad(f, status, "a field about the connection in the trailers");
 	}
 	*ret_used = s->pos;
 	return HTTP_DONE;

@@ -342,7 +342,8 @@ bool host_fold(struct span raw, char buf[HTTP_HOST_MAX + 3], struct span *ret_ho
 		if (name.ptr[name.len - 1] == '.')
 			return false;
 	}
-	if (port.len) {
+	/* RFC 3986 3.2.3: a colon alone is the scheme's own port */
+	if (port.len > 1) {
 		port = span_from(port, 1);
 		if (port.len > 5 || !span_u64(port, 65535, &n) || n == 0)
 			return false;
@@ -393,6 +394,11 @@ bool target_normalise(struct target *t, const struct message *m, bool tls, unsig
 		    (port ? port : standard) != (t->port ? t->port : standard))
 			return bad(f, "the target contradicts Host");
 		raw = span_from(raw, n);
+		/* RFC 9112 3.2.4: about the server, not about its root */
+		if (raw.len == 0 && m->verb == VERB_OPTIONS) {
+			t->path = SPAN("*");
+			return true;
+		}
 		if (raw.len == 0)
 			raw = SPAN("/");
 		if (raw.ptr[0] == '?') {

@@ -22,13 +22,50 @@ struct stream {
 	struct span           data;     /* body bytes run together in the log */
 };
 
+enum { FNV = 2166136261u };
+
+static uint32_t fnv(uint32_t h, struct span s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		h = (h ^ (unsigned char)s.ptr[i]) * 16777619u;
+	return h;
+}
+
+/* The message at hand; NULL: they have become too many to keep. */
+static struct stream_message *kept(struct stream *s)
+{
+	unsigned n = s->r->heads;
+
+	return n && n <= STREAM_KEPT ? &s->r->kept[n - 1] : NULL;
+}
+
+static void keep_fields(struct stream_message *k, const struct message *m)
+{
+	for (size_t i = 0; i < m->field_count; i++) {
+		k->field_sum = fnv(k->field_sum, m->fields[i].name);
+		k->field_sum = fnv(k->field_sum, SPAN(":"));
+		k->field_sum = fnv(k->field_sum, m->fields[i].value);
+		k->field_sum = fnv(k->field_sum, SPAN("\n"));
+	}
+}
+
 static void log_data(struct stream *s, struct span d)
 {
+	struct stream_message *k = kept(s);
+
 	buf_add(&s->r->log, d.ptr, d.len);
+	if (k) {
+		k->body_len += d.len;
+		k->body_sum = fnv(k->body_sum, d);
+	}
 }
 
 static void message_end(struct stream *s)
 {
+	struct stream_message *k = kept(s);
+
+	if (k)
+		k->ended = true;
 	s->r->messages++;
 	buf_add_str(&s->r->log, "|end\n");
 	s->state = s->close ? IN_NOTHING : IN_HEAD;
@@ -39,8 +76,15 @@ static void head_done(struct stream *s)
 {
 	struct message *m = s->m;
 	struct buf *log = &s->r->log;
+	struct stream_message *k;
 
 	s->r->heads++;
+	k = kept(s);
+	if (k) {
+		*k = (struct stream_message){ .fields = (unsigned)m->field_count, .field_sum = FNV, .body_sum = FNV,
+			                      .keep_alive = m->keep_alive, .upgrade = m->upgrade };
+		keep_fields(k, m);
+	}
 	if (s->request)
 		buf_addf(log, "%.*s %.*s%.*s host=%.*s", SPAN_ARG(m->method), SPAN_ARG(s->t->path),
 		         SPAN_ARG(s->t->query), SPAN_ARG(s->t->host));
@@ -124,7 +168,13 @@ static size_t step(struct stream *s, const char *p, size_t len, bool *ret_more)
 		if (r == HTTP_BAD)
 			return SIZE_MAX;
 		if (r == HTTP_DONE) {
+			struct stream_message *k = kept(s);
+
 			buf_addf(&s->r->log, "|trailers=%zu", s->m->field_count);
+			if (k) {
+				k->trailers = (unsigned)s->m->field_count;
+				keep_fields(k, s->m);
+			}
 			message_end(s);
 		} else {
 			*ret_more = true;

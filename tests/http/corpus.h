@@ -11,11 +11,23 @@
 
 enum stream_end { STREAM_BAD = 0, STREAM_OPEN /* waits for more */, STREAM_CLOSED /* by the message */ };
 
+enum { STREAM_KEPT = 16 };
+
+/* One message for comparison with another parser's reading. Sums are FNV-1a. */
+struct stream_message {
+	unsigned fields, trailers;
+	uint32_t field_sum;                     /* "name:value\n" each, trailers too */
+	uint32_t body_sum;
+	uint64_t body_len;
+	bool     ended, keep_alive, upgrade;
+};
+
 struct stream_result {
 	enum stream_end end;
 	unsigned        heads, messages;        /* complete ones */
 	struct fault    fault;
 	struct buf      log;                    /* the same for every way of cutting */
+	struct stream_message kept[STREAM_KEPT]; /* the first ones */
 };
 
 /* piece 0: all at once. eof: the sender has ended. */
