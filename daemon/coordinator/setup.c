@@ -152,6 +152,12 @@ int setup_init(const struct conf *conf, const struct init_options *o)
 		err_set(&err, ERR_CONFIG, "there is no user %s", o->user);
 		return complain(&err);
 	}
+	/* What is made for the hub's reeved is its user's; of root's it would not take it. */
+	if (!o->hub_key && geteuid() == 0 && conf->hub_user[0] && !getpwnam(conf->hub_user)) {
+		err_set(&err, ERR_CONFIG, "there is no user %s, as whom the hub's reeved runs: "
+			"make it (systemd-sysusers), or name another in \"hub-user\"", conf->hub_user);
+		return complain(&err);
+	}
 	scoped_free char *db = conf_path(conf, conf->state_dir, "coordinator.db");
 	if (access(db, F_OK) == 0) {
 		err_set(&err, ERR_EXISTS, "%s: there is a mesh already", db);
