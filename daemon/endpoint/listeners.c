@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -127,7 +128,12 @@ static int open_at(const struct ipport *at, bool overlay, struct err *err)
 	ok = ok && bind(fd, (const struct sockaddr *)&ss, len) == 0 &&
 	     listen(fd, LISTENERS_BACKLOG) == 0;
 	if (!ok) {
-		err_sys(err, "listening at %s", ipport_text(at, text));
+		if (errno == EADDRINUSE)
+			err_set(err, ERR_EXISTS, "listening at %s: another program listens there, "
+				"or at that port of every address (ss -ltnp shows it)",
+				ipport_text(at, text));
+		else
+			err_sys(err, "listening at %s", ipport_text(at, text));
 		if (fd >= 0)
 			close(fd);
 		return -1;

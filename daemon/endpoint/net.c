@@ -11,11 +11,14 @@
 #include "daemon/endpoint/targets.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 struct net;
+
+enum { LISTEN_AGAIN_SEC = 5 };
 
 /* A front that this process has a channel to. */
 struct net_front {
@@ -34,6 +37,8 @@ struct net {
 	struct targets   *now, *before, *next;          /* of three configurations */
 	uint32_t          before_number;
 	struct listeners  listeners;
+	struct loop_timer *again;                       /* to listen where it was not possible */
+	char              said[ERR_MSG_MAX];            /* why it was not */
 	struct ip         overlay[MSG_ADDRESSES_MAX];   /* where bare ports listen */
 	size_t            overlay_n;
 	struct net_mesh  *mesh;                         /* NULL in standalone mode */
@@ -182,11 +187,34 @@ static void on_answer(void *arg, const struct msg *m)
 	tell(n->core, m);
 }
 
+/*
+ * What the configuration in use wants, at the addresses of now. One that another
+ * program has leaves all as they are, and is tried again: whoever has it may go.
+ */
+static void listen_again(void *arg)
+{
+	struct net *n = arg;
+	struct err err = { 0 };
+
+	if (!n->stage.now || n->draining)
+		return;
+	if (listeners_prepare(&n->listeners, n->stage.now, n->overlay, n->overlay_n, &err)) {
+		listeners_use(&n->listeners);
+		n->said[0] = '\0';
+		loop_timer_set(n->again, BOOT_NEVER);
+	} else {
+		if (strcmp(n->said, err.msg) != 0)
+			log_error("%s; tried again every %d s", err.msg, LISTEN_AGAIN_SEC);
+		snprintf(n->said, sizeof(n->said), "%s", err.msg);
+		loop_timer_after(n->again, LISTEN_AGAIN_SEC * SEC_NS);
+	}
+	send_listeners_to_all(n);
+}
+
 /* Bare ports listen at other addresses from now on. */
 static void on_addresses(void *arg, const struct ip *list, size_t count)
 {
 	struct net *n = arg;
-	struct err err = { 0 };
 
 	if (count == n->overlay_n &&
 	    (count == 0 || memcmp(n->overlay, list, count * sizeof(*list)) == 0))
@@ -194,14 +222,7 @@ static void on_addresses(void *arg, const struct ip *list, size_t count)
 	if (count)
 		memcpy(n->overlay, list, count * sizeof(*list));
 	n->overlay_n = count;
-	if (!n->stage.now || n->draining)
-		return;
-	if (!listeners_prepare(&n->listeners, n->stage.now, n->overlay, n->overlay_n, &err)) {
-		log_error("%s", err.msg);
-		return;
-	}
-	listeners_use(&n->listeners);
-	send_listeners_to_all(n);
+	listen_again(n);
 }
 
 /* ---- parent ---- */
@@ -251,7 +272,6 @@ static void on_conf(struct net *n, const struct msg_conf *m, int fd)
 
 static void on_use(struct net *n, uint32_t number)
 {
-	struct err err = { 0 };
 	struct msg answer = { .type = MSG_READY, .conf = { .generation = number } };
 
 	uint32_t before = n->stage.now_number;
@@ -265,12 +285,7 @@ static void on_use(struct net *n, uint32_t number)
 	n->before = n->now;
 	n->before_number = before;
 	n->now = take(n->next);
-	/* Again, for overlay addresses that came meanwhile. */
-	if (!listeners_prepare(&n->listeners, n->stage.now, n->overlay, n->overlay_n, &err))
-		log_error("%s", err.msg);
-	else
-		listeners_use(&n->listeners);
-	send_listeners_to_all(n);
+	listen_again(n);        /* overlay addresses may have come meanwhile */
 	tell(n->parent, &answer);
 }
 
@@ -366,6 +381,7 @@ int net_main(int parent)
 
 	n->loop = loop_new(&err);
 	if (n->loop) {
+		n->again = loop_timer_new(n->loop, listen_again, n);
 		n->parent = channel_new(n->loop, parent, PROCESS_NET, PROCESS_PARENT, on_parent,
 					on_parent_gone, n);
 		if (!loop_run(n->loop, &err))
@@ -381,6 +397,7 @@ int net_main(int parent)
 	net_mesh_free(n->mesh);
 	channel_free(n->core);
 	channel_free(n->parent);
+	loop_timer_free(n->again);
 	listeners_done(&n->listeners);
 	targets_free(n->now);
 	targets_free(n->before);

@@ -79,6 +79,9 @@ ok "reeved -n finds nothing wrong" at svc reeved -n -c /etc/reeve/reeved.hujson
 
 spawn svc app python3 "$apps/download.py" 127.0.0.1 8000
 spawn svc echo python3 "$apps/instrument.py" 7000
+# Somebody else has the wiki's port at every address, as a web server that came with the host does.
+spawn svc squatter python3 -m http.server 80 --bind 0.0.0.0
+ok "the squatter listens" wait_for 20 at svc curl -sf -o /dev/null http://127.0.0.1/
 for h in lap svc stu; do
 	spawn $h reeved-$h reeved -c /etc/reeve/reeved.hujson
 done
@@ -87,8 +90,10 @@ for h in lap svc stu; do
 	ok "$h has a mesh device" wait_for 10 has_device $h
 done
 get() { at "$1" curl -sS --max-time 5 "${@:2}"; }
+ok "whoever holds the wiki's port is spoken of" wait_for 20 grep -q 'listening at 100.64.0.2:80: another program' "$T/log/reeved-svc"
+end squatter
 serves() { [ "$(get lap -o /dev/null -w '%{http_code}' http://wiki/headers)" = 200 ]; }
-ok "staff reaches the wiki by its name" wait_for 10 serves
+ok "staff reaches the wiki by its name, once the port is free" wait_for 30 serves
 ok "and the application is told who it is" sh -c "nsenter -t $(cat "$T/pid/host-lap") -n -m curl -sS http://wiki/headers | grep -qi '^remote-user: staff@example.edu'"
 ok "whatever the client claims" sh -c "! nsenter -t $(cat "$T/pid/host-lap") -n -m curl -sS -H 'Remote_User: mallory' http://wiki/headers | grep -qi mallory"
 ok "over IPv6 as well" get lap -f -o /dev/null -H 'Host: wiki' "http://[$(cat "$T/svc/v6")]/headers"

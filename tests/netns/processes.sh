@@ -161,7 +161,7 @@ hup
 ok "one that does not parse says where" wait_for 5 said 'reeved.hujson:4:.*expected'
 conf '"127.0.0.1:8081", "127.0.0.1:8000"'
 hup
-ok "an address that somebody has says so" wait_for 5 said 'reload: net: listening at 127.0.0.1:8000: Address already in use'
+ok "an address that somebody has says so" wait_for 5 said 'reload: net: listening at 127.0.0.1:8000: another program listens there'
 conf '"127.0.0.1:8081"'
 echo '{ "grants": 7 }' >"$etc/policy.hujson"
 hup

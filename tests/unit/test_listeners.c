@@ -99,7 +99,7 @@ START_TEST(reload)
 	ck_assert_int_eq(bind(busy, (struct sockaddr *)&in, sizeof(in)), 0);
 	ck_assert_int_eq(listen(busy, 1), 0);
 	ck_assert(!listeners_prepare(&l, third, NULL, 0, &err));
-	ck_assert_int_eq(err.code, ERR_SYS);
+	ck_assert_int_eq(err.code, ERR_EXISTS);
 	ck_assert(answers(a) && answers(b));
 	close(busy);
 	ck_assert(listeners_prepare(&l, third, NULL, 0, &err));
