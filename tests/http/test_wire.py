@@ -511,12 +511,15 @@ class Wire(Tests):
     def test_late_surplus_is_nobodys_answer(self):
         def reply(c, m):
             c.sendall(OK)
-            time.sleep(0.05)
+            answered.wait(20)
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
+            sent.set()
         self.origin.reply = reply
         for src in (STAFF, ADMIN) * 3:
+            answered, sent = threading.Event(), threading.Event()
             assert self.get(src=src).body == b"ok"
-            time.sleep(0.1)
+            answered.set()
+            assert sent.wait(20)
 
     def test_retry_of_what_was_never_answered(self):
         served = []
