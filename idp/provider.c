@@ -14,6 +14,10 @@ static const char *const auth_words[] = {
 	[PROVIDER_AUTH_KEY] = "private_key_jwt", [PROVIDER_AUTH_NONE] = "none", NULL,
 };
 
+static const char *const login_words[] = {
+	[PROVIDER_LOGIN_PORTAL] = "portal", [PROVIDER_LOGIN_DEVICE] = "device", NULL,
+};
+
 const struct conf_row provider_rows[] = {
 	ROW("issuer", CONF_STR, issuer, 9, ISSUER_MAX, NULL,
 	    "the provider's issuer URL, exactly as its discovery document says it"),
@@ -35,6 +39,13 @@ const struct conf_row provider_rows[] = {
 	 .help = "how the client proves itself at the token endpoint"},
 	ROW("device-client-id", CONF_STR, device_client_id, 0, 255, "",
 	    "the provider's public client for logins at the device (RFC 8252)"),
+	{.name = "login",
+	 .type = CONF_ENUM,
+	 .offset = offsetof(struct provider, login),
+	 .def = "portal",
+	 .words = login_words,
+	 .help = "where people log in for the mesh: portal (the coordinator's pages), or device: their "
+		 "node does it with device-client-id, and endpoints can check it alone"},
 	ROW("scopes", CONF_STRS, scopes, 0, 32, "",
 	    "scopes beside openid; by default profile and email"),
 	ROW("algorithms", CONF_STRS, algorithms, 0, 9, "",
@@ -172,6 +183,8 @@ bool provider_check(const struct provider *p, const char *name, struct err *err)
 			       "%s: device-client-id must be another client than client-id: "
 			       "evidence counts for that audience alone",
 			       name);
+	if (p->login == PROVIDER_LOGIN_DEVICE && !*p->device_client_id)
+		return err_set(err, ERR_CONFIG, "%s: login \"device\" needs device-client-id", name);
 	if (p->always_mfa && (p->mfa_acr.count || p->mfa_amr.count))
 		return err_set(err, ERR_CONFIG,
 			       "%s: always-mfa leaves no use for mfa-acr and mfa-amr", name);

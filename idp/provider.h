@@ -23,6 +23,11 @@ enum provider_auth {            /* how the client names itself at the token endp
 	PROVIDER_AUTH_NONE,     /* a public client: PKCE alone */
 };
 
+enum provider_login {           /* where people log in to be on the mesh */
+	PROVIDER_LOGIN_PORTAL,  /* at the coordinator's pages, with client_id */
+	PROVIDER_LOGIN_DEVICE,  /* the node itself does it, with device_client_id: evidence */
+};
+
 struct provider {
 	char *issuer;                   /* https URL without query or fragment, compared byte for byte */
 	char *title;                    /* what the choice page calls it; "" : the issuer's host */
@@ -32,6 +37,7 @@ struct provider {
 	char *client_key_id;            /* kid in its assertions; "" : none */
 	int   auth;                     /* enum provider_auth */
 	char *device_client_id;         /* public client for logins at the device; "" : there is none */
+	int   login;                    /* enum provider_login */
 
 	struct conf_strs scopes;        /* beside "openid"; none: profile, email */
 	struct conf_strs algorithms;    /* of ID tokens: RS, PS, ES with 256, 384, 512; none: all nine */

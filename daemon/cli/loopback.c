@@ -12,13 +12,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define PAGE(status, title, words) \
+	"HTTP/1.1 " status "\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n" \
+	"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n" \
+	"Referrer-Policy: no-referrer\r\nConnection: close\r\n\r\n" \
+	"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Reeve</title>" \
+	"<style>body{font:18px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32em;padding:0 1em}</style>" \
+	"<h1>" title "</h1><p>" words "</p></html>\n"
+
 static const char page_done[] =
-	"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n"
-	"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
-	"Referrer-Policy: no-referrer\r\nConnection: close\r\n\r\n"
-	"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Reeve</title>"
-	"<style>body{font:18px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32em;padding:0 1em}</style>"
-	"<h1>You are logged in</h1><p>You can close this page; the terminal goes on by itself.</p></html>\n";
+	PAGE("200 OK", "You are logged in", "You can close this page; the terminal goes on by itself.");
+
+static const char page_refused[] =
+	PAGE("403 Forbidden", "The login was refused", "The terminal says why. You can close this page.");
 
 static const char page_none[] =
 	"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -96,32 +102,42 @@ static bool readable(int fd, int64_t deadline_ms)
 	}
 }
 
-static bool one_request(int conn, const char *attempt, int64_t deadline_ms, char ret_ticket[ENROL_TICKET_LEN + 1])
+/* The head of one request, whole; false if it does not come. */
+static bool read_head(int conn, int64_t deadline_ms, char head[LOOPBACK_REQUEST_MAX], size_t *ret_n)
 {
-	char head[LOOPBACK_REQUEST_MAX];
 	size_t n = 0;
 	int64_t until = loopback_now_ms() + LOOPBACK_READ_MS;
-	const char *page = page_none;
-	bool ok = false;
 
 	if (until > deadline_ms)
 		until = deadline_ms;
-	while (n < sizeof(head) && readable(conn, until)) {
-		ssize_t got = read(conn, head + n, sizeof(head) - n);
+	while (n < LOOPBACK_REQUEST_MAX && readable(conn, until)) {
+		ssize_t got = read(conn, head + n, LOOPBACK_REQUEST_MAX - n);
 
 		if (got <= 0)
 			break;
 		n += (size_t)got;
 		if (memmem(head, n, "\r\n\r\n", 4)) {
-			ok = loopback_parse(span_of(head, n), attempt, ret_ticket);
-			break;
+			*ret_n = n;
+			return true;
 		}
 	}
-	if (ok)
-		page = page_done;
-	/* The ticket counts; the page is a courtesy, and fits any socket buffer. */
+	return false;
+}
+
+/* What counts has been read; the page is a courtesy, and fits any socket buffer. */
+static void send_page(int conn, const char *page)
+{
 	if (send(conn, page, strlen(page), MSG_NOSIGNAL) == (ssize_t)strlen(page))
 		shutdown(conn, SHUT_WR);
+}
+
+static bool one_request(int conn, const char *attempt, int64_t deadline_ms, char ret_ticket[ENROL_TICKET_LEN + 1])
+{
+	char head[LOOPBACK_REQUEST_MAX];
+	size_t n = 0;
+	bool ok = read_head(conn, deadline_ms, head, &n) && loopback_parse(span_of(head, n), attempt, ret_ticket);
+
+	send_page(conn, ok ? page_done : page_none);
 	mem_wipe(head, sizeof(head));
 	return ok;
 }
@@ -141,4 +157,56 @@ bool loopback_wait(int fd, const char *attempt, int64_t deadline_ms, char ret_ti
 			return true;
 	}
 	return err_set(err, ERR_TIMEOUT, "nobody finished the login in time");
+}
+
+bool loopback_parse_callback(struct span head, const char *state, struct span *ret_query)
+{
+	struct span line = span_head(head, span_find(head, '\n')), query, rest, pair;
+
+	if (!span_starts(line, SPAN("GET /callback?")))
+		return false;
+	query = span_from(line, 14);
+	query = span_head(query, span_find(query, ' '));
+	rest = query;
+	while (rest.len && span_next(&rest, '&', &pair))
+		if (span_starts(pair, SPAN("state=")) && span_eq(span_from(pair, 6), span_str(state))) {
+			*ret_query = query;
+			return true;
+		}
+	return false;
+}
+
+bool loopback_callback(int fd, const char *state, int64_t deadline_ms, struct buf *ret_query, int *ret_conn,
+                       struct err *err)
+{
+	while (readable(fd, deadline_ms)) {
+		int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		char head[LOOPBACK_REQUEST_MAX];
+		struct span query;
+		size_t n = 0;
+		bool ok;
+
+		if (conn < 0)
+			continue;
+		ok = read_head(conn, deadline_ms, head, &n) &&
+		     loopback_parse_callback(span_of(head, n), state, &query);
+		if (ok) {
+			buf_init(ret_query, LOOPBACK_REQUEST_MAX);
+			buf_add_span(ret_query, query);
+		}
+		mem_wipe(head, sizeof(head));
+		if (ok) {
+			*ret_conn = conn;
+			return true;
+		}
+		send_page(conn, page_none);
+		close(conn);
+	}
+	return err_set(err, ERR_TIMEOUT, "nobody finished the login in time");
+}
+
+void loopback_page(int conn, bool ok)
+{
+	send_page(conn, ok ? page_done : page_refused);
+	close(conn);
 }

@@ -7,12 +7,13 @@
  * takes one ticket for one attempt, answers with a small page, and is gone.
  */
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
 #include "daemon/control/enrol.h"
 
 enum {
-	LOOPBACK_REQUEST_MAX = 4096,    /* a request's head: longer ones are none of ours */
+	LOOPBACK_REQUEST_MAX = 12 << 10, /* a request's head: longer ones are none of ours */
 	LOOPBACK_READ_MS     = 3000,    /* for one request */
 };
 
@@ -24,6 +25,17 @@ int loopback_open(uint16_t *ret_port, struct err *err);
 bool loopback_wait(int fd, const char *attempt, int64_t deadline_ms, char ret_ticket[ENROL_TICKET_LEN + 1],
                    struct err *err);
 int64_t loopback_now_ms(void);
+
+/*
+ * A login at the device: waits for GET /callback?... that brings this state back;
+ * *ret_query (initialised by the callee, wiped by the caller) is what followed the question
+ * mark. The browser waits on *ret_conn for the page that says how it went.
+ */
+bool loopback_callback(int fd, const char *state, int64_t deadline_ms, struct buf *ret_query, int *ret_conn,
+                       struct err *err);
+/* Sends that page and closes conn. */
+void loopback_page(int conn, bool ok);
+bool loopback_parse_callback(struct span head, const char *state, struct span *ret_query);
 
 /* The ticket in a request's head; false if it is anything else. */
 bool loopback_parse(struct span head, const char *attempt, char ret_ticket[ENROL_TICKET_LEN + 1]);

@@ -53,9 +53,16 @@ static bool is_utf8(void)
 
 void show_url(FILE *to, const char *url, const char *code)
 {
-	fputs("To log in, open this page:\n\n    ", to);
+	fputs(*code ? "To log in, open this page:\n\n    "
+	            : "To log in, open this page of the identity provider in a browser on this device:\n\n    ", to);
 	cli_put(to, url);
 	fputc('\n', to);
+	/* Another device's browser would end at a loopback that is not this one's. */
+	if (!*code) {
+		fputc('\n', to);
+		fflush(to);
+		return;
+	}
 	if (isatty(fileno(to)) && is_utf8())
 		put_qr(to, url);
 	fputs("\nThe page must show this code:  ", to);

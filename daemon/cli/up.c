@@ -63,17 +63,56 @@ static bool ask_until(const struct cli *cli, const struct login *l, const char *
 	}
 }
 
+/* The browser comes back from the identity provider itself, and reeved redeems what it brings. */
+static bool finish_device(const struct cli *cli, const struct login *l, const char *attempt, const char *state,
+                          int64_t deadline, json_t **answer, struct err *err)
+{
+	struct buf query = { 0 };
+	json_t *body;
+	int conn = -1;
+	bool ok;
+
+	if (!loopback_callback(l->fd, state, deadline, &query, &conn, err))
+		return false;
+	body = json_pack("{s:s, s:s%}", "attempt", attempt, "query", query.ptr, query.len);
+	buf_wipe_done(&query);
+	ok = cli_local(cli, "POST", l->finish, body, answer, err);
+	loopback_page(conn, ok);
+	return ok;
+}
+
+/* Several issuers, of which at least one has its logins at the device: a name is wanted. */
+static bool choose(const json_t *answer, struct err *err)
+{
+	const json_t *one, *list = json_object_get(answer, "issuers");
+	size_t i;
+
+	fputs("There are several identity providers; say which with --issuer:\n", stderr);
+	json_array_foreach((json_t *)(uintptr_t)list, i, one) {
+		fputs("  --issuer ", stderr);
+		cli_put(stderr, cli_str(one, "name"));
+		fputs("\t", stderr);
+		cli_put(stderr, cli_str(one, "title"));
+		fputs("\n", stderr);
+	}
+	return err_set(err, ERR_SYNTAX, "no issuer was chosen");
+}
+
 static bool finish(const struct cli *cli, const struct login *l, json_t **answer, struct err *err)
 {
-	char attempt[ENROL_ATTEMPT_LEN + 1], ticket[ENROL_TICKET_LEN + 1];
+	char attempt[ENROL_ATTEMPT_LEN + 1], ticket[ENROL_TICKET_LEN + 1], state[64];
+	bool device = json_is_true(json_object_get(*answer, "device"));
 	int64_t deadline = loopback_now_ms() + LOGIN_MS;
 	const char *url = cli_str(*answer, "url");
 	json_t *body;
 	bool ok;
 
+	if (strcmp(cli_str(*answer, "state"), "choose") == 0)
+		return choose(*answer, err);
 	if (strcmp(cli_str(*answer, "state"), "login") != 0)
 		return true;
-	if (!span_cstr(span_str(cli_str(*answer, "attempt")), attempt, sizeof(attempt)))
+	if (!span_cstr(span_str(cli_str(*answer, "attempt")), attempt, sizeof(attempt)) ||
+	    !span_cstr(span_str(cli_str(*answer, "callback")), state, sizeof(state)) || (device && l->fd < 0))
 		return err_set(err, ERR_PEER, "reeved's answer names no attempt");
 	if (cli->json) {
 		cli_json(*answer);
@@ -87,6 +126,8 @@ static bool finish(const struct cli *cli, const struct login *l, json_t **answer
 	*answer = NULL;
 	if (l->fd < 0)
 		return ask_until(cli, l, attempt, deadline, answer, err);
+	if (device)
+		return finish_device(cli, l, attempt, state, deadline, answer, err);
 	if (!loopback_wait(l->fd, attempt, deadline, ticket, err))
 		return false;
 	body = json_pack("{s:s, s:s}", "attempt", attempt, "ticket", ticket);
@@ -121,7 +162,7 @@ static int said(const struct cli *cli, json_t *answer, const char *words)
 static int up_usage(FILE *to)
 {
 	fputs("usage: reeve up                                      the mesh again, after `reeve down`\n"
-	      "       reeve up URL --pin PIN [--pin PIN] [--name NAME] [--no-browser] [--elsewhere]\n"
+	      "       reeve up URL --pin PIN [--pin PIN] [--name NAME] [--issuer NAME] [--no-browser] [--elsewhere]\n"
 	      "                                                     enrols this host; a person logs in\n"
 	      "       reeve up --key-file FILE [--name NAME]        enrols a server; FILE - is stdin\n"
 	      "       reeve up --key KEY [--name NAME]              the same; others on this host see KEY\n\n"
@@ -132,13 +173,14 @@ static int up_usage(FILE *to)
 
 int cli_up(const struct cli *cli, int argc, char **argv)
 {
-	const char *pins[ENROL_PINS_MAX] = { 0 }, *name = NULL, *key = NULL, *key_file = NULL, *url = NULL;
+	const char *pins[ENROL_PINS_MAX] = { 0 }, *name = NULL, *key = NULL, *key_file = NULL, *url = NULL, *issuer = NULL;
 	size_t pin_count = 0, n = 0;
 	bool no_browser = false, elsewhere = false, help = false;
 	const struct cli_option options[] = {
 		{ "--pin", pins, NULL, ENROL_PINS_MAX, &pin_count }, { "--name", &name, NULL, 1, NULL },
 		{ "--key-file", &key_file, NULL, 1, NULL }, { "--key", &key, NULL, 1, NULL },
 		{ "--no-browser", NULL, &no_browser, 0, NULL }, { "--elsewhere", NULL, &elsewhere, 0, NULL },
+		{ "--issuer", &issuer, NULL, 1, NULL },
 		{ "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL },
 	};
 	struct login l = { .finish = "/v1/up/finish", .fd = -1 };
@@ -174,6 +216,8 @@ int cli_up(const struct cli *cli, int argc, char **argv)
 			json_array_append_new(list, json_string(pins[i]));
 		json_object_set_new(body, "url", json_string(url));
 		json_object_set_new(body, "pins", list);
+		if (issuer)
+			json_object_set_new(body, "issuer", json_string(issuer));
 		if (!elsewhere && (l.fd = loopback_open(&port, &err)) < 0) {
 			json_decref(body);
 			return cli_fail(cli, &err);
@@ -190,33 +234,64 @@ int cli_up(const struct cli *cli, int argc, char **argv)
 	return cli_fail(cli, &err);
 }
 
+static bool seconds(const char *text, json_int_t *ret)
+{
+	struct span rest = span_str(text);
+	int64_t n = 0;
+
+	if (rest.len == 0 || rest.len > 9)
+		return false;
+	for (size_t i = 0; i < rest.len; i++) {
+		if (rest.ptr[i] < '0' || rest.ptr[i] > '9')
+			return false;
+		n = n * 10 + (rest.ptr[i] - '0');
+	}
+	*ret = n;
+	return true;
+}
+
+static int login_usage(FILE *to)
+{
+	fputs("usage: reeve login [--issuer NAME] [--max-age SECONDS] [--acr VALUES] [--no-browser]\n"
+	      "                   [--elsewhere | --silent]\n\n"
+	      "Logs in, or logs in anew, on this node: what is open stays open. --max-age and --acr ask for a login\n"
+	      "that is so fresh, or so strong, as a rule may want it: --max-age 0 asks for password and second\n"
+	      "factor again. --silent: without a question, where the browser is still logged in at the provider.\n", to);
+	return to == stderr ? CLI_USAGE : CLI_OK;
+}
+
 int cli_login(const struct cli *cli, int argc, char **argv)
 {
+	const char *issuer = NULL, *max_age = NULL, *acr = NULL;
 	bool no_browser = false, elsewhere = false, silent = false, help = false;
 	const struct cli_option options[] = {
 		{ "--no-browser", NULL, &no_browser, 0, NULL }, { "--elsewhere", NULL, &elsewhere, 0, NULL },
 		{ "--silent", NULL, &silent, 0, NULL },
-		{ "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL },
+		{ "--issuer", &issuer, NULL, 1, NULL }, { "--max-age", &max_age, NULL, 1, NULL },
+		{ "--acr", &acr, NULL, 1, NULL }, { "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL },
 	};
 	struct login l = { .finish = "/v1/login/finish", .fd = -1 };
 	struct err err = { 0 };
-	json_t *answer = NULL;
+	json_t *answer = NULL, *body;
+	json_int_t age = 0;
 	uint16_t port = 0;
 	bool ok;
 
 	if (!cli_options(argc, argv, options, NULL, 0, NULL))
 		return CLI_USAGE;
-	if (help) {
-		puts("usage: reeve login [--no-browser] [--elsewhere | --silent]\n\n"
-		     "Logs in, or logs in anew, on this node: what is open stays open.\n"
-		     "--silent: without a question, where the browser is still logged in at the provider.");
-		return CLI_OK;
-	}
+	if (help)
+		return login_usage(stdout);
+	if (max_age && !seconds(max_age, &age))
+		return login_usage(stderr);
 	if (!elsewhere && (l.fd = loopback_open(&port, &err)) < 0)
 		return cli_fail(cli, &err);
 	l.browser = !no_browser && !elsewhere;
-	ok = cli_local(cli, "POST", "/v1/login", json_pack("{s:i, s:b}", "loopback", (int)port, "silent", (int)(silent && !elsewhere)), &answer, &err) &&
-	     finish(cli, &l, &answer, &err);
+	body = json_pack("{s:i, s:s*, s:s*}", "loopback", (int)port, "issuer", issuer, "acr", acr);
+	if (silent && !elsewhere)
+		json_object_set_new(body, "silent", json_true());
+	if (max_age)
+		json_object_set_new(body, "max_age", json_integer(age));
+	ok = cli_local(cli, "POST", "/v1/login", body, &answer, &err) && finish(cli, &l, &answer, &err);
 	if (l.fd >= 0)
 		close(l.fd);
 	if (ok)

@@ -144,15 +144,18 @@ void api_session_start(void *ctx, struct request *r)
 	a->silent = l.silent && l.loopback;
 	/* Where the device is says more than its address in the tunnel, which is the same everywhere. */
 	a->from = n->seen.ip.family ? n->seen.ip : r->from.family ? r->from : n->row->v4;
-	enrol_pending(co, r, a);
+	a->can_device = l.device;
+	memcpy(a->issuer, l.issuer, sizeof(a->issuer));
+	login_answer(co, r, a);
 }
 
 /* The ticket of an attempt that has its session already: the answer was lost. */
 static void session_again(struct coordinator *co, struct request *r, const struct reg_node *n,
 			  const struct attempt *a, const struct enrol_finish *f)
 {
-	bool same = a->ticket[0] ? mem_equal_ct(a->ticket, f->ticket, sizeof(a->ticket))
-				 : !f->ticket[0];
+	bool same = a->id_token  ? f->id_token && strcmp(a->id_token, f->id_token) == 0
+		    : a->ticket[0] ? mem_equal_ct(a->ticket, f->ticket, sizeof(a->ticket))
+				   : !f->ticket[0] && !f->id_token;
 
 	if (!same)
 		request_fail(r, ERR_DENIED, "the ticket is not this attempt's");
@@ -196,39 +199,18 @@ static void on_session(void *owner, struct store_job *job, const struct err *err
 		coordinator_reply_node(co, job->who, op->node);
 }
 
-void api_session_finish(void *ctx, struct request *r)
+void session_complete(struct coordinator *co, struct request *r, struct attempt *a)
 {
-	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
-	struct enrol_finish f;
-	struct err          err;
 	struct arena        mem;
 	struct store_person person;
+	struct err          err;
 	char                from[IP_TEXT_MAX] = "";
 
-	if (!n)
-		return;
-	if (!enrol_finish_decode(buf_span(&r->body), &f, &err)) {
-		request_error(r, &err);
-		return;
-	}
-	struct attempt *a = attempts_find(co->attempts, span_str(f.attempt));
-	if (!a || a->node != n->id) {
-		request_fail(r, ERR_MISSING,
-			     "there is no such attempt of this node, or it is over");
-		return;
-	}
-	if (a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_DONE) {
-		session_again(co, r, n, a, &f);
-		return;
-	}
-	if (!enrol_take_ticket(co, r, a, &f))
-		return;
 	if (a->from.family)
 		ip_text(&a->from, from);
 	arena_init(&mem, 4096);
 	coordinator_person(co, a, from, &mem, &person);
-	struct login_op *op = login_op_new(n->id, &person, loop_wall(co->loop));
+	struct login_op *op = login_op_new(a->node, &person, loop_wall(co->loop));
 	op->life = co->conf->node_life;
 	arena_done(&mem);
 	op->job.note = mem_strdup(a->id);
@@ -238,6 +220,32 @@ void api_session_finish(void *ctx, struct request *r)
 		attempts_drop(co->attempts, a);
 		request_error(r, &err);
 	}
+}
+
+void api_session_finish(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = caller(co, r);
+	struct enrol_finish f;
+	struct err          err;
+
+	if (!n)
+		return;
+	if (!enrol_finish_decode(buf_span(&r->body), &f, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	struct attempt *a = attempts_find(co->attempts, span_str(f.attempt));
+	if (!a || a->node != n->id)
+		request_fail(r, ERR_MISSING,
+			     "there is no such attempt of this node, or it is over");
+	else if (a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_DONE)
+		session_again(co, r, n, a, &f);
+	else if (f.id_token || a->at_device)
+		login_evidence(co, r, a, &f);
+	else if (enrol_take_ticket(co, r, a, &f))
+		session_complete(co, r, a);
+	enrol_finish_done(&f);
 }
 
 static void on_ended(void *owner, struct store_job *job, const struct err *err)

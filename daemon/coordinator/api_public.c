@@ -54,6 +54,8 @@ void api_enrol_start(void *ctx, struct request *r)
 	memcpy(a->os, s.os, sizeof(s.os));
 	a->pin = s.pin;
 	a->loopback = s.loopback;
+	a->can_device = s.device;
+	memcpy(a->issuer, s.issuer, sizeof(a->issuer));
 	a->from = r->from;
 	a->enrol_key = s.enrol_key;
 	s.enrol_key = (struct secret){ 0 };
@@ -72,25 +74,6 @@ void api_enrol_start(void *ctx, struct request *r)
 	memcpy(c.ephemeral, a->ephemeral_public, sizeof(c.ephemeral));
 	buf_init(&out, 4096);
 	enrol_challenge_encode(&c, &out);
-	request_json(r, 200, &out);
-}
-
-void enrol_pending(struct coordinator *co, struct request *r, const struct attempt *a)
-{
-	struct enrol_reply    reply = { .expires = a->expires };
-	scoped_buf struct buf out = { 0 }, url = { 0 };
-
-	buf_init(&url, sizeof(reply.url) - 1);
-	buf_addf(&url, "%s/login/%s", co->conf->url, a->id);
-	if (url.over) {
-		request_fail(r, ERR_LIMIT, "the URL is too long");
-		return;
-	}
-	memcpy(reply.url, url.ptr, url.len + 1);
-	memcpy(reply.attempt, a->id, sizeof(reply.attempt));
-	memcpy(reply.code, a->code, sizeof(reply.code));
-	buf_init(&out, 4096);
-	enrol_reply_encode(&reply, &out);
 	request_json(r, 200, &out);
 }
 
@@ -198,7 +181,7 @@ void api_enrol_prove(void *ctx, struct request *r)
 	attempt_move(a, ATTEMPT_PROVED);
 	a->until = boot_add(loop_now(co->loop), co->conf->login_time * SEC_NS);
 	a->expires.sec = loop_wall(co->loop).sec + co->conf->login_time;
-	enrol_pending(co, r, a);
+	login_answer(co, r, a);
 }
 
 bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt *a,
@@ -227,26 +210,12 @@ bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt
 	return attempt_move(a, ATTEMPT_FINISHING);
 }
 
-void api_enrol_finish(void *ctx, struct request *r)
+void enrol_complete(struct coordinator *co, struct request *r, struct attempt *a)
 {
-	struct coordinator *co = ctx;
-	struct enrol_finish f;
-	struct err          err;
 	struct arena        mem;
 	struct store_person person;
 	char                from[IP_TEXT_MAX] = "";
 
-	if (!enrol_finish_decode(buf_span(&r->body), &f, &err)) {
-		request_error(r, &err);
-		return;
-	}
-	struct attempt *a = attempts_find(co->attempts, span_str(f.attempt));
-	if (!a || a->node) {
-		request_fail(r, ERR_MISSING, "there is no such attempt, or it is over");
-		return;
-	}
-	if (!enrol_take_ticket(co, r, a, &f))
-		return;
 	if (a->from.family)
 		ip_text(&a->from, from);
 	struct enrol_op *op = enrol_op_new(a->device, a->name, a->os, from, loop_wall(co->loop),
@@ -259,4 +228,24 @@ void api_enrol_finish(void *ctx, struct request *r)
 	arena_done(&mem);
 	attempts_drop(co->attempts, a);
 	coordinator_submit(co, r, &op->job, on_enrolled);
+}
+
+void api_enrol_finish(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct enrol_finish f;
+	struct err          err;
+
+	if (!enrol_finish_decode(buf_span(&r->body), &f, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	struct attempt *a = attempts_find(co->attempts, span_str(f.attempt));
+	if (!a || a->node)
+		request_fail(r, ERR_MISSING, "there is no such attempt, or it is over");
+	else if (f.id_token || a->at_device)
+		login_evidence(co, r, a, &f);
+	else if (enrol_take_ticket(co, r, a, &f))
+		enrol_complete(co, r, a);
+	enrol_finish_done(&f);
 }

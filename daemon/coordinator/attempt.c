@@ -51,6 +51,9 @@ static void attempt_free(struct attempt *a)
 	free(a->start);
 	free(a->provider);
 	secret_done(&a->refresh);
+	if (a->id_token)
+		mem_wipe(a->id_token, strlen(a->id_token));
+	free(a->id_token);
 	mem_wipe(a->ticket, sizeof(a->ticket));
 	free(a);
 }

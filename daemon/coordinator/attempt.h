@@ -12,6 +12,8 @@
  *                        +------- refused -------+        "approve" -----+
  *                                                                        v
  *   a login on an enrolled node begins at PROVED          APPROVED --ticket--> FINISHING --> DONE
+ *
+ * A login at the device (login_device.c) goes through them in one step, when its evidence holds.
  */
 
 #include "base/hash.h"
@@ -58,6 +60,13 @@ struct attempt {
 	int64_t            max_age;             /* as the node asks for; -1: the provider's row */
 	char               acr[ENROL_ACR_MAX + 1];
 	bool               silent;              /* a renewal: the provider is asked without a page of ours first */
+
+	/* a login at the device */
+	bool               can_device, at_device;       /* the node can; it is one */
+	char               issuer[ENROL_ISSUER_MAX + 1];        /* chosen; "": not yet */
+	struct wall        started;             /* when the node was told of the issuer */
+	char              *id_token;            /* NULL: none yet */
+	uint8_t            opening[ENROL_KEY_LEN];
 
 	/* the browser's part */
 	char               code[ENROL_CODE_LEN + 1];

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <openssl/evp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,7 +29,7 @@ const struct route public_routes[] = {
 	{ "GET",  "/v1/enrol",        api_hello,        0 },
 	{ "POST", "/v1/enrol/start",  api_enrol_start,  START_BODY_MAX },
 	{ "POST", "/v1/enrol/prove",  api_enrol_prove,  1 << 10 },
-	{ "POST", "/v1/enrol/finish", api_enrol_finish, 1 << 10 },
+	{ "POST", "/v1/enrol/finish", api_enrol_finish, ENROL_BODY_MAX },
 	{ "GET",  "/login/",          api_login_get,    0 },
 	{ "POST", "/login/",          api_login_post,   4 << 10 },
 	{ "GET",  "/source",          api_source,       0 },
@@ -40,7 +41,7 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/map/ack",      api_map_ack,        256 },
 	{ "POST",   "/v1/node",         api_node_report,    MAP_REPORT_MAX },
 	{ "POST",   "/v1/login/start",  api_session_start,  1 << 10 },
-	{ "POST",   "/v1/login/finish", api_session_finish, 1 << 10 },
+	{ "POST",   "/v1/login/finish", api_session_finish, ENROL_BODY_MAX },
 	{ "POST",   "/v1/logout",       api_logout,         1 << 10 },
 	{ "GET",    "/api/v1/",       api_admin_get,      0 },
 	{ "POST",   "/api/v1/",       api_admin_post,     ADMIN_BODY_MAX },
@@ -277,6 +278,18 @@ void coordinator_person(const struct coordinator *co, const struct attempt *a, c
 			ret->amr[0] ? arena_printf(mem, "%s\nmfa", ret->amr) : SPAN("mfa");
 
 		ret->amr = amr.ptr;
+	}
+	if (a->id_token) {
+		struct store_evidence *e = arena_alloc(mem, sizeof(*e));
+		unsigned               n = 0;
+
+		e->id_token = a->id_token;
+		memcpy(e->opening, a->opening, sizeof(e->opening));
+		if (EVP_Digest(a->id_token, strlen(a->id_token), e->hash, &n, EVP_sha256(), NULL) != 1 ||
+		    n != sizeof(e->hash))
+			abort();
+		ret->evidence = e;
+		ret->device = true;
 	}
 }
 

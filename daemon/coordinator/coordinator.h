@@ -73,7 +73,8 @@ void api_hello(void *ctx, struct request *r);
 void api_enrol_start(void *ctx, struct request *r);
 void api_enrol_prove(void *ctx, struct request *r);
 void api_enrol_finish(void *ctx, struct request *r);
-void enrol_pending(struct coordinator *co, struct request *r, const struct attempt *a);
+/* The person is known and approved: the attempt, FINISHING, becomes a node (a session); it is gone after. */
+void enrol_complete(struct coordinator *co, struct request *r, struct attempt *a);
 /* The ticket, or an approval on another device: on true the attempt is FINISHING; else r is answered. */
 bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt *a, const struct enrol_finish *f);
 
@@ -82,7 +83,13 @@ void api_login_get(void *ctx, struct request *r);       /* /login/ATTEMPT, /logi
 void api_login_post(void *ctx, struct request *r);      /* /login/ATTEMPT/continue, approve, refuse */
 void api_source(void *ctx, struct request *r);          /* what the pages' footer links to */
 
+/* login_device.c: what a node is told that wants somebody to log in. The attempt may be gone after. */
+void login_answer(struct coordinator *co, struct request *r, struct attempt *a);
+/* The evidence in f: checked, then as enrol_complete() or session_complete(). Answers r in any case. */
+void login_evidence(struct coordinator *co, struct request *r, struct attempt *a, struct enrol_finish *f);
+
 /* api_mesh.c */
+void session_complete(struct coordinator *co, struct request *r, struct attempt *a);
 void api_map(void *ctx, struct request *r);
 void api_map_ack(void *ctx, struct request *r);
 void api_node_report(void *ctx, struct request *r);

@@ -77,6 +77,15 @@ static bool same_browser(const struct request *r, const struct attempt *a)
 	       mem_equal_ct(key, a->browser, sizeof(key));
 }
 
+/* Whether this issuer is for the page: one whose logins are made at the device is not. */
+static bool may_choose(const struct coordinator *co, const struct attempt *a, size_t i)
+{
+	const struct provider *p = (const struct provider *)co->conf->issuers.items + i;
+
+	return p->login == PROVIDER_LOGIN_PORTAL &&
+	       (!a->issuer[0] || strcmp(a->issuer, co->conf->issuers.names[i]) == 0);
+}
+
 /* ---- GET /login/ATTEMPT ---- */
 
 static void first_page(struct coordinator *co, struct request *r, struct attempt *a)
@@ -87,6 +96,7 @@ static void first_page(struct coordinator *co, struct request *r, struct attempt
 	char                   purpose[64], action[64], from[IP_TEXT_MAX];
 	struct page_device     d;
 	struct page            p;
+	size_t                 shown = 0;
 	bool                   fresh = !r->cookie || !browser_key_get(span_str(r->cookie), browser);
 
 	if (a->browser[0] && !same_browser(r, a)) {
@@ -96,25 +106,28 @@ static void first_page(struct coordinator *co, struct request *r, struct attempt
 		      NULL);
 		return;
 	}
-	if (issuers->count == 0) {
+	for (size_t i = 0; i < issuers->count; i++) {
+		struct span title = provider_title((const struct provider *)issuers->items + i);
+
+		if (!may_choose(co, a, i))
+			continue;
+		snprintf(titles[shown], sizeof(titles[shown]), "%.*s", SPAN_ARG(title));
+		choices[shown] = (struct page_choice){ .value = issuers->names[i], .title = titles[shown] };
+		shown++;
+	}
+	if (shown == 0) {
 		sorry(co, r, 503, "Nobody can log in", "No identity provider is configured here.",
 		      NULL);
 		return;
 	}
 	if (fresh)
 		browser_key_new(browser);
-	for (size_t i = 0; i < issuers->count; i++) {
-		struct span title = provider_title((const struct provider *)issuers->items + i);
-
-		snprintf(titles[i], sizeof(titles[i]), "%.*s", SPAN_ARG(title));
-		choices[i] = (struct page_choice){ .value = issuers->names[i], .title = titles[i] };
-	}
 	purpose_of(a, "continue", purpose);
 	form_token(&co->form_key, purpose, browser, token);
 	snprintf(action, sizeof(action), "/login/%s/continue", a->id);
 	device_of(co, a, from, &d);
 	page_init(&p);
-	page_login(&p, &d, action, choices, issuers->count, token);
+	page_login(&p, &d, action, choices, shown, token);
 	if (fresh)
 		page_set_browser_key(&p, browser);
 	show(r, &p);
@@ -219,7 +232,7 @@ static bool renew(struct coordinator *co, struct request *r, struct attempt *a)
 	for (size_t i = 0; u && i < issuers->count; i++) {
 		const struct provider *p = (const struct provider *)issuers->items + i;
 
-		if (strcmp(p->issuer, u->row->issuer) != 0)
+		if (!may_choose(co, a, i) || strcmp(p->issuer, u->row->issuer) != 0)
 			continue;
 		if (fresh)
 			browser_key_new(browser);
@@ -239,10 +252,16 @@ static void go_on(struct coordinator *co, struct request *r, struct attempt *a, 
 	/* With one issuer there may be no field. */
 	if (form_field(buf_span(&r->body), "issuer", 200, &issuer)) {
 		for (size_t i = 0; i < issuers->count; i++)
-			if (span_eq(buf_span(&issuer), span_str(issuers->names[i])))
+			if (may_choose(co, a, i) && span_eq(buf_span(&issuer), span_str(issuers->names[i])))
 				name = issuers->names[i];
-	} else if (issuers->count == 1) {
-		name = issuers->names[0];
+	} else {
+		size_t n = 0;
+
+		for (size_t i = 0; i < issuers->count; i++)
+			if (may_choose(co, a, i) && n++ == 0)
+				name = issuers->names[i];
+		if (n != 1)
+			name = NULL;
 	}
 	if (!name) {
 		sorry(co, r, 400, "No such identity provider",
@@ -383,7 +402,7 @@ void api_login_get(void *ctx, struct request *r)
 		return;
 	}
 	struct attempt *a = attempts_find(co->attempts, r->rest);
-	if (!a || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
+	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
 		gone(co, r);
 		return;
 	}
@@ -443,7 +462,7 @@ void api_login_post(void *ctx, struct request *r)
 	scoped_buf struct buf token = { 0 };
 	bool                first = span_eq(what, SPAN("continue"));
 
-	if (!a || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
+	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
 		gone(co, r);
 		return;
 	}

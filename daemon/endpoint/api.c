@@ -194,14 +194,28 @@ static void on_joined(void *arg, const struct enrol_reply *reply, const struct e
 	if (err)
 		refuse(q, err);
 	else
-		answer(q, reply ? api_joined(reply) : json_pack("{s:s}", "state", "done"));
+		answer(q, reply ? api_joined(reply, q->api->core) : json_pack("{s:s}", "state", "done"));
+}
+
+static uint16_t port_of(const json_t *body)
+{
+	return (uint16_t)(json_integer_value(json_object_get(body, "loopback")) & 0xffff);
 }
 
 static void do_login(struct ask *q, const json_t *body)
 {
-	uint16_t port = (uint16_t)(json_integer_value(json_object_get(body, "loopback")) & 0xffff);
+	struct enrol_login l = { .loopback = port_of(body), .device = true };
+	const json_t *max_age = json_object_get(body, "max_age");
 
-	join_login(q->api->core->join, port, json_is_true(json_object_get(body, "silent")), on_joined, q);
+	l.silent = json_is_true(json_object_get(body, "silent"));
+	l.has_max_age = json_is_integer(max_age) && json_integer_value(max_age) >= 0;
+	l.max_age = l.has_max_age ? json_integer_value(max_age) : 0;
+	if (!span_cstr(text_of(body, "issuer"), l.issuer, sizeof(l.issuer)) ||
+	    !span_cstr(text_of(body, "acr"), l.acr, sizeof(l.acr)) || l.max_age > INT32_MAX) {
+		refuse_with(q, ERR_SYNTAX, "\"issuer\", \"acr\" or \"max_age\" is too long");
+		return;
+	}
+	join_login(q->api->core->join, &l, on_joined, q);
 	wait_for(q);
 }
 
@@ -220,7 +234,7 @@ static void do_login_finish(struct ask *q, const json_t *body)
 
 	if (!read_finish(q, body, &f))
 		return;
-	join_login_finish(q->api->core->join, &f, on_joined, q);
+	join_login_finish(q->api->core->join, &f, text_of(body, "query"), on_joined, q);
 	wait_for(q);
 }
 
@@ -230,7 +244,7 @@ static void do_up_finish(struct ask *q, const json_t *body)
 
 	if (!read_finish(q, body, &f))
 		return;
-	join_up_finish(q->api->core->join, &f, on_joined, q);
+	join_up_finish(q->api->core->join, &f, text_of(body, "query"), on_joined, q);
 	wait_for(q);
 }
 
@@ -245,10 +259,10 @@ static void do_logout(struct ask *q, const json_t *body)
 static void do_up(struct ask *q, const json_t *body)
 {
 	struct core *c = q->api->core;
-	struct join_ask ask = { .name = "" };
+	struct join_ask ask = { .name = "", .issuer = "" };
 	struct enrol_pin pins[ENROL_PINS_MAX];
 	struct enrol_key key = { 0 };
-	char url[ENROL_URL_MAX] = "", name[64] = "";
+	char url[ENROL_URL_MAX] = "", name[64] = "", issuer[ENROL_ISSUER_MAX + 1] = "";
 	struct span text = text_of(body, "enrol_key");
 	const json_t *list = json_object_get(body, "pins");
 	struct err err = { 0 };
@@ -275,9 +289,10 @@ static void do_up(struct ask *q, const json_t *body)
 		return;
 	}
 	if (!span_cstr(text_of(body, "name"), name, sizeof(name)) ||
+	    !span_cstr(text_of(body, "issuer"), issuer, sizeof(issuer)) ||
 	    !span_cstr(text_of(body, "url"), url, sizeof(url)) || json_array_size(list) > ENROL_PINS_MAX) {
 		enrol_key_done(&key);
-		refuse_with(q, ERR_SYNTAX, "\"name\", \"url\" or \"pins\" is too long");
+		refuse_with(q, ERR_SYNTAX, "\"name\", \"issuer\", \"url\" or \"pins\" is too long");
 		return;
 	}
 	for (size_t i = 0; i < json_array_size(list); i++)
@@ -295,7 +310,8 @@ static void do_up(struct ask *q, const json_t *body)
 		ask.pin_count = key.pin_count;
 		ask.enrol_key = secret_span(&key.secret);
 	} else {
-		ask.loopback = (uint16_t)(json_integer_value(json_object_get(body, "loopback")) & 0xffff);
+		ask.loopback = port_of(body);
+		ask.issuer = issuer;
 	}
 	join_up(c->join, &ask, on_joined, q);
 	enrol_key_done(&key);

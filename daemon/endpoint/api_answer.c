@@ -2,6 +2,7 @@
 #include "daemon/endpoint/api_answer.h"
 
 #include "base/encode.h"
+#include "daemon/control/enrol_idp.h"
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/sync.h"
 
@@ -304,8 +305,25 @@ void api_status_peers(json_t *status, const struct core *c, const struct msg_sta
 	}
 }
 
-json_t *api_joined(const struct enrol_reply *reply)
+static json_t *choices_json(const struct enrol_reply *reply)
 {
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < reply->choose_count; i++)
+		json_array_append_new(a, json_pack("{s:s, s:s}", "name", reply->choose[i].name,
+		                                   "title", reply->choose[i].title));
+	return json_pack("{s:s, s:o}", "state", "choose", "issuers", a);
+}
+
+json_t *api_joined(const struct enrol_reply *reply, const struct core *c)
+{
+	if (reply->choose)
+		return choices_json(reply);
+	if (reply->device)
+		return json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:I}", "state", "login", "device", 1, "url",
+		                 join_url(c->join), "callback", join_state(c->join), "issuer",
+		                 reply->device->issuer, "attempt", reply->attempt, "expires",
+		                 (json_int_t)reply->expires.sec);
 	if (reply->done)
 		return json_pack("{s:s, s:{s:o, s:o, s:o, s:o}}", "state", "done", "node",
 		                 "id", id_json('n', reply->node->id), "name", text(reply->node->name),

@@ -17,7 +17,7 @@ void api_status_peers(json_t *status, const struct core *c, const struct msg_sta
 
 /* A reply of the coordinator: {"state":"login","url","code","attempt","expires"} or
  * {"state":"done","node":{..}}. */
-json_t *api_joined(const struct enrol_reply *reply);
+json_t *api_joined(const struct enrol_reply *reply, const struct core *c);
 
 /* RFC 9457, with "error": err_code_name(). */
 json_t *api_problem(unsigned status, const struct err *err);

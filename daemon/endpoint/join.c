@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/endpoint/core_inside.h"
+#include "daemon/endpoint/device_login.h"
 #include "daemon/endpoint/self.h"
 #include "daemon/endpoint/sync.h"
 
@@ -25,6 +26,11 @@ struct join {
 	size_t                 pin_count, pin;          /* the one that is tried */
 	struct enrol_start     start;
 	struct buf             body;                    /* the start request, byte for byte */
+	/* of a login at the device */
+	uint16_t               loopback;
+	struct device_login   *device;                  /* NULL: none */
+	struct enrol_reply     pending;                 /* that began it */
+	bool                   device_asked;            /* what it says next answers the question */
 };
 
 static void on_reply(void *arg, const struct client_reply *r);
@@ -46,11 +52,18 @@ static void forget_start(struct join *j)
 	memset(&j->body, 0, sizeof(j->body));
 }
 
+static void forget_device(struct join *j)
+{
+	device_login_free(take(j->device));
+	enrol_reply_done(&j->pending);
+}
+
 void join_free(struct join *j)
 {
 	if (!j)
 		return;
 	client_cancel(j->request);
+	forget_device(j);
 	forget_start(j);
 	free(j);
 }
@@ -78,6 +91,7 @@ static void begin(struct join *j, enum step step, join_fn *fn, void *arg)
 		err_set(&err, ERR_BUSY, "another request took the place of this one");
 		answer(j, NULL, &err);
 	}
+	j->device_asked = false;
 	j->step = step;
 	j->fn = fn;
 	j->arg = arg;
@@ -131,6 +145,7 @@ void join_up(struct join *j, const struct join_ask *ask, join_fn *fn, void *arg)
 
 	begin(j, STEP_START, fn, arg);
 	forget_start(j);
+	forget_device(j);
 	if (c->files->conf->mode != CONF_MESH) {
 		err_set(&err, ERR_CONFIG, "this reeved runs without a coordinator (\"identities\" or \"map\" is configured)");
 		answer(j, NULL, &err);
@@ -168,6 +183,8 @@ void join_up(struct join *j, const struct join_ask *ask, join_fn *fn, void *arg)
 	if (ask->enrol_key.len)
 		secret_init(&j->start.enrol_key, ask->enrol_key.ptr, ask->enrol_key.len);
 	j->start.loopback = ask->loopback;
+	j->start.device = true;
+	snprintf(j->start.issuer, sizeof(j->start.issuer), "%s", ask->issuer);
 	send_start(j);
 }
 
@@ -234,6 +251,90 @@ static bool take_enrolment(struct join *j, const struct enrol_reply *reply, stru
 	return true;
 }
 
+/* ---- the login itself, where it is made here ---- */
+
+static void on_device_started(void *arg, const struct err *err)
+{
+	struct join *j = arg;
+
+	if (!j->device_asked)
+		return;
+	if (err)
+		answer(j, NULL, err);
+	else
+		answer(j, &j->pending, NULL);
+}
+
+static void begin_device(struct join *j, struct enrol_reply *reply)
+{
+	struct err err = { 0 };
+	uint16_t port = j->step == STEP_LOGIN ? j->loopback : j->start.loopback;
+
+	j->pending = *reply;
+	*reply = (struct enrol_reply){ 0 };
+	j->device_asked = true;
+	j->device = device_login_new(j->core, j->pending.device, port, on_device_started, j, &err);
+	if (!j->device)
+		answer(j, NULL, &err);
+}
+
+static void post_finish(struct join *j, const struct enrol_finish *f)
+{
+	scoped_buf struct buf b = { 0 };
+	struct err err = { 0 };
+
+	buf_init(&b, ENROL_BODY_MAX);
+	enrol_finish_encode(f, &b);
+	if (b.over) {
+		err_set(&err, ERR_LIMIT, "the evidence is larger than %d bytes", ENROL_BODY_MAX);
+		answer(j, NULL, &err);
+	} else if (j->step == STEP_FINISH) {
+		post_public(j, "/v1/enrol/finish", buf_span(&b));
+	} else {
+		post_mesh(j, "/v1/login/finish", buf_span(&b));
+	}
+	mem_wipe(b.ptr, b.len);
+}
+
+static void on_device_finished(void *arg, struct enrol_finish *evidence, const struct err *err)
+{
+	struct join *j = arg;
+
+	if (!j->device_asked)
+		return;
+	if (err) {
+		answer(j, NULL, err);
+		return;
+	}
+	memcpy(evidence->attempt, j->pending.attempt, sizeof(evidence->attempt));
+	post_finish(j, evidence);
+}
+
+static void finish(struct join *j, const struct enrol_finish *f, struct span query)
+{
+	struct err err = { 0 };
+
+	if (!query.len) {
+		post_finish(j, f);
+	} else if (!j->device || strcmp(f->attempt, j->pending.attempt) != 0) {
+		err_set(&err, ERR_NOTNOW, "no such login at the device is under way");
+		answer(j, NULL, &err);
+	} else {
+		j->device_asked = true;
+		device_login_finish(j->device, query, on_device_finished, j);
+	}
+}
+
+const char *join_url(const struct join *j)
+{
+	return j->device ? device_login_url(j->device) : NULL;
+}
+
+const char *join_state(const struct join *j)
+{
+	return j->device ? device_login_state(j->device) : NULL;
+}
+
 static void on_reply(void *arg, const struct client_reply *r)
 {
 	struct join *j = arg;
@@ -275,6 +376,8 @@ static void on_reply(void *arg, const struct client_reply *r)
 		if (!enrol_reply_decode(r->body, &reply, &err) ||
 		    (reply.done && (step == STEP_PROVE || step == STEP_FINISH) && !take_enrolment(j, &reply, &err)))
 			answer(j, NULL, &err);
+		else if (reply.device)
+			begin_device(j, &reply);
 		else
 			answer(j, &reply, NULL);
 		enrol_reply_done(&reply);
@@ -284,9 +387,8 @@ static void on_reply(void *arg, const struct client_reply *r)
 	}
 }
 
-void join_up_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, void *arg)
+void join_up_finish(struct join *j, const struct enrol_finish *f, struct span query, join_fn *fn, void *arg)
 {
-	scoped_buf struct buf b = { 0 };
 	struct err err = { 0 };
 
 	begin(j, STEP_FINISH, fn, arg);
@@ -295,34 +397,30 @@ void join_up_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, v
 		answer(j, NULL, &err);
 		return;
 	}
-	buf_init(&b, ENROL_BODY_MAX);
-	enrol_finish_encode(f, &b);
-	post_public(j, "/v1/enrol/finish", buf_span(&b));
+	finish(j, f, query);
 }
 
-void join_login(struct join *j, uint16_t loopback, bool silent, join_fn *fn, void *arg)
+void join_login(struct join *j, const struct enrol_login *l, join_fn *fn, void *arg)
 {
-	struct enrol_login l = { .loopback = loopback, .silent = silent };
 	scoped_buf struct buf b = { 0 };
 
 	begin(j, STEP_LOGIN, fn, arg);
+	forget_device(j);
+	j->loopback = l->loopback;
 	buf_init(&b, ENROL_BODY_MAX);
-	enrol_login_encode(&l, &b);
+	enrol_login_encode(l, &b);
 	post_mesh(j, "/v1/login/start", buf_span(&b));
 }
 
-void join_login_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, void *arg)
+void join_login_finish(struct join *j, const struct enrol_finish *f, struct span query, join_fn *fn, void *arg)
 {
-	scoped_buf struct buf b = { 0 };
-
 	begin(j, STEP_LOGIN_FINISH, fn, arg);
-	buf_init(&b, ENROL_BODY_MAX);
-	enrol_finish_encode(f, &b);
-	post_mesh(j, "/v1/login/finish", buf_span(&b));
+	finish(j, f, query);
 }
 
 void join_logout(struct join *j, join_fn *fn, void *arg)
 {
 	begin(j, STEP_LOGOUT, fn, arg);
+	forget_device(j);
 	post_mesh(j, "/v1/logout", SPAN("{}"));
 }

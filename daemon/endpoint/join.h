@@ -6,6 +6,7 @@
  * Enrolment and login, this endpoint's side: the device key is proven to the
  * coordinator over pinned TLS, a person's login is begun and ended over the
  * mesh. One question at a time of each kind; a later one takes its place.
+ * Where the issuer wants it, the login itself is made here: device_login.h.
  */
 
 #include "daemon/control/client.h"
@@ -16,7 +17,8 @@ struct join;
 struct join *join_new(struct core *c, struct client *client);
 void join_free(struct join *j);                 /* accepts NULL */
 
-/* reply: pending or done, borrowed; err where it failed. Exactly one of them. */
+/* reply: pending, to choose from, or done, borrowed; err where it failed. Exactly one of them.
+ * Of a pending login at the device (reply->device), join_url() and join_state() say more. */
 typedef void join_fn(void *arg, const struct enrol_reply *reply, const struct err *err);
 
 struct join_ask {
@@ -26,14 +28,20 @@ struct join_ask {
 	struct span       enrol_key;    /* its secret; empty: log in */
 	const char       *name;         /* wanted; "": the host's */
 	uint16_t          loopback;     /* 0: none */
+	const char       *issuer;       /* chosen; "": not yet */
 };
 
 /* A key that belongs to the mesh already: ERR_EXISTS. */
 void join_up(struct join *j, const struct join_ask *ask, join_fn *fn, void *arg);
-void join_up_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, void *arg);
+/* query: of a login at the device, what the browser brought to the loopback; else empty. */
+void join_up_finish(struct join *j, const struct enrol_finish *f, struct span query, join_fn *fn, void *arg);
 
-void join_login(struct join *j, uint16_t loopback, bool silent, join_fn *fn, void *arg);
-void join_login_finish(struct join *j, const struct enrol_finish *f, join_fn *fn, void *arg);
+void join_login(struct join *j, const struct enrol_login *l, join_fn *fn, void *arg);
+void join_login_finish(struct join *j, const struct enrol_finish *f, struct span query, join_fn *fn, void *arg);
+
+/* Where to send the browser, and the state that it brings back; NULL: no such login is under way. */
+const char *join_url(const struct join *j);
+const char *join_state(const struct join *j);
 
 /* reply is NULL where it worked, and so is err. */
 void join_logout(struct join *j, join_fn *fn, void *arg);

@@ -63,6 +63,7 @@ START_TEST(rows_say_what_is_wrong)
 		{ "{\"algorithms\":[\"HS256\"]}", "HS256" }, { "{\"algorithms\":[\"none\"]}", "none" },
 		{ "{\"algorithms\":[\"EdDSA\"]}", "EdDSA" },
 		{ "{\"device-client-id\":\"reeve\"}", "another client" },
+		{ "{\"login\":\"device\"}", "needs device-client-id" },
 		{ "{\"groups-claim\":\"/a~2\"}", "JSON pointer" },
 		{ "{\"always-mfa\":true,\"mfa-amr\":[\"mfa\"]}", "always-mfa" },
 		{ "{\"scopes\":[\"profile email\"]}", "one scope per item" },

@@ -41,6 +41,34 @@ START_TEST(only_the_ticket_of_this_attempt)
 }
 END_TEST
 
+#define STATE "0123456789012345678901234567890123456789abd"
+
+START_TEST(only_the_callback_with_our_state)
+{
+	static const struct { const char *head, *query; } rows[] = {
+		{ "", NULL },
+		{ "GET /callback HTTP/1.1", NULL },
+		{ "GET /callback? HTTP/1.1", NULL },
+		{ "POST /callback?state=" STATE " HTTP/1.1", NULL },
+		{ "GET /done?state=" STATE " HTTP/1.1", NULL },
+		{ "GET /callback?code=x HTTP/1.1", NULL },
+		{ "GET /callback?code=x&state= HTTP/1.1", NULL },
+		{ "GET /callback?code=x&state=" STATE "x HTTP/1.1", NULL },
+		{ "GET /callback?code=x&xstate=" STATE " HTTP/1.1", NULL },
+		{ "GET /callback?code=x&state=" STATE " HTTP/1.1\r\nHost: x", "code=x&state=" STATE },
+		{ "GET /callback?state=" STATE "&error=access_denied HTTP/1.1", "state=" STATE "&error=access_denied" },
+	};
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct span query = { 0 };
+
+		ck_assert_msg(loopback_parse_callback(span_str(rows[i].head), STATE, &query) == !!rows[i].query, "row %zu", i);
+		if (rows[i].query)
+			ck_assert_msg(span_eq(query, span_str(rows[i].query)), "row %zu", i);
+	}
+}
+END_TEST
+
 static void ask(uint16_t port, const char *request, char *ret_answer, size_t size)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port),
@@ -84,4 +112,36 @@ START_TEST(one_ticket_then_gone)
 }
 END_TEST
 
-UNIT_MAIN("loopback", only_the_ticket_of_this_attempt, one_ticket_then_gone)
+/* The browser is told how it went, once that is known. */
+START_TEST(the_page_waits_for_the_answer)
+{
+	for (int good = 0; good < 2; good++) {
+		struct err err = { 0 };
+		char answer[2048];
+		struct buf query = { 0 };
+		uint16_t port;
+		int fd = loopback_open(&port, &err), status, conn = -1;
+		pid_t pid;
+
+		ck_assert_int_ge(fd, 0);
+		pid = fork();
+		if (pid == 0) {
+			ask(port, "GET /callback?code=y&state=other HTTP/1.1\r\n\r\n", answer, sizeof(answer));
+			if (!strstr(answer, " 404 "))
+				_exit(1);
+			ask(port, "GET /callback?code=x&state=" STATE " HTTP/1.1\r\n\r\n", answer, sizeof(answer));
+			_exit(strstr(answer, good ? "You are logged in" : "The login was refused") ? 0 : 2);
+		}
+		ck_assert_msg(loopback_callback(fd, STATE, loopback_now_ms() + 20000, &query, &conn, &err), "%s", err.msg);
+		ck_assert(span_eq(buf_span(&query), SPAN("code=x&state=" STATE)));
+		buf_wipe_done(&query);
+		loopback_page(conn, good);
+		close(fd);
+		waitpid(pid, &status, 0);
+		ck_assert_int_eq(status, 0);
+	}
+}
+END_TEST
+
+UNIT_MAIN("loopback", only_the_ticket_of_this_attempt, only_the_callback_with_our_state, one_ticket_then_gone,
+          the_page_waits_for_the_answer)
