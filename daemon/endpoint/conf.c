@@ -44,6 +44,7 @@ static const struct conf_row service_rows[] = {
 	          "Without any, its own name." },
 	{ "upstream", CONF_STRS, AT(upstream), 1, 64, "",
 	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, "
+	          "h2c://ADDRESS:PORT (HTTP/2, for gRPC), h2://ADDRESS:PORT (the same with TLS), "
 	          "tcp://ADDRESS:PORT or unix:PATH; fastcgi, scgi or uwsgi as in fastcgi://ADDRESS:PORT and "
 	          "fastcgi+unix:PATH." },
 	{ "root", CONF_STR, AT(root), 0, 1024, "",
@@ -331,12 +332,17 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 		at = span_from(text, 8);
 		port = 443;
 		u.tls = true;
+	} else if (span_starts(text, SPAN("h2c://")) || span_starts(text, SPAN("h2://"))) {
+		u.h2 = true;
+		u.tls = text.ptr[2] == ':';
+		at = span_from(text, u.tls ? 5 : 6);
+		port = u.tls ? 443 : 0;
 	} else if (span_starts(text, SPAN("tcp://"))) {
 		at = span_from(text, 6);
 		u.tcp = true;
 	} else {
 		return err_set(err, ERR_SYNTAX,
-		               "want http://, https://, tcp://, fastcgi://, scgi://, uwsgi:// or unix:");
+		               "want http://, https://, h2c://, h2://, tcp://, fastcgi://, scgi://, uwsgi:// or unix:");
 	}
 	if (span_ends(at, SPAN("/")))
 		at.len--;
@@ -483,6 +489,7 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 			ok &= check_listen(c, seen, s, k, public, diags);
 		ok &= check_forward(s, map->at[i], public, diags);
 		int gateway = 0;
+		bool h2 = false;
 
 		for (size_t k = 0; k < s->upstream.count; k++) {
 			struct span text = span_str(s->upstream.list[k]);
@@ -493,7 +500,7 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 			if (!conf_upstream_parse(text, &u, &err))
 				ok = diag_error(diags, s->upstream.at[k], "\"upstream\": \"%s\": %s",
 				                log_text(text, shown), err.msg);
-			else if (k > 0 && gateway_of(&u) != gateway)
+			else if (k > 0 && (gateway_of(&u) != gateway || u.h2 != h2))
 				ok = diag_error(diags, s->upstream.at[k],
 				                "\"upstream\": \"%s\": all of one service speak the same protocol",
 				                log_text(text, shown));
@@ -511,6 +518,7 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 				                "\"upstream\": \"%s\" cannot be verified without \"upstream-roots\"",
 				                log_text(text, shown));
 			gateway = gateway_of(&u);
+			h2 = u.h2;
 		}
 		if ((*s->root || *s->script) && (!gateway || (*s->root && *s->root != '/') ||
 		                                 (*s->script && *s->script != '/')))

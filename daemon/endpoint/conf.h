@@ -130,14 +130,14 @@ bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *
 size_t conf_service_ports(const struct conf_service *s, uint16_t *ret_ports, size_t max);
 
 struct conf_upstream {
-	bool          tls, is_unix, tcp, fastcgi, scgi, uwsgi;
+	bool          tls, h2, is_unix, tcp, fastcgi, scgi, uwsgi;
 	struct ipport at;               /* numeric: names are not looked up, but localhost is 127.0.0.1 */
 	struct span   path;             /* is_unix; absolute, at most 107 bytes; borrowed from the text */
 	struct span   host;             /* the address as written; borrowed */
 };
 
-/* "http://127.0.0.1:5232", "https://[::1]:8443", "tcp://127.0.0.1:143",
- * "unix:/run/app.sock"; "fastcgi://127.0.0.1:9000", "fastcgi+unix:/run/php/php-fpm.sock", and
+/* "http://127.0.0.1:5232", "https://[::1]:8443", "h2c://127.0.0.1:50051", "h2://..." (with TLS),
+ * "tcp://127.0.0.1:143", "unix:/run/app.sock"; "fastcgi://127.0.0.1:9000", "fastcgi+unix:/run/php/php-fpm.sock", and
  * the same with scgi and uwsgi.
  * The port may be left out of http (80) and https (443). */
 bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct err *err);

@@ -269,6 +269,7 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 		up[i].kind = u.is_unix ? UPSTREAM_UNIX : UPSTREAM_TCP;
 		up[i].tls = u.tls;
 		up[i].tls_lax = c->upstream_lax;
+		up[i].h2 = u.h2;
 		up[i].fastcgi = u.fastcgi;
 		up[i].scgi = u.scgi;
 		up[i].uwsgi = u.uwsgi;

@@ -128,7 +128,7 @@ struct conn *conn_stream(struct conn *p)
 	c->tls = p->tls;
 	c->state = CONN_READY;
 	c->io.watch.fd = -1;
-	c->io.stream = true;
+	c->io.stream = IO_STREAM;
 	c->timer.fire = on_timer;
 	c->next = f->conns;
 	if (f->conns)
@@ -392,6 +392,10 @@ static void run_busy(struct conn *c)
 	if (ex->tcp) {
 		if (ex->up)
 			tcp_start(c);
+		return;
+	}
+	if (ex->up && ex->state == EX_WAIT && ex->up->refused) {
+		up_failed(ex->up, "the application broke off");
 		return;
 	}
 	if (ex->up && ex->state == EX_WAIT) {

@@ -7,7 +7,9 @@
  *
  *   conn.c       a client's connection: read, answer, next request, end
  *   request.c    the steps of a request: host, identity, cross-site, policy, head
- *   upstream.c   pools and connections to applications, the response
+ *   upstream.c   pools and connections to applications
+ *   upstream_h2.c  ... that speak HTTP/2
+ *   response.c   their answers' heads
  *   relay.c      bodies both ways, upgrades
  *   tcp.c        services that are no HTTP
  *   gateway_request.c  applications that are asked in variables
@@ -82,10 +84,12 @@ struct io {
 	struct loop_watch watch;
 	struct ssl_st    *ssl;                  /* NULL: plain */
 	struct queue      in, out;
-	bool              can_read, can_write, eof, failed, hup, tls_ready, stream;  /* stream: of HTTP/2, no descriptor */
+	bool              can_read, can_write, eof, failed, hup, tls_ready;
+	uint8_t           stream;               /* enum io_stream: of HTTP/2, no descriptor */
 	struct gateway_records *records;        /* FastCGI: of an upconn, what arrives is taken apart */
 };
 
+enum io_stream { IO_DESCRIPTOR = 0, IO_STREAM, IO_UP_STREAM };   /* of a conn, of an upconn */
 enum io_result { IO_FAIL = -2, IO_AGAIN = -1, IO_EOF = 0, IO_DATA = 1 };
 
 bool io_start(struct front *f, struct io *io, int fd, loop_fd_fn *fn, void *arg);
@@ -148,7 +152,7 @@ struct exchange {
 	uint8_t             forward;            /* enum forward_style: a helper's question */
 	enum gateway        gateway;
 	bool                tcp, keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
-		            head_only, answered, html;
+		            head_only, answered, html, te_trailers;
 	struct body         req, resp;
 	unsigned            status, interim;
 	struct reason       why;
@@ -284,7 +288,7 @@ struct upstream {
 	struct upstream *next_gone;
 };
 
-enum up_state { UP_ASKED = 0, UP_CONNECTING, UP_TLS, UP_IDLE, UP_BUSY, UP_CLOSED };
+enum up_state { UP_ASKED = 0, UP_CONNECTING, UP_TLS, UP_IDLE, UP_BUSY, UP_H2, UP_CLOSED };
 
 struct upconn {
 	struct io         io;
@@ -301,8 +305,13 @@ struct upconn {
 	struct http_scan  scan;
 	struct gateway_records records;
 	bool              keep;
+	struct up_h2     *h2;                   /* UP_H2: it carries streams */
+	struct up_stream *stream;               /* of_h2; NULL: the carrier has done with it */
+	bool              of_h2;                /* a stream, without a descriptor */
+	bool              refused;              /* what was asked here was never processed */
 };
 
+bool upstream_is_h2(const struct exchange *ex);          /* its service's applications speak HTTP/2 */
 void upstream_acquire(struct exchange *ex);
 void upstream_leave(struct exchange *ex);       /* no longer waits */
 void up_run(struct upconn *u);
@@ -313,6 +322,11 @@ void upstream_retire(struct upstream *s);       /* the configuration has dropped
 void upstream_kick(struct upstream *s);         /* a place is free: the next that waits */
 void up_connected(struct front *f, uint64_t cookie, int fd, int error);
 void up_failed(struct upconn *u, const char *detail);
+void up_broken(struct upconn *u, const char *detail);    /* a carrier */
+
+/* ---- response.c ---- */
+
+void response_run(struct upconn *u);
 
 /* ---- relay.c ---- */
 
@@ -380,6 +394,7 @@ struct front {
 	struct upconn          *asked[256];
 	struct conn           **later;
 	size_t                  later_count, later_cap;
+	struct up_h2           *h2_later, *h2_turn;     /* carriers that were woken; those whose turn it is */
 	bool                    later_set, draining, drained, accept_paused;
 	int64_t                 drain_due;
 	struct loop_timer      *drain_timer, *log_timer, *accept_timer;

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/secret.h"
 #include "daemon/proxy/h2.h"
+#include "daemon/proxy/upstream_h2.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -154,7 +155,8 @@ static void run_later(void *arg)
 	}
 	memmove(f->later, f->later + n, (f->later_count - n) * sizeof(struct conn *));
 	f->later_count -= n;
-	if (f->later_count)
+	up_h2_later(f);
+	if (f->later_count || f->h2_later)
 		front_later(f);
 }
 
@@ -284,7 +286,7 @@ static void run_upstreams(struct front *f, struct service_run *r, const struct s
 		upstream_retire(s);
 		/* what is open towards it ends with its exchange; the record must outlive that */
 		s->run = r;
-		if (s->count) {
+		if (s->count || s->busy) {
 			s->next_gone = r->retired;
 			r->retired = s;
 		} else {
@@ -299,7 +301,7 @@ static void bury(struct service_run *r)
 	for (struct upstream **p = &r->retired; *p;) {
 		struct upstream *s = *p;
 
-		if (s->count || s->waiting) {
+		if (s->count || s->busy || s->waiting) {
 			p = &s->next_gone;
 			continue;
 		}

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "daemon/proxy/h2.h"
+#include "daemon/proxy/upstream_h2.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -153,6 +154,14 @@ enum io_result io_fill(struct front *f, struct io *io, struct span *ret)
 	return r;
 }
 
+static void wake_stream(struct io *io)
+{
+	if (io->stream == IO_UP_STREAM)
+		up_h2_wake(container_of(io, struct upconn, io));
+	else
+		h2_wake(container_of(io, struct conn, io));
+}
+
 void io_keep(struct io *io, struct span rest)
 {
 	if (io->in.len)
@@ -161,7 +170,7 @@ void io_keep(struct io *io, struct span rest)
 		queue_add(&io->in, rest.ptr, rest.len);
 	/* what was taken, the stream's window gets back */
 	if (io->stream)
-		h2_wake(container_of(io, struct conn, io));
+		wake_stream(io);
 }
 
 static bool write_some(struct io *io, const struct iovec *v, int n, size_t *ret_n)
@@ -231,7 +240,7 @@ bool io_write(struct io *io, const struct iovec *v, int n)
 		done = 0;
 	}
 	if (io->stream)
-		h2_wake(container_of(io, struct conn, io));
+		wake_stream(io);
 	/* A short write is an EAGAIN to come: the edge tells when there is room. */
 	if (io->out.len && io->can_write && !io->ssl)
 		return io_flush(io);

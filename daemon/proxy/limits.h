@@ -42,6 +42,10 @@ enum {
 	FRONT_H2_RESETS   = 500,        /* streams that a client may reset at once; then a tenth of it a second */
 
 	UPSTREAM_CONNS    = 1024,       /* open at once to one upstream of one front */
+	UPSTREAM_H2_CONNS = 64,         /* of HTTP/2, to one upstream of one front */
+	UPSTREAM_H2_STREAMS = 128,      /* of one of them, if the application takes as many */
+	UPSTREAM_H2_WINDOW = 64 << 10,  /* of a stream: what a slow client can make us keep of an answer */
+	UPSTREAM_H2_CONN_WINDOW = 1 << 20, /* of a connection: given back at once, so it only has to cover the line */
 	UPSTREAM_IDLE     = 128,        /* kept open and unused; more would be for bursts that are over */
 	UPSTREAM_WAITERS  = 4096,       /* requests that wait for one of UPSTREAM_CONNS; then 503 */
 	UPSTREAM_FAILS    = 3,          /* in a row, then an upstream rests */
@@ -74,6 +78,7 @@ enum {
 #define SERVICE_TOTAL_NS      (24 * 3600 * SEC_NS) /* config "total-timeout": large downloads over thin lines */
 #define SERVICE_UPGRADE_IDLE_NS (3600 * SEC_NS) /* config "upgrade-idle-timeout": WebSockets that never ping */
 #define UPSTREAM_KEEP_NS      (50 * SEC_NS)     /* an unused upstream connection: below the 60 s of most servers */
+#define UPSTREAM_H2_SILENT_NS (5 * SEC_NS)      /* a connection on which a request ran out of time: no more of them */
 #define UPSTREAM_REST_NS      (5 * SEC_NS)      /* how long an upstream that failed is left alone */
 
 #endif

@@ -257,6 +257,9 @@ struct span relay_request(struct exchange *ex, struct span data)
 		int64_t wait = ex->req.done ? ex->svc->first_byte_ns : ex->svc->idle_ns;
 
 		conn_due(c, now + wait < ex->due_total ? now + wait : ex->due_total);
+	} else if (ex->state == EX_RESPONSE && data.len != had) {
+		/* both ways at once: either keeps it alive */
+		conn_due(c, now + ex->svc->idle_ns < ex->due_total ? now + ex->svc->idle_ns : ex->due_total);
 	}
 	return data;
 }

@@ -613,7 +613,8 @@ bool request_begin(struct conn *c)
 	                                        m->verb == VERB_OPTIONS || m->verb == VERB_DELETE);
 	ex->expect = m->expect_continue;
 	ex->gateway = gateway_of(ex);
-	ex->upgrade = ex->upgrade && !ex->gateway;
+	ex->upgrade = ex->upgrade && !ex->gateway && !upstream_is_h2(ex);
+	ex->te_trailers = m->te_trailers;
 	ex->host = f->target.host;
 	ex->path = f->target.path;
 	ex->alt = f->target.alt;

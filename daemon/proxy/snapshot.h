@@ -73,6 +73,7 @@ struct upstream_desc {
 	enum upstream_kind kind;
 	bool        tls;                /* https:// */
 	bool        tls_lax;            /* not verified: the owner said so */
+	bool        h2;                 /* HTTP/2: h2c://, or with tls h2:// */
 	bool        fastcgi, scgi, uwsgi;
 	struct span name;               /* as configured, for logs and metrics: "http://127.0.0.1:5232" */
 	struct span host;               /* for the certificate and SNI; empty for unix */
@@ -228,7 +229,7 @@ struct snap_upstream {
 	struct snap_ref name, host;
 };
 enum {
-	SNAP_UP_TLS = 1, SNAP_UP_LAX = 2,
+	SNAP_UP_TLS = 1, SNAP_UP_LAX = 2, SNAP_UP_H2 = 4,
 	SNAP_UP_FASTCGI = 8, SNAP_UP_SCGI = 16, SNAP_UP_UWSGI = 32,
 };
 

@@ -387,7 +387,10 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 
 		if (!text_ok(d->name, "an upstream", err) || !text_ok(d->host, "an upstream's name", err))
 			return false;
-		u.flags = (d->tls ? SNAP_UP_TLS : 0u) | (d->tls_lax ? SNAP_UP_LAX : 0u) |
+		if (d->h2 != s->upstreams[0].h2)
+			return err_set(err, ERR_CONFIG, "service %.*s: some upstreams speak HTTP/2 and some do not",
+			               SPAN_ARG(s->name));
+		u.flags = (d->tls ? SNAP_UP_TLS : 0u) | (d->tls_lax ? SNAP_UP_LAX : 0u) | (d->h2 ? SNAP_UP_H2 : 0u) |
 		          (d->fastcgi ? SNAP_UP_FASTCGI : 0u) |
 		          (d->scgi ? SNAP_UP_SCGI : 0u) | (d->uwsgi ? SNAP_UP_UWSGI : 0u);
 		u.name = text(b, d->name);

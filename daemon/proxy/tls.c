@@ -326,6 +326,8 @@ bool tls_connect(struct upconn *u)
 	SSL_set_connect_state(u->io.ssl);
 	if (*host && !is_ip)
 		SSL_set_tlsext_host_name(u->io.ssl, host);
+	if ((u->upstream->flags & SNAP_UP_H2) && SSL_set_alpn_protos(u->io.ssl, (const unsigned char *)"\x02h2", 3) != 0)
+		return false;
 	if (!lax) {
 		X509_VERIFY_PARAM *p = SSL_get0_param(u->io.ssl);
 

@@ -2,17 +2,21 @@
 #include "daemon/proxy/engine.h"
 
 #include "base/mem.h"
-#include "daemon/proxy/http_parse.h"
+#include "daemon/proxy/upstream_h2.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 /* ---- which one ---- */
+
+bool upstream_is_h2(const struct exchange *ex)
+{
+	return ex->run->up_count && (ex->run->ups[0]->flags & SNAP_UP_H2);
+}
 
 static bool resting(const struct upstream *s, int64_t now)
 {
@@ -134,14 +138,25 @@ static void ask(struct upstream *s, struct exchange *ex)
 	f->ops->connect(f->arg, &q);
 }
 
+/* Each that waits has a connection of its own being opened; of HTTP/2, one for many. */
+static bool wants_more(const struct upstream *s)
+{
+	return s->flags & SNAP_UP_H2 ? up_h2_wants_more(s) : s->count < UPSTREAM_CONNS;
+}
+
 static bool acquire_from(struct exchange *ex, struct upstream *s)
 {
+	struct upconn *carrier = NULL;
+
 	if (!s || s->gone) {
 		exchange_fail(ex, 502, "no-upstream", "the application has no address here", END_UPSTREAM);
 		return false;
 	}
-	if (s->idle && !s->wait_first) {
-		give(s->idle, ex);
+	if (s->flags & SNAP_UP_H2 ? !s->wait_first && (carrier = up_h2_find(s)) : s->idle && !s->wait_first) {
+		if (carrier)
+			up_h2_open(carrier, ex);
+		else
+			give(s->idle, ex);
 		return true;
 	}
 	if (s->waiting >= UPSTREAM_WAITERS) {
@@ -150,7 +165,7 @@ static bool acquire_from(struct exchange *ex, struct upstream *s)
 		return false;
 	}
 	wait_add(s, ex);
-	if (s->count < UPSTREAM_CONNS)
+	if (wants_more(s))
 		ask(s, ex);
 	return true;
 }
@@ -162,14 +177,20 @@ void upstream_acquire(struct exchange *ex)
 
 void upstream_kick(struct upstream *s)
 {
-	while (s->idle && s->wait_first) {
+	while (s->wait_first) {
+		struct upconn *carrier = s->flags & SNAP_UP_H2 ? up_h2_find(s) : NULL;
 		struct exchange *ex = s->wait_first;
 
+		if (!carrier && !s->idle)
+			break;
 		upstream_leave(ex);
-		give(s->idle, ex);
+		if (carrier)
+			up_h2_open(carrier, ex);
+		else
+			give(s->idle, ex);
 		conn_later(ex->conn);
 	}
-	if (s->wait_first && s->count < UPSTREAM_CONNS)
+	if (s->wait_first && wants_more(s))
 		ask(s, s->wait_first);
 }
 
@@ -190,10 +211,16 @@ void up_close(struct upconn *u)
 	struct upstream *s = u->upstream;
 	struct front *f = u->front;
 
+	if (u->of_h2) {
+		up_h2_end(u, false);
+		return;
+	}
 	if (u->state == UP_CLOSED)
 		return;
 	if (u->state == UP_ASKED)
 		unask(u);
+	if (u->h2)
+		up_h2_free(u);
 	if (u->state == UP_IDLE) {
 		if (u->idle_prev)
 			u->idle_prev->idle_next = u->idle_next;
@@ -240,6 +267,12 @@ void up_release(struct upconn *u, bool reuse)
 	u->ex = NULL;
 	if (u->state == UP_CLOSED)
 		return;
+	if (u->of_h2) {
+		up_h2_end(u, reuse);
+		if (s->wait_first && !s->gone)
+			upstream_kick(s);
+		return;
+	}
 	/* What is there unread was not asked for: it must not answer the next request. */
 	if (!reuse || !u->keep || u->io.failed || u->io.eof || u->io.hup || u->io.in.len ||
 	    u->io.out.len || u->io.can_read || s->gone || s->idle_count >= UPSTREAM_IDLE) {
@@ -260,12 +293,10 @@ static void note_failure(struct upstream *s)
 }
 
 /* The oldest that waits here tries elsewhere, or is told. */
-static void fail_waiter(struct upstream *s, const char *detail)
+static void fail_one(struct upstream *s, const char *detail)
 {
 	struct exchange *ex = s->wait_first;
 
-	if (!ex)
-		return;
 	upstream_leave(ex);
 	if (++ex->tries < UPSTREAM_TRIES && ex->run->up_count > 1) {
 		ex->conn->front->stats.retried++;
@@ -276,13 +307,27 @@ static void fail_waiter(struct upstream *s, const char *detail)
 	exchange_fail(ex, 502, "upstream-connect", detail, END_UPSTREAM);
 }
 
+/* A connection could not be opened: it was one waiter's, or with HTTP/2 that of many. */
+static void fail_waiter(struct upstream *s, const char *detail)
+{
+	unsigned n = s->waiting < UPSTREAM_H2_STREAMS ? s->waiting : UPSTREAM_H2_STREAMS;
+
+	if (!(s->flags & SNAP_UP_H2) && n)
+		n = 1;
+	while (n-- && s->wait_first)
+		fail_one(s, detail);
+	if ((s->flags & SNAP_UP_H2) && s->wait_first && !s->gone)
+		upstream_kick(s);
+}
+
 static void on_timer(struct front *f, struct wheel_node *n)
 {
 	struct upconn *u = (struct upconn *)(void *)((char *)n - offsetof(struct upconn, timer));
 
-	(void)f;
-	if (u->state == UP_IDLE) {
+	if (u->state == UP_IDLE || (u->h2 && up_h2_is_ready(u) && up_h2_is_idle(u))) {
 		up_close(u);
+	} else if (u->h2 && up_h2_is_ready(u)) {
+		wheel_set(f, n, front_now(f) + UPSTREAM_KEEP_NS);       /* its streams have deadlines of their own */
 	} else if (u->state != UP_BUSY) {
 		struct upstream *s = u->upstream;
 
@@ -296,6 +341,17 @@ static void ready(struct upconn *u)
 {
 	struct upstream *s = u->upstream;
 
+	if ((s->flags & SNAP_UP_H2) && !s->gone) {
+		if (u->io.ssl && !tls_is_h2(&u->io)) {
+			up_broken(u, "the application does not speak HTTP/2");
+			return;
+		}
+		if (up_h2_begin(u))
+			up_h2_run(u);
+		else
+			up_broken(u, "no HTTP/2 towards the application");
+		return;
+	}
 	to_idle(u);
 	if (s->gone)
 		up_close(u);
@@ -357,9 +413,10 @@ void up_failed(struct upconn *u, const char *detail)
 	/* A kept connection that ended before it answered: most likely the server closed it
 	 * while we wrote. Sent again only if doing it twice is doing it once, and no
 	 * byte of a body or of an answer is gone. RFC 9110 9.2.2, RFC 9112 9.3.1. */
-	if (ex->state == EX_SENT && ex->reused && !ex->sent_body && !ex->interim && !u->io.in.len &&
-	    ex->req.kind == BODY_NONE && verb_idempotent(ex->verb, ex->method) && !ex->upgrade &&
-	    ++ex->tries <= UPSTREAM_TRIES) {
+	/* What was said never to have been processed is not even sent twice (RFC 9113 8.7). */
+	if (((ex->state == EX_SENT && ex->reused && ex->req.kind == BODY_NONE && !u->io.in.len &&
+	      verb_idempotent(ex->verb, ex->method)) || (ex->state <= EX_SENT && u->refused)) &&
+	    !ex->sent_body && !ex->interim && !ex->upgrade && ++ex->tries <= UPSTREAM_TRIES) {
 		c->front->stats.retried++;
 		ex->up = NULL;
 		ex->state = EX_WAIT;
@@ -374,260 +431,22 @@ void up_failed(struct upconn *u, const char *detail)
 	exchange_fail(ex, 502, "upstream-failed", detail, END_UPSTREAM);
 }
 
-/* ---- the response ---- */
-
-static void write_status(struct head_out *o, const struct message *m)
+void up_broken(struct upconn *u, const char *detail)
 {
-	head_add_lit(o, "HTTP/1.1 ");
-	head_add_u64(o, m->status);
-	head_add_lit(o, " ");
-	head_add(o, m->reason);
-	head_add_lit(o, "\r\n");
+	struct upstream *s = u->upstream;
+	bool begun = u->h2 && up_h2_is_ready(u);
+
+	/* one that was ready and is idle may end whenever it likes */
+	if (!begun || !up_h2_is_idle(u))
+		note_failure(s);
+	up_close(u);
+	if (!begun)
+		fail_waiter(s, detail);
+	else if (!s->gone)
+		upstream_kick(s);
 }
 
-static void write_fields(struct head_out *o, const struct message *m)
-{
-	for (size_t i = 0; i < m->field_count; i++) {
-		if (header_passes_down(m, &m->fields[i]))
-			head_add_field(o, m->fields[i].name, m->fields[i].value);
-	}
-}
-
-/* 1xx: passed on to those who can read it. False: the exchange is over. */
-static bool interim(struct upconn *u, const struct message *m)
-{
-	struct exchange *ex = u->ex;
-	struct front *f = u->front;
-	struct head_out o = { .ptr = f->tx, .cap = sizeof(f->tx) };
-	struct iovec v;
-
-	if (++ex->interim > HTTP_INTERIM_MAX) {
-		up_failed(u, "the application sends too many interim answers");
-		return false;
-	}
-	if (ex->minor == 0 || (m->status == 100 && !ex->expect))
-		return true;
-	if (m->status == 100)
-		ex->expect = false;
-	write_status(&o, m);
-	write_fields(&o, m);
-	head_add_lit(&o, "\r\n");
-	v = (struct iovec){ o.ptr, o.len };
-	if (o.over || !io_write(&ex->conn->io, &v, 1)) {
-		conn_close(ex->conn);
-		return false;
-	}
-	return true;
-}
-
-static void write_down_framing(struct exchange *ex, const struct message *m, struct head_out *o)
-{
-	bool bodiless = ex->head_only || m->status == 304;
-
-	if (m->body == BODY_LENGTH || (m->has_length && m->status != 204)) {
-		head_add_lit(o, "Content-Length: ");
-		head_add_u64(o, m->length);
-		head_add_lit(o, "\r\n");
-	} else if (!bodiless && (m->body == BODY_CHUNKED || m->body == BODY_UNTIL_CLOSE)) {
-		if (ex->minor == 1) {
-			ex->to_chunked = true;
-			head_add_lit(o, "Transfer-Encoding: chunked\r\n");
-		} else {
-			ex->keep_alive = false;
-		}
-	}
-}
-
-/* The final head, with what is there of the body in one write. False: the exchange is over. */
-static bool final_head(struct upconn *u, const struct message *m, struct span *rest)
-{
-	struct exchange *ex = u->ex;
-	struct conn *c = ex->conn;
-	struct front *f = u->front;
-	struct head_out o = { .ptr = f->tx, .cap = sizeof(f->tx) };
-	struct iovec v;
-
-	u->upstream->fails = 0;
-	u->keep = m->keep_alive && !ex->gateway;
-	ex->status = m->status;
-	ex->first_byte = front_now(f);
-	ex->resp = (struct body){ .kind = m->body, .left = m->length, .done = m->body == BODY_NONE };
-	if (m->body == BODY_CHUNKED)
-		chunked_init(&ex->resp.chunked);
-	if (ex->upgrade && ex->state == EX_SENT && (c->io.in.len || c->closing))
-		ex->keep_alive = false; /* it spoke another protocol before it was allowed to */
-	write_status(&o, m);
-	write_fields(&o, m);
-	write_down_framing(ex, m, &o);
-	if (!ex->keep_alive || f->draining || (m->body == BODY_UNTIL_CLOSE && !ex->to_chunked))
-		head_add_lit(&o, "Connection: close\r\n");
-	else if (ex->minor == 0)
-		head_add_lit(&o, "Connection: keep-alive\r\n");
-	head_add_lit(&o, "\r\n");
-	if (o.over) {
-		up_failed(u, "the application's answer has too large a head");
-		return false;
-	}
-	if (f->draining)
-		ex->keep_alive = false;
-	ex->state = EX_RESPONSE;
-	v = (struct iovec){ o.ptr, o.len };
-	return relay_response(ex, rest, &v);
-}
-
-static bool switch_protocol(struct upconn *u, const struct message *m)
-{
-	struct exchange *ex = u->ex;
-	struct conn *c = ex->conn;
-	struct front *f = u->front;
-	struct head_out o = { .ptr = f->tx, .cap = sizeof(f->tx) };
-	struct iovec v;
-
-	if (!ex->upgrade || !m->upgrade || !span_ieq(m->protocol, ex->protocol)) {
-		up_failed(u, "the application switched to a protocol that nobody asked for");
-		return false;
-	}
-	write_status(&o, m);
-	write_fields(&o, m);
-	head_add_lit(&o, "Connection: Upgrade\r\n");
-	head_add_field(&o, SPAN("Upgrade"), m->protocol);
-	head_add_lit(&o, "\r\n");
-	ex->status = 101;
-	ex->first_byte = front_now(f);
-	ex->state = EX_UPGRADED;
-	c->state = CONN_UPGRADED;
-	f->stats.upgrades++;
-	conn_due(c, front_now(f) + ex->svc->upgrade_idle_ns);
-	v = (struct iovec){ o.ptr, o.len };
-	if (o.over || !io_write(&c->io, &v, 1)) {
-		conn_close(c);
-		return false;
-	}
-	return true;
-}
-
-static enum http_result parse_head(struct upconn *u, struct span data, struct message *m, size_t *ret_used,
-                                   struct fault *why)
-{
-	struct front *f = u->front;
-	struct exchange *ex = u->ex;
-	struct http_scan scan = { 0 };
-	struct span head;
-	enum http_result r;
-	size_t used;
-
-	if (ex->gateway != GATEWAY_FASTCGI && ex->gateway != GATEWAY_SCGI)
-		return http_response_parse(&u->scan, data.ptr, data.len, ex->verb, m, ret_used, why);
-	if (!f->gate)
-		f->gate = mem_alloc(HTTP_RESPONSE_HEAD_MAX + 64);
-	r = gateway_head(data.ptr, data.len, f->gate, ret_used, &head, why);
-	if (r != HTTP_DONE)
-		return r;
-	r = http_response_parse(&scan, head.ptr, head.len, ex->verb, m, &used, why);
-	if (r == HTTP_MORE)     /* what was made whole is not */
-		*why = (struct fault){ 502, "a malformed head" };
-	return r == HTTP_DONE ? HTTP_DONE : HTTP_BAD;
-}
-
-/* Bytes of heads: interim ones, then the final one. False: the exchange is over or wants more. */
-static bool read_heads(struct upconn *u, struct span *data, bool *ret_more)
-{
-	struct exchange *ex = u->ex;
-	struct message *m = &u->front->msg;
-	struct fault why;
-	size_t used = 0;
-
-	switch (parse_head(u, *data, m, &used, &why)) {
-	case HTTP_BAD:
-		ex->tries = UPSTREAM_TRIES;
-		up_failed(u, why.why);
-		return false;
-	case HTTP_MORE:
-		*ret_more = true;
-		return true;
-	case HTTP_DONE:
-		break;
-	}
-	u->scan = (struct http_scan){ 0 };
-	*data = span_from(*data, used);
-	if (m->status == 101)
-		return switch_protocol(u, m);
-	if (m->status < 200)
-		return interim(u, m);
-	return final_head(u, m, data);
-}
-
-static void response_eof(struct upconn *u)
-{
-	struct exchange *ex = u->ex;
-
-	if (ex->state == EX_RESPONSE && ex->resp.kind == BODY_UNTIL_CLOSE && !u->io.failed) {
-		struct iovec last = { (char *)(uintptr_t)"0\r\n\r\n", 5 };
-
-		ex->resp.done = true;
-		if (ex->to_chunked && !io_write(&ex->conn->io, &last, 1)) {
-			conn_close(ex->conn);
-			return;
-		}
-		exchange_done(ex);
-		return;
-	}
-	up_failed(u, ex->state == EX_SENT ? "the application ended the connection without an answer"
-	                                  : "the application broke off");
-}
-
-static void run_response(struct upconn *u)
-{
-	struct front *f = u->front;
-	size_t moved = 0;
-	bool more = false;
-
-	for (;;) {
-		struct exchange *ex = u->ex;
-		struct conn *c = ex->conn;
-		struct span data = queue_span(&u->io.in);
-
-		if (io_blocked(&c->io) || ex->state == EX_WAIT)
-			return;
-		if (ex->state == EX_UPGRADED) {
-			relay_upgrade(c);
-			return;
-		}
-		if (!data.len || more) {
-			enum io_result r = io_fill(f, &u->io, &data);
-
-			if (r == IO_AGAIN)
-				return;
-			if (r != IO_DATA) {
-				response_eof(u);
-				return;
-			}
-		}
-		more = false;
-		moved += data.len;
-		if (ex->state == EX_SENT) {
-			if (!read_heads(u, &data, &more))
-				return;
-		} else {
-			size_t before = data.len;
-
-			if (!relay_response(ex, &data, NULL))
-				return;
-			more = data.len == before;      /* part of a trailer */
-		}
-		if (u->state == UP_CLOSED || u->ex != ex)
-			return;
-		io_keep(&u->io, data);
-		if (ex->resp.done && ex->state == EX_RESPONSE) {
-			exchange_done(ex);
-			return;
-		}
-		if (moved > FRONT_ROUND_MAX) {
-			conn_later(c);
-			return;
-		}
-	}
-}
+/* ---- events ---- */
 
 void up_run(struct upconn *u)
 {
@@ -684,6 +503,12 @@ void up_run(struct upconn *u)
 		if (u->io.can_read || u->io.hup)
 			up_close(u);
 		return;
+	case UP_H2:
+		if (!io_flush(&u->io))
+			up_broken(u, "the application broke off");
+		else
+			up_h2_run(u);
+		return;
 	case UP_BUSY:
 		break;
 	}
@@ -693,7 +518,7 @@ void up_run(struct upconn *u)
 		if (!io_blocked(&u->io) && u->ex && !u->ex->req.done)
 			conn_later(u->ex->conn);
 	}
-	run_response(u);
+	response_run(u);
 }
 
 void upstream_retire(struct upstream *s)
@@ -703,7 +528,7 @@ void upstream_retire(struct upstream *s)
 		up_close(s->idle);
 	for (struct upconn *u = s->all, *next; u; u = next) {
 		next = u->next;
-		if (u->state == UP_ASKED)
+		if (u->state == UP_ASKED || (u->h2 && up_h2_is_idle(u)))
 			up_close(u);
 	}
 	while (s->wait_first) {

@@ -260,7 +260,8 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 		for (size_t i = 0; i < d.upstream_count; i++) {
 			up[i].name = ups[i];
 			up[i].kind = span_starts(ups[i], SPAN("unix:")) ? UPSTREAM_UNIX : UPSTREAM_TCP;
-			up[i].tls = span_starts(ups[i], SPAN("https:"));
+			up[i].tls = span_starts(ups[i], SPAN("https:")) || span_starts(ups[i], SPAN("h2:"));
+			up[i].h2 = span_starts(ups[i], SPAN("h2"));
 			up[i].tls_lax = json_is_true(json_object_get(v, "lax"));
 			up[i].host = text(v, "upstream-name");
 		}

@@ -39,7 +39,7 @@ START_TEST(upstreams)
 		{ "", NULL }, { "127.0.0.1:80", NULL }, { "http://", NULL }, { "http:///", NULL },
 		{ "http://app.example.edu", NULL }, { "http://127.0.0.1:80/path", NULL },
 		{ "http://127.0.0.1:0", NULL }, { "http://127.0.0.1:", NULL }, { "http://user@127.0.0.1", NULL },
-		{ "http://127.0.0.1:80//", NULL }, { "h2c://127.0.0.1:1", NULL }, { "ftp://127.0.0.1:1", NULL },
+		{ "http://127.0.0.1:80//", NULL }, { "h2c://127.0.0.1", NULL }, { "ftp://127.0.0.1:1", NULL },
 		{ "HTTP://127.0.0.1", NULL }, { "http://::1", NULL }, { "unix:", NULL }, { "unix:run/x", NULL },
 		{ "unix:/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 		  "xxxxxxxxxxxxxxxxxxxxxxx", NULL },
@@ -48,7 +48,8 @@ START_TEST(upstreams)
 		{ "http://localhost", "127.0.0.1:80" }, { "https://localhost:8443/", "127.0.0.1:8443" },
 		{ "http://127.0.0.1", "127.0.0.1:80" }, { "http://127.0.0.1:5232/", "127.0.0.1:5232" },
 		{ "https://[::1]", "[::1]:443" }, { "https://[2001:db8::1]:8443", "[2001:db8::1]:8443" },
-		{ "tcp://10.0.0.1:143", "10.0.0.1:143" }, { "unix:/run/app.sock", "none:0" },
+		{ "tcp://10.0.0.1:143", "10.0.0.1:143" },
+		{ "h2c://10.0.0.1:50051", "10.0.0.1:50051" }, { "h2://[::1]", "[::1]:443" }, { "unix:/run/app.sock", "none:0" },
 	};
 
 	for (size_t i = 0; i < array_size(rows); i++) {
