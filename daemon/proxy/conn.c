@@ -25,7 +25,7 @@ void conn_identify(struct conn *c)
 	const struct snap_ident *d;
 	int64_t lease;
 
-	c->slot = s ? snapshot_find_addr(s, &c->peer) : SLOT_NONE;
+	c->slot = !s ? SLOT_NONE : c->browser ? browser_slot(c) : snapshot_find_addr(s, &c->peer);
 	d = s ? snapshot_ident(s, c->slot) : NULL;
 	c->generation = 0;
 	c->ident_due = INT64_MAX;
@@ -186,6 +186,7 @@ void conn_close(struct conn *c)
 		assertion_leave(c);
 	if (c->ex.state != EX_NONE)
 		exchange_end(&c->ex, END_CLIENT);
+	browser_free(c);
 	if (c->h2)
 		h2_free(c);
 	if (c->stream)
@@ -295,7 +296,7 @@ static void run_ready(struct conn *c)
 	struct fault why;
 	uint32_t service;
 
-	if (c->waits) {
+	if (c->waits || browser_waits(c)) {
 		if (c->io.failed)
 			conn_close(c);
 		return;
@@ -490,6 +491,11 @@ static void on_timer(struct front *f, struct wheel_node *n)
 	if (c->waits) {
 		assertion_leave(c);
 		c->waited = true;
+		conn_run(c);
+		return;
+	}
+	if (browser_waits(c)) {
+		browser_late(c);
 		conn_run(c);
 		return;
 	}

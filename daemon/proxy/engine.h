@@ -15,6 +15,7 @@
  *   gateway_request.c  applications that are asked in variables
  *   assertions.c signed assertions, from core
  *   forward.c    what another web server asks
+ *   browser.c    people without a mesh client: login, cookie, logout
  *   pages.c      what people see when they are refused
  *   audit.c      one line a request
  *
@@ -194,6 +195,7 @@ struct conn {
 	bool              owed;                 /* part of a request that was answered is still to come */
 	bool              waited;               /* for an assertion, in vain */
 	struct assertion *waits;                /* NULL: for none */
+	struct browser   *browser;              /* NULL: it never called a service for browsers */
 	struct conn      *wait_next;
 	struct http_scan  scan;
 	struct h2        *h2;                   /* it speaks HTTP/2 */
@@ -221,6 +223,8 @@ bool request_begin(struct conn *c);
 /* The same decision again, for what is open when the policy has changed. */
 bool request_still_allowed(struct exchange *ex);
 
+bool request_https(const struct exchange *ex);  /* to the person: TLS may end before us */
+
 /* Steps that tcp.c shares. False: refused, and the exchange is over. */
 bool request_identity(struct exchange *ex);
 bool request_policy(struct exchange *ex);
@@ -247,6 +251,20 @@ enum assertion_state { ASSERTION_NONE = 0, ASSERTION_READY, ASSERTION_WAIT };
 enum assertion_state assertion_get(struct conn *c, uint32_t service, struct span *ret_text);
 void assertion_leave(struct conn *c);           /* waits no longer */
 void assertions_clear(struct front *f);
+
+/* ---- browser.c ---- */
+
+enum browser_step { BROWSER_ON = 0, BROWSER_ANSWERED, BROWSER_WAIT };
+/* Who asks, by the cookie; and the paths of its own. ON: as for everybody else from here. */
+enum browser_step browser_request(struct exchange *ex, const struct message *m);
+uint32_t browser_slot(const struct conn *c);    /* in the front's snapshot, by the cookie of the last request */
+bool browser_waits(const struct conn *c);
+void browser_late(struct conn *c);              /* the answer did not come in time */
+void browser_free(struct conn *c);              /* with its connection */
+void browser_strip(struct front *f, struct message *m);         /* our cookies, before anybody behind us sees them */
+void browser_forget(struct conn *c);            /* its next request is of no browser that we know */
+/* Where a refused person logs in: a path of the service itself. */
+void browser_login_path(const struct exchange *ex, bool fresh, struct buf *out);
 
 /* ---- gateway_request.c ---- */
 
@@ -378,6 +396,10 @@ struct front {
 	char                   *name, *server, *page;
 	struct assertion       *assertions[1024];
 	size_t                  assertion_count;
+	size_t                  redeems;        /* browsers that wait for core */
+	char                   *cookies;        /* HTTP_HEAD_MAX bytes: Cookie fields without ours; NULL until needed */
+	struct evp_md_st       *sha256;
+	struct evp_md_ctx_st   *sha256_ctx;
 	char                   *gate;           /* a gateway's head as an HTTP one */
 	enum front_log          log;
 	unsigned                conn_max;

@@ -6,6 +6,7 @@
 #include "daemon/proxy/h2.h"
 #include "daemon/proxy/upstream_h2.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -124,6 +125,9 @@ void front_free(struct front *f)
 		free(f->blocks[--f->block_count]);
 	buf_done(&f->lines);
 	assertions_clear(f);
+	EVP_MD_free(f->sha256);
+	EVP_MD_CTX_free(f->sha256_ctx);
+	free(f->cookies);
 	free(f->gate);
 	free(f->later);
 	free(f->by_index);

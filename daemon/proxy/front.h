@@ -38,8 +38,19 @@ struct front_assert {
 	uint32_t slot, service;
 };
 
+/* A browser came back from its login, or logs out (code is empty). Answer the
+ * former with front_browser_answer(), now or later; the latter is not answered. */
+struct front_browser {
+	uint64_t    id;
+	uint32_t    service;            /* index in the snapshot in use */
+	uint32_t    slot;               /* log out: whose session */
+	struct span code, verifier;     /* the coordinator's code, and what this browser began the login with */
+};
+
 struct front_ops {
 	void (*connect)(void *arg, const struct front_connect *ask);
+	/* May be NULL: then services for browsers let nobody in. */
+	void (*browser)(void *arg, const struct front_browser *ask);
 	/* May be NULL: then services with assertions answer 503. */
 	void (*assertion)(void *arg, const struct front_assert *ask);
 	/* Whole JSON lines, each with its "\n": the audit and access log. Must not
@@ -99,6 +110,10 @@ void front_connected(struct front *f, uint64_t cookie, int fd, int error);
 /* The answer to ops->assertion: the compact JWS and its end; empty where there is
  * none for this identity. An unknown cookie is ignored: the snapshot has changed. */
 void front_assertion(struct front *f, uint64_t cookie, struct span text, struct wall exp);
+
+/* The answer to ops->browser: the cookie of the new session, whose hash is in the
+ * snapshot by now; empty: refused. An id whose client has left: the session is ended. */
+void front_browser_answer(struct front *f, uint64_t id, struct span cookie);
 
 /* Accept no more, finish what runs (idle connections end now, others when their
  * response is written), end the rest at the deadline, then ops->drained. */

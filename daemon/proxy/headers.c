@@ -179,9 +179,16 @@ bool header_passes_up(const struct snapshot *s, const struct message *m, const s
 	}
 }
 
+/* An application's own word may not become a person's session, nor end one. */
+static bool sets_ours(const struct field *f)
+{
+	return f->id == HEAD_OTHER && f->name.len == 10 && span_ieq(f->name, SPAN("set-cookie")) &&
+	       f->value.len >= 12 && span_ieq(span_head(f->value, 12), SPAN("__Host-reeve"));
+}
+
 bool header_passes_down(const struct message *m, const struct field *f)
 {
-	return !hop_by_hop(m, f);
+	return !hop_by_hop(m, f) && !sets_ours(f);
 }
 
 bool header_passes_trailer(const struct snapshot *s, const struct field *f, bool up)

@@ -54,6 +54,9 @@ enum {
 	FRONT_ASSERTIONS  = 8192,       /* kept signed assertions; about 1 KiB each */
 	FRONT_ASSERTION_EARLY = 20,     /* seconds before its end in which the next one is made */
 
+	FRONT_REDEEMS     = 256,        /* browsers that come back from a login at once: each is a question to the coordinator */
+	BROWSER_BACK_MAX  = 1024,       /* bytes of the page that a login returns to; it rides in a cookie */
+
 	SERVICE_PER_IDENTITY = 256,     /* config "per-identity": a browser opens 6 connections, HTTP/2 asks for 100 */
 	SERVICE_IN_FLIGHT    = 8192,    /* config "in-flight" */
 
@@ -70,6 +73,7 @@ enum {
 #define FRONT_LINGER_NS  (2 * SEC_NS)   /* after our last byte: lets a refused sender read why (RFC 9112 9.6) */
 #define FRONT_TICK_NS    (SEC_NS / 4)   /* how late a deadline may be noticed */
 #define FRONT_ASSERTION_NS (2 * SEC_NS) /* how long core may take to sign: it needs a millisecond */
+#define FRONT_REDEEM_NS (10 * SEC_NS)   /* how long a code's redemption may take: a commit and a map's way here */
 #define FRONT_LOG_NS     (SEC_NS / 5)   /* how long a log line may wait for company */
 
 #define SERVICE_CONNECT_NS    (5 * SEC_NS)      /* config "connect-timeout": upstreams are near */

@@ -57,6 +57,10 @@ static const struct page pages[] = {
 	{ "no-upstream", "The application is not there", "You are allowed in, but no application is configured behind this page.", TODO_OWNER },
 	{ "identity-unspeakable", "Your identity cannot be passed on", "You are allowed in, but the application cannot be told who you are.", TODO_ASK },
 	{ "no-assertion", "Your identity cannot be passed on", "You are allowed in, but this host cannot sign who you are at the moment.", TODO_LATER },
+	{ "login-not-yours", "Please log in again", "This login was begun in another browser, was used before, or took too long.", TODO_LOGIN },
+	{ "login-busy", "Busy", "Too many people log in at once.", TODO_LATER },
+	{ "logout", "Log out?", "This ends your login here, in this browser.", TODO_NONE },
+	{ "bye", "You are logged out", "This browser is not logged in here any more.", TODO_NONE },
 	{ "not-ready", "Not ready yet", "This host has just started, and does not know anybody yet.", TODO_LATER },
 };
 static const struct page other = { "denied", "No access", "This was refused.", TODO_ASK };
@@ -81,6 +85,8 @@ static const struct page *find(const char *word)
 const char *status_reason(unsigned status)
 {
 	switch (status) {
+	case 200: return "OK";
+	case 303: return "See Other";
 	case 400: return "Bad Request";
 	case 401: return "Unauthorized";
 	case 403: return "Forbidden";
@@ -132,6 +138,11 @@ static void login_link(struct exchange *ex, struct facts *k)
 	uint16_t port = ex->conn->front->target.port;
 	struct buf back;
 
+	if (ex->svc && (ex->svc->flags & SERVICE_BROWSER)) {
+		if (k->page->todo == TODO_LOGIN)
+			browser_login_path(ex, strncmp(k->page->word, "login-too", 9) == 0, &k->login_url);
+		return;
+	}
 	if (!url.len)
 		url = k->words.login_url;
 	if (k->page->todo != TODO_LOGIN || !url.len)
@@ -264,6 +275,8 @@ static void write_html(struct buf *b, const struct facts *k, struct conn *c)
 		} else if (span_eq(name, SPAN("{todo}"))) {
 			add_html(b, span_str(todos[k->page->todo]));
 		} else if (span_eq(name, SPAN("{login}"))) {
+			if (strcmp(k->page->word, "logout") == 0)
+				buf_add_str(b, "<form method=\"post\"><button>Log out</button></form>");
 			if (k->login_url.len) {
 				buf_add_str(b, "<p><a class=\"button\" href=\"");
 				add_html(b, buf_span(&k->login_url));

@@ -88,10 +88,15 @@ bool request_identity(struct exchange *ex)
 
 /* ---- 3: the person, or a page of somebody else's ---- */
 
+bool request_https(const struct exchange *ex)
+{
+	return ex->conn->tls || (ex->svc && (ex->svc->flags & SERVICE_BROWSER));
+}
+
 static bool same_origin(const struct exchange *ex, struct span origin)
 {
 	struct front *f = ex->conn->front;
-	bool tls = ex->conn->tls;
+	bool tls = request_https(ex);
 	struct span host;
 	char buf[HTTP_HOST_MAX + 3];
 	uint16_t port, standard = tls ? 443 : 80, ours = f->target.port;
@@ -147,7 +152,7 @@ bool request_cross_site(const struct exchange *ex, const struct message *m)
 static uint16_t policy_port(const struct exchange *ex)
 {
 	if (!ex->forward)
-		return ex->conn->listener->port;
+		return ex->svc->policy_port ? (uint16_t)ex->svc->policy_port : ex->conn->listener->port;
 	return ex->svc->forward_port ? (uint16_t)ex->svc->forward_port : ex->conn->tls ? 443 : 80;
 }
 
@@ -172,7 +177,8 @@ static enum verdict decide(struct exchange *ex, struct span path, struct reason 
 	ses.auth_time = (struct wall){ d->auth_time };
 	/* a login that does not end, or tags: said by the deadline, that was checked above */
 	ses.expires = (struct wall){ d->expires_boot == BOOT_NEVER.ns ? INT64_MAX : d->expires };
-	return tables_http(t, d->kind == IDENT_ENROLLED ? CLASS_LOGIN
+	/* a browser's session has one class, whatever address it calls from */
+	return tables_http(t, d->kind == IDENT_ENROLLED ? CLASS_LOGIN : ex->svc->flags & SERVICE_BROWSER ? d->class4
 	                      : ex->conn->peer.family == IP_V4 ? d->class4 : d->class6,
 	                   ex->svc->policy, &req, &ses, loop_wall(f->loop),
 	                   heard.ns == 0 || heard.ns == BOOT_NEVER.ns ? SILENT_NEVER
@@ -371,7 +377,7 @@ static void write_forwarded(struct exchange *ex, struct head_out *o)
 		return;
 	if (ex->conn->peer.family != IP_NONE)
 		head_add_field(o, SPAN("X-Forwarded-For"), span_str(ip_text(&ex->conn->peer, ip)));
-	head_add_field(o, SPAN("X-Forwarded-Proto"), ex->conn->tls ? SPAN("https") : SPAN("http"));
+	head_add_field(o, SPAN("X-Forwarded-Proto"), request_https(ex) ? SPAN("https") : SPAN("http"));
 	head_add_field(o, SPAN("X-Forwarded-Host"), ex->host);
 }
 
@@ -624,6 +630,20 @@ bool request_begin(struct conn *c)
 		answer_jwks(ex);
 		return true;
 	}
+	if (ex->svc->flags & SERVICE_BROWSER) {
+		switch (browser_request(ex, m)) {
+		case BROWSER_ON:
+			break;
+		case BROWSER_WAIT:
+			request_put_back(ex);
+			conn_due(c, front_now(f) + FRONT_REDEEM_NS);
+			return false;
+		case BROWSER_ANSWERED:
+			return true;
+		}
+	} else {
+		browser_forget(c);
+	}
 	if (!(ex->svc->flags & SERVICE_PUBLIC)) {
 		if (!request_identity(ex))
 			return true;
@@ -654,6 +674,7 @@ bool request_begin(struct conn *c)
 		}
 	}
 
+	browser_strip(f, m);
 	/* the head is written aside, then texts and head move to memory of their size */
 	if (!write_head(ex, m, assertion, &out))
 		return true;

@@ -24,6 +24,7 @@ struct snapshot {
 
 static const size_t part_size[PART_COUNT] = {
 	[PART_IDENTS] = sizeof(struct snap_ident),     [PART_ADDRS] = sizeof(struct snap_addr),
+	[PART_SESSIONS] = sizeof(struct snap_session),
 	[PART_LENGTHS] = sizeof(struct snap_length),   [PART_PREFIXES] = sizeof(struct snap_prefix),
 	[PART_SERVICES] = sizeof(struct snap_service), [PART_LISTENS] = sizeof(struct snap_listen),
 	[PART_HOSTS] = sizeof(struct snap_host),       [PART_UPSTREAMS] = sizeof(struct snap_upstream),
@@ -135,6 +136,21 @@ static bool addrs_ok(const struct snapshot *s)
 	return true;
 }
 
+static bool sessions_ok(const struct snapshot *s)
+{
+	const struct snap_session *t = part(s, PART_SESSIONS);
+	size_t n = count(s, PART_SESSIONS), free_slots = 0;
+
+	if (n == 0 || (n & (n - 1)))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		free_slots += !t[i].used;
+		if (t[i].used && t[i].slot >= count(s, PART_IDENTS))
+			return false;
+	}
+	return free_slots > 0;
+}
+
 static bool services_ok(const struct snapshot *s)
 {
 	const struct snap_service *v = part(s, PART_SERVICES);
@@ -151,6 +167,7 @@ static bool services_ok(const struct snapshot *s)
 			                   v[i].per_identity_max, v[i].in_flight_max };
 
 		if (!ref_ok(s, v[i].name) || !ref_ok(s, v[i].login_url) ||
+		    !ref_ok(s, v[i].browser_url) || v[i].policy_port > 65535 ||
 		    !ref_ok(s, v[i].root) || !ref_ok(s, v[i].script) ||
 		    !list_ok(s, v[i].hosts, PART_REFS) || !list_ok(s, v[i].origins, PART_REFS) ||
 		    !list_ok(s, v[i].upgrades, PART_REFS) ||
@@ -223,7 +240,7 @@ static bool block_ok(struct snapshot *s, size_t len, struct err *err)
 		return err_set(err, ERR_PEER, "snapshot: fewer revocation words than identities");
 	if (!ref_ok(s, h->mesh) || !ref_ok(s, h->host) || !ref_ok(s, h->login_url) ||
 	    !ref_ok(s, h->source_url) || !ref_ok(s, h->contact) || !ref_ok(s, h->jwks) || !refs_ok(s, PART_REFS) ||
-	    !refs_ok(s, PART_STRIPS) || !idents_ok(s) || !addrs_ok(s) || !services_ok(s))
+	    !refs_ok(s, PART_STRIPS) || !idents_ok(s) || !addrs_ok(s) || !sessions_ok(s) || !services_ok(s))
 		return err_set(err, ERR_PEER, "snapshot: an offset is outside");
 	if (count(s, PART_POLICY)) {
 		const void *p = part(s, PART_POLICY);
@@ -386,6 +403,18 @@ uint32_t snapshot_find_addr(const struct snapshot *s, const struct ip *ip)
 				hi = mid;
 		}
 	}
+	return SLOT_NONE;
+}
+
+/* What is compared are hashes of secrets: how far they agree says nothing of the secrets. Still in constant time. */
+uint32_t snapshot_find_session(const struct snapshot *s, const uint8_t hash[SNAPSHOT_HASH_LEN])
+{
+	const struct snap_session *t = part(s, PART_SESSIONS);
+	size_t mask = count(s, PART_SESSIONS) - 1, at = hash_bytes(&s->head->key, hash, SNAPSHOT_HASH_LEN) & mask;
+
+	for (; t[at].used; at = (at + 1) & mask)
+		if (mem_equal_ct(t[at].hash, hash, SNAPSHOT_HASH_LEN))
+			return t[at].slot;
 	return SLOT_NONE;
 }
 

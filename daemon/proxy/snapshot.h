@@ -26,6 +26,7 @@ enum {
 	SNAPSHOT_TEXT_MAX   = 64 << 10,  /* one string */
 	SNAPSHOT_GROUPS_MAX = 4096,      /* groups, tags or amr values of one identity */
 	SNAPSHOT_LIST_MAX   = 4096,      /* hosts, upstreams, ... of one service */
+	SNAPSHOT_HASH_LEN   = 32,        /* SHA-256 */
 };
 
 /* ---- what core says (borrowed for the call; copied into the block) ---- */
@@ -116,6 +117,7 @@ enum service_flags {
 	SERVICE_PROXY_V1      = 1 << 7,
 	SERVICE_PROXY_V2      = 1 << 8,
 	SERVICE_PROXY_CN      = 1 << 9, /* version 2 also says the login as a client certificate's name */
+	SERVICE_BROWSER       = 1 << 14, /* set by the builder: people are known by a cookie (browser.c), not by their address */
 	SERVICE_ENROLLED      = 1 << 5, /* the coordinator: every slot that is not empty may call, IDENT_ENROLLED too, and no
 	                                 * policy is asked. The request carries Reeve-Node ("n7"), Reeve-User ("u2", if there is
 	                                 * one) and Reeve-Session ("s9", if valid), which are stripped from every client everywhere. */
@@ -127,6 +129,9 @@ struct service_desc {
 	uint32_t    policy;             /* tables_service() of its name in these tables; 0 denies all */
 	const struct span *listens;     size_t listen_count;    /* as configured: "80", "127.0.0.1:8080" */
 	bool               listens_tls; /* these listeners speak TLS */
+	struct span browser_url;        /* not empty: for people without a mesh client, and where such a person logs
+	                                 * in, up to what the front adds: "https://HUB/browser?node=n3&service=wiki&bind=" */
+	uint16_t    policy_port;        /* the port by which policy knows it; 0: where it listens */
 	const struct span *hosts;       size_t host_count;      /* names and addresses, no port; folded by the builder */
 	const struct upstream_desc *upstreams; size_t upstream_count;
 	const struct span *profiles;    size_t profile_count;   /* "remote-user", ...: profile_find() knows them */
@@ -167,6 +172,9 @@ bool snapshot_add_addr(struct snapshot_builder *b, const struct ip *ip, uint32_t
                        struct err *err);             /* ERR_EXISTS: both are then nobody's */
 bool snapshot_add_prefix(struct snapshot_builder *b, const struct prefix *p, uint32_t slot,
                          struct err *err);           /* the longest match counts; addresses come first */
+/* A browser session: hash is SHA-256("reeve cookie v1" 0 service 0 cookie), so that it counts at one service alone. */
+bool snapshot_add_session(struct snapshot_builder *b, const uint8_t hash[SNAPSHOT_HASH_LEN], uint32_t slot,
+                          struct err *err);
 /* Services are numbered from 0 in the order of the calls. */
 bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc *s,
                           uint32_t *ret_index, struct err *err);
@@ -245,8 +253,8 @@ struct snap_header {
 };
 
 struct snap_service {
-	struct snap_ref  name, login_url, root, script;
-	uint32_t         flags, policy, forward_port, pad;
+	struct snap_ref  name, login_url, root, script, browser_url;
+	uint32_t         flags, policy, forward_port, policy_port;
 	struct snap_list hosts, origins, upgrades;      /* of refs; folded */
 	struct snap_list upstreams, headers;            /* of struct snap_upstream, struct snap_header */
 	int64_t body_max, connect_ns, first_byte_ns, idle_ns, total_ns, upgrade_idle_ns;
@@ -268,6 +276,7 @@ size_t snapshot_ident_count(const struct snapshot *s);
 size_t snapshot_service_count(const struct snapshot *s);
 
 uint32_t snapshot_find_addr(const struct snapshot *s, const struct ip *ip);     /* SLOT_NONE: nobody */
+uint32_t snapshot_find_session(const struct snapshot *s, const uint8_t hash[SNAPSHOT_HASH_LEN]); /* SLOT_NONE: nobody's */
 uint32_t snapshot_find_service(const struct snapshot *s, struct span name);     /* SERVICE_UNKNOWN */
 const struct snap_listen *snapshot_find_listen(const struct snapshot *s, struct span key);
 /* The service that answers to a folded host on this listener; SERVICE_UNKNOWN: 421. */

@@ -10,12 +10,13 @@
 #include "base/hash.h"
 #include "daemon/proxy/snapshot.h"
 
-#define SNAPSHOT_MAGIC UINT64_C(0x31306e7365657672)     /* "rveesn01" */
+#define SNAPSHOT_MAGIC UINT64_C(0x32306e7365657672)     /* "rveesn02" */
 enum { SNAPSHOT_ALIGN = 64 };
 
 enum snap_part {
 	PART_IDENTS = 0,        /* struct snap_ident */
 	PART_ADDRS,             /* struct snap_addr, a power of two of them: a hash table */
+	PART_SESSIONS,          /* struct snap_session, a hash table too */
 	PART_LENGTHS,           /* struct snap_length, the longest first */
 	PART_PREFIXES,          /* struct snap_prefix, sorted within each length */
 	PART_SERVICES,          /* struct snap_service */
@@ -37,6 +38,12 @@ struct snap_part_at {
 
 struct snap_addr {
 	uint8_t  ip[16];        /* IPv4 as ::ffff:a.b.c.d */
+	uint32_t slot;
+	uint32_t used;
+};
+
+struct snap_session {
+	uint8_t  hash[SNAPSHOT_HASH_LEN];
 	uint32_t slot;
 	uint32_t used;
 };

@@ -30,6 +30,7 @@ struct snapshot_builder {
 
 static const size_t item_size[PART_COUNT] = {
 	[PART_IDENTS] = sizeof(struct snap_ident),     [PART_ADDRS] = sizeof(struct snap_addr),
+	[PART_SESSIONS] = sizeof(struct snap_session),
 	[PART_LENGTHS] = sizeof(struct snap_length),   [PART_PREFIXES] = sizeof(struct snap_prefix) + 4,
 	[PART_SERVICES] = sizeof(struct snap_service), [PART_LISTENS] = sizeof(struct snap_listen),
 	[PART_HOSTS] = sizeof(struct snap_host),       [PART_UPSTREAMS] = sizeof(struct snap_upstream),
@@ -206,6 +207,18 @@ bool snapshot_add_addr(struct snapshot_builder *b, const struct ip *ip, uint32_t
 	return true;
 }
 
+bool snapshot_add_session(struct snapshot_builder *b, const uint8_t hash[SNAPSHOT_HASH_LEN], uint32_t slot,
+                          struct err *err)
+{
+	struct snap_session s = { .slot = slot, .used = 1 };
+
+	if (slot >= b->parts[PART_IDENTS].count)
+		return err_set(err, ERR_MISSING, "no identity %u", slot);
+	memcpy(s.hash, hash, sizeof(s.hash));
+	add(b, PART_SESSIONS, &s, 1);
+	return true;
+}
+
 bool snapshot_add_prefix(struct snapshot_builder *b, const struct prefix *p, uint32_t slot,
                          struct err *err)
 {
@@ -369,10 +382,14 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 		return err_set(err, ERR_LIMIT, "service %.*s: a list has more than %d items",
 		               SPAN_ARG(s->name), SNAPSHOT_LIST_MAX);
 	if (!text_ok(s->name, "a service's name", err) || !text_ok(s->login_url, "a login URL", err) ||
-	    !text_ok(s->root, "a document root", err) || !text_ok(s->script, "a script", err))
+	    !text_ok(s->browser_url, "a login URL", err) || !text_ok(s->root, "a document root", err) || !text_ok(s->script, "a script", err))
 		return false;
 	v.name = text(b, s->name);
 	v.login_url = text(b, s->login_url);
+	v.browser_url = text(b, s->browser_url);
+	v.policy_port = s->policy_port;
+	if (s->browser_url.len)
+		v.flags |= SERVICE_BROWSER;
 	v.root = text(b, s->root);
 	v.script = text(b, s->script);
 	if (!add_hosts(b, s, &v, err) || !add_headers(b, s, &v, err) ||
@@ -509,6 +526,27 @@ static void hash_addrs(struct snapshot_builder *b)
 	a->count = a->cap = n;
 }
 
+/* The same; a hash that is there twice finds the first one, and is one cookie anyway. */
+static void hash_sessions(struct snapshot_builder *b)
+{
+	struct items *a = &b->parts[PART_SESSIONS];
+	size_t n = 16, at;
+	struct snap_session *table, *list = (struct snap_session *)(void *)a->ptr;
+
+	while (n < a->count * 2 + 2)
+		n *= 2;
+	table = mem_calloc(n, sizeof(*table));
+	for (size_t i = 0; i < a->count; i++) {
+		at = hash_bytes(&b->head.key, list[i].hash, sizeof(list[i].hash)) & (n - 1);
+		while (table[at].used)
+			at = (at + 1) & (n - 1);
+		table[at] = list[i];
+	}
+	free(a->ptr);
+	a->ptr = (char *)table;
+	a->count = a->cap = n;
+}
+
 static void sort_prefixes(struct snapshot_builder *b)
 {
 	struct items *a = &b->parts[PART_PREFIXES];
@@ -584,6 +622,7 @@ bool snapshot_finish(struct snapshot_builder *b, struct buf *ret, struct err *er
 	bool ok = sort_hosts(b, err);
 
 	hash_addrs(b);
+	hash_sessions(b);
 	sort_prefixes(b);
 	if (b->parts[PART_STRIPS].count)
 		qsort_r(b->parts[PART_STRIPS].ptr, b->parts[PART_STRIPS].count, sizeof(struct snap_ref), cmp_ref, b);

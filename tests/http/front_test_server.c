@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,8 @@ static size_t texts(const json_t *o, const char *key, struct span *out, size_t m
 		out[i] = span_str(json_string_value(json_array_get(a, i)));
 	return n;
 }
+
+static void set_one(struct server *s, size_t i, bool on);
 
 /* ---- the engine's door to the world ---- */
 
@@ -145,6 +148,33 @@ static void on_connect(void *arg, const struct front_connect *q)
 	answer(s, q);
 }
 
+/* A coordinator's part: {"codes": {CODE: {"service", "verifier", "cookie", "login"}}}, each good once. */
+static void on_browser(void *arg, const struct front_browser *q)
+{
+	struct server *s = arg;
+	json_t *services = json_object_get(s->conf, "services"), *codes = json_object_get(s->conf, "codes"), *v, *row;
+	const char *name, *asked = NULL;
+	struct span cookie = { 0 };
+	uint32_t i = 0;
+	char code[256];
+
+	json_object_foreach(services, name, v) {
+		if (i++ == q->service)
+			asked = name;
+	}
+	if (!q->code.len) {
+		if (q->slot < s->count)
+			set_one(s, q->slot, false);
+		return;
+	}
+	row = span_cstr(q->code, code, sizeof(code)) ? json_object_get(codes, code) : NULL;
+	if (row && asked && span_eq(text(row, "service"), span_str(asked)) &&
+	    span_eq(text(row, "verifier"), q->verifier))
+		cookie = text(row, "cookie");
+	front_browser_answer(s->front, q->id, cookie);
+	json_object_del(codes, code);
+}
+
 static bool on_log(void *arg, struct span lines, unsigned records)
 {
 	struct server *s = arg;
@@ -177,6 +207,13 @@ static void put_people(struct topology *t, const json_t *ids)
 		struct topology_node n = { .id = i + 10, .name = text(row, "login"), .sources = &p,
 			                   .source_count = 1, .user = i + 10 };
 
+		/* one person may have several rows: the first is theirs */
+		for (size_t k = 0; k < i; k++) {
+			if (span_eq(text(json_array_get(ids, k), "login"), u.login)) {
+				n.user = u.id = k + 10;
+				break;
+			}
+		}
 		u.groups = (struct spans){ groups, texts(row, "groups", groups, 64) };
 		/* a node without a session: its person is in another row */
 		if (json_object_get(row, "why"))
@@ -237,6 +274,7 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 			.origins = origins, .upgrades = upgrades, .upstreams = up, .custom = custom,
 			.listens_tls = json_is_true(json_object_get(v, "tls")),
 			.login_url = text(v, "login-url"),
+			.browser_url = text(v, "browser-url"),
 			.body_max = json_integer_value(json_object_get(v, "body-max")),
 			.first_byte_ns = json_integer_value(json_object_get(v, "first-byte-ms")) * 1000000,
 			.connect_ns = json_integer_value(json_object_get(v, "connect-ms")) * 1000000,
@@ -368,6 +406,18 @@ static struct snapshot *load(struct server *s)
 		prefix_parse(text(row, "address"), &p);
 		if (!snapshot_add_ident(b, &id, &slot, &err))
 			die("identities", err.msg);
+		if (json_object_get(row, "cookie")) {
+			unsigned char hash[EVP_MAX_MD_SIZE];
+			char what[512];
+			unsigned len;
+			int n = snprintf(what, sizeof(what), "reeve cookie v1%c%s%c%s", 0, text(row, "service").ptr, 0,
+			                 text(row, "cookie").ptr);
+
+			EVP_Digest(what, (size_t)n, hash, &len, EVP_sha256(), NULL);
+			if (!snapshot_add_session(b, hash, slot, &err))
+				die("identities", err.msg);
+			continue;
+		}
 		bool host = p.bits == (p.ip.family == IP_V4 ? 32 : 128);
 
 		if (host ? !snapshot_add_addr(b, &p.ip, slot, &err) : !snapshot_add_prefix(b, &p, slot, &err))
@@ -465,6 +515,12 @@ static void load_tls(struct server *s)
 
 /* ---- commands ---- */
 
+static void set_one(struct server *s, size_t i, bool on)
+{
+	__atomic_store_n(&s->words[i], on ? s->generations[i] : 0, __ATOMIC_RELEASE);
+	front_sweep(s->front);
+}
+
 static void set_word(struct server *s, const char *login, bool on)
 {
 	for (size_t i = 0; i < s->count; i++) {
@@ -540,7 +596,7 @@ static void on_stdin(void *arg, uint32_t events)
 
 int main(int argc, char **argv)
 {
-	static const struct front_ops ops = { .connect = on_connect, .log = on_log, .drained = on_drained };
+	static const struct front_ops ops = { .connect = on_connect, .browser = on_browser, .log = on_log, .drained = on_drained };
 	struct server s = { .log_fd = -1 };
 	struct front_conf conf = { .name = SPAN("test") };
 	struct err err;

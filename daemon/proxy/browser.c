@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * People who come with only a browser, to services that say so. Who asks is
+ * said by a cookie, whose hash stands in the snapshot as a peer's address
+ * does; from there on everything is as for everybody else.
+ *
+ *   no session          303 to the coordinator, with the hash of what the login
+ *                       cookie holds: this browser's own secret of this login
+ *   .../session?code=   core has the code redeemed, with that secret; then the
+ *                       session's cookie, and 303 to where the person was going
+ *   .../login?back=     the same as without a session, from a refusal's link
+ *   .../logout          a form; its POST ends the session
+ *
+ * Both cookies are __Host- ones: no other host can set them. The page to return to
+ * rides in the login cookie and is a path: nobody can be sent elsewhere.
+ */
+#include "daemon/proxy/engine.h"
+
+#include "base/encode.h"
+#include "base/mem.h"
+#include "base/secret.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#define COOKIE_PREFIX "__Host-reeve"            /* of both: what applications never see */
+#define COOKIE_SESSION "__Host-reeve"
+#define COOKIE_LOGIN "__Host-reeve-login"
+#define COOKIE_END "; Path=/; Secure; HttpOnly; SameSite=Lax"
+#define PATH_OURS "/.well-known/reeve/"
+
+enum {
+	SECRET_LEN = 43,                /* 32 bytes, base64url */
+	CODE_MAX   = 128,
+};
+
+/* What a connection remembers between the requests of a browser. */
+struct browser {
+	bool     known;                 /* hash is that of the last request's cookie */
+	bool     answered;
+	uint8_t  hash[SNAPSHOT_HASH_LEN];
+	uint64_t asked;                 /* core is asked; 0: it is not */
+	char     cookie[SECRET_LEN + 1];        /* its answer; "": refused */
+};
+
+/* ---- hashes ---- */
+
+static bool sha256(struct front *f, const struct span *parts, size_t n, uint8_t ret[SNAPSHOT_HASH_LEN])
+{
+	unsigned len = 0;
+
+	if (!f->sha256) {
+		f->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+		f->sha256_ctx = EVP_MD_CTX_new();
+	}
+	if (!f->sha256 || !f->sha256_ctx || EVP_DigestInit_ex(f->sha256_ctx, f->sha256, NULL) != 1)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (EVP_DigestUpdate(f->sha256_ctx, parts[i].ptr ? parts[i].ptr : "", parts[i].len) != 1)
+			return false;
+	return EVP_DigestFinal_ex(f->sha256_ctx, ret, &len) == 1 && len == SNAPSHOT_HASH_LEN;
+}
+
+/* Of one service alone: the cookie of another one hashes to what nobody has. */
+static bool cookie_hash(struct front *f, struct span service, struct span cookie, uint8_t ret[SNAPSHOT_HASH_LEN])
+{
+	const struct span parts[] = { { "reeve cookie v1", 16 }, service, { "", 1 }, cookie };
+
+	return sha256(f, parts, array_size(parts), ret);
+}
+
+/* ---- cookies (RFC 6265 4.2.1, 5.4) ---- */
+
+static bool is_cookie(const struct field *f)
+{
+	return f->id == HEAD_OTHER && f->name.len == 6 && span_ieq(f->name, SPAN("cookie"));
+}
+
+static bool is_ours(struct span name)
+{
+	return name.len >= sizeof(COOKIE_PREFIX) - 1 &&
+	       span_ieq(span_head(name, sizeof(COOKIE_PREFIX) - 1), SPAN(COOKIE_PREFIX));
+}
+
+static struct span pair_name(struct span pair)
+{
+	return span_trim(span_head(pair, span_find(pair, '=')));
+}
+
+/* Empty if it is not there; twice is as if it were not: which of them would count? */
+static struct span cookie_find(const struct message *m, struct span name)
+{
+	struct span found = { 0 }, pair;
+	bool seen = false;
+
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct span rest = m->fields[i].value;
+
+		if (!is_cookie(&m->fields[i]))
+			continue;
+		while (rest.len && span_next(&rest, ';', &pair)) {
+			if (!span_eq(pair_name(pair), name))
+				continue;
+			if (seen)
+				return (struct span){ 0 };
+			seen = true;
+			found = span_trim(span_from(pair, span_find(pair, '=') + 1));
+		}
+	}
+	return found;
+}
+
+static bool is_secret(struct span s)
+{
+	uint8_t raw[32];
+	size_t n;
+	bool ok = s.len == SECRET_LEN && base64url_decode(s, raw, sizeof(raw), &n) && n == sizeof(raw);
+
+	mem_wipe(raw, sizeof(raw));
+	return ok;
+}
+
+static bool holds_ours(struct span value)
+{
+	return value.len >= sizeof(COOKIE_PREFIX) - 1 &&
+	       memmem(value.ptr, value.len, "__", 2) != NULL;
+}
+
+void browser_strip(struct front *f, struct message *m)
+{
+	size_t used = 0, kept = 0;
+
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct field one = m->fields[i];
+		struct span rest = one.value, pair;
+
+		if (is_cookie(&one) && holds_ours(one.value)) {
+			size_t from = used;
+
+			if (!f->cookies)
+				f->cookies = mem_alloc(2 * HTTP_HEAD_MAX);
+			/* what is left is never longer, but for a space behind each semicolon */
+			while (rest.len && span_next(&rest, ';', &pair)) {
+				pair = span_trim(pair);
+				if (!pair.len || is_ours(pair_name(pair)) || used + pair.len + 2 > 2 * HTTP_HEAD_MAX)
+					continue;
+				if (used > from) {
+					memcpy(f->cookies + used, "; ", 2);
+					used += 2;
+				}
+				memcpy(f->cookies + used, pair.ptr, pair.len);
+				used += pair.len;
+			}
+			if (used == from)
+				continue;
+			one.value = span_of(f->cookies + from, used - from);
+		}
+		m->fields[kept++] = one;
+	}
+	m->field_count = kept;
+}
+
+/* ---- who it is ---- */
+
+uint32_t browser_slot(const struct conn *c)
+{
+	return c->browser->known ? snapshot_find_session(c->front->snap, c->browser->hash) : SLOT_NONE;
+}
+
+bool browser_waits(const struct conn *c)
+{
+	return c->browser && c->browser->asked;
+}
+
+/* The connection is this identity's from here on, until its next request. */
+static void become(struct conn *c)
+{
+	struct front *f = c->front;
+	uint32_t was = c->slot;
+
+	conn_identify(c);
+	if (c->parent || was == c->slot)
+		return;
+	if (was != SLOT_NONE && f->open[was])
+		f->open[was]--;
+	if (c->slot != SLOT_NONE)
+		f->open[c->slot]++;
+}
+
+static void identify(struct exchange *ex, const struct message *m)
+{
+	struct conn *c = ex->conn;
+	struct span cookie = cookie_find(m, SPAN(COOKIE_SESSION));
+
+	if (!c->browser)
+		c->browser = mem_alloc(sizeof(*c->browser));
+	c->browser->known = is_secret(cookie) &&
+	                    cookie_hash(c->front, snapshot_text(ex->snap, ex->svc->name), cookie, c->browser->hash);
+	become(c);
+}
+
+void browser_forget(struct conn *c)
+{
+	if (!c->browser)
+		return;
+	c->browser->known = false;
+	become(c);
+}
+
+void browser_free(struct conn *c)
+{
+	if (!c->browser)
+		return;
+	if (c->browser->asked)
+		c->front->redeems--;
+	mem_wipe(c->browser, sizeof(*c->browser));
+	free(take(c->browser));
+}
+
+/* ---- what we answer ourselves ---- */
+
+static void add_cookie(struct head_out *o, const char *name, struct span value, struct span more)
+{
+	head_add_lit(o, "Set-Cookie: ");
+	head_add(o, span_str(name));
+	head_add_lit(o, "=");
+	head_add(o, value);
+	head_add_lit(o, COOKIE_END);
+	head_add(o, more);
+	head_add_lit(o, "\r\n");
+}
+
+#define GONE SPAN("; Max-Age=0")
+
+/* Set-Cookie fields are in `cookies`; to is printable. */
+static void redirect(struct exchange *ex, struct span to, struct span cookies)
+{
+	struct conn *c = ex->conn;
+	struct front *f = c->front;
+	struct head_out o = { .ptr = f->tx, .cap = sizeof(f->tx) };
+	bool close = !ex->keep_alive || !ex->req.done;
+	struct iovec v;
+
+	ex->status = 303;
+	head_add_lit(&o, "HTTP/1.1 303 See Other\r\n");
+	head_add_field(&o, SPAN("Server"), span_str(f->server));
+	head_add_field(&o, SPAN("Location"), to);
+	head_add(&o, cookies);
+	head_add_lit(&o, "Content-Length: 0\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n");
+	if (close)
+		head_add_lit(&o, "Connection: close\r\n");
+	else if (ex->minor == 0)
+		head_add_lit(&o, "Connection: keep-alive\r\n");
+	head_add_lit(&o, "\r\n");
+	v = (struct iovec){ o.ptr, o.len };
+	io_write(&c->io, &v, 1);        /* a failure shows at the next step */
+	ex->resp.done = true;
+	exchange_done(ex);
+}
+
+static void show(struct exchange *ex, const char *word)
+{
+	ex->status = 200;
+	page_write(ex, 200, word, NULL, !ex->keep_alive || !ex->req.done);
+	ex->resp.done = true;
+	exchange_done(ex);
+}
+
+/* ---- the way to the coordinator ---- */
+
+/* A path of this service, as it may stand in Location; "//host" and "/\host" are none. */
+static bool back_ok(struct span s)
+{
+	if (s.len == 0 || s.len > BROWSER_BACK_MAX || s.ptr[0] != '/' ||
+	    (s.len > 1 && (s.ptr[1] == '/' || s.ptr[1] == '\\')))
+		return false;
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] <= 0x20 || s.ptr[i] > 0x7e || s.ptr[i] == '\\')
+			return false;
+	return !span_starts(s, SPAN(PATH_OURS));
+}
+
+static void login(struct exchange *ex, const struct message *m, struct span back, bool fresh)
+{
+	struct front *f = ex->conn->front;
+	struct span had = cookie_find(m, SPAN(COOKIE_LOGIN)), secret = span_head(had, span_find(had, '.'));
+	char cookie[2 * BROWSER_BACK_MAX + 256];
+	struct head_out set = { .ptr = cookie, .cap = sizeof(cookie) };
+	scoped_buf struct buf value = { 0 }, to = { 0 };
+	uint8_t hash[SNAPSHOT_HASH_LEN], raw[32];
+
+	buf_init(&value, sizeof(cookie));
+	buf_init(&to, 8 << 10);
+	/* Another tab's login goes on with the same secret: both may come back. */
+	if (is_secret(secret)) {
+		buf_add_span(&value, secret);
+	} else {
+		random_bytes(raw, sizeof(raw));
+		base64url_add(&value, span_of(raw, sizeof(raw)));
+		mem_wipe(raw, sizeof(raw));
+	}
+
+	const struct span parts[] = { { "reeve browser v1", 17 }, buf_span(&value) };
+
+	if (!sha256(f, parts, array_size(parts), hash)) {
+		exchange_refuse(ex, 503, "not-ready", NULL);
+		return;
+	}
+	buf_add_span(&to, snapshot_text(ex->snap, ex->svc->browser_url));
+	base64url_add(&to, span_of(hash, sizeof(hash)));
+	if (fresh)
+		buf_add_str(&to, "&fresh=1");
+	buf_add_char(&value, '.');
+	base64url_add(&value, back_ok(back) ? back : SPAN("/"));
+	add_cookie(&set, COOKIE_LOGIN, buf_span(&value), SPAN("; Max-Age=600"));
+	redirect(ex, buf_span(&to), span_of(set.ptr, set.len));
+	mem_wipe(value.ptr, value.len);
+	mem_wipe(cookie, sizeof(cookie));
+}
+
+static void join_target(const struct exchange *ex, struct buf *out)
+{
+	buf_add_span(out, ex->path);
+	buf_add_span(out, ex->query);
+}
+
+void browser_login_path(const struct exchange *ex, bool fresh, struct buf *out)
+{
+	scoped_buf struct buf back = { 0 };
+
+	buf_init(&back, 4 * HTTP_TARGET_MAX);
+	join_target(ex, &back);
+	buf_add_str(out, PATH_OURS "login?back=");
+	percent_add(out, ex->verb == VERB_GET && !back.over && back_ok(buf_span(&back)) ? buf_span(&back) : SPAN("/"));
+	if (fresh)
+		buf_add_str(out, "&fresh=1");
+}
+
+/* One parameter of the query; false if it is absent or twice there. */
+static bool param(struct span query, struct span name, struct span *ret)
+{
+	struct span rest = span_from(query, 1), part;
+	bool found = false;
+
+	while (rest.len && span_next(&rest, '&', &part)) {
+		size_t eq = span_find(part, '=');
+
+		if (!span_eq(span_head(part, eq), name))
+			continue;
+		if (found)
+			return false;
+		found = true;
+		*ret = span_from(part, eq + 1);
+	}
+	return found;
+}
+
+static void login_again(struct exchange *ex, const struct message *m)
+{
+	scoped_buf struct buf back = { 0 };
+	struct span raw = { 0 }, fresh;
+
+	buf_init(&back, BROWSER_BACK_MAX);
+	if (!param(ex->query, SPAN("back"), &raw) || !percent_decode(raw, false, &back) || back.over)
+		buf_clear(&back);
+	login(ex, m, buf_span(&back), param(ex->query, SPAN("fresh"), &fresh));
+}
+
+/* ---- the way back ---- */
+
+static bool code_ok(struct span s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		char ch = s.ptr[i];
+
+		if (!(ch >= '0' && ch <= '9') && !((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z') && ch != '-' &&
+		    ch != '_' && ch != '.')
+			return false;
+	}
+	return s.len > 0 && s.len <= CODE_MAX;
+}
+
+static void log_out(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct front *f = c->front;
+	struct front_browser ask = { .service = ex->service, .slot = c->slot };
+
+	/* first: this connection is not to end with what it asks to be ended */
+	browser_forget(c);
+	if (ask.slot != SLOT_NONE && f->ops->browser)
+		f->ops->browser(f->arg, &ask);
+}
+
+static void arrive(struct exchange *ex, struct span back64)
+{
+	struct browser *b = ex->conn->browser;
+	char cookies[1024], back[BROWSER_BACK_MAX];
+	struct head_out set = { .ptr = cookies, .cap = sizeof(cookies) };
+	size_t n = 0;
+
+	b->answered = false;
+	if (!b->cookie[0]) {
+		exchange_refuse(ex, 403, "login-not-yours", NULL);
+		return;
+	}
+	/* The session that was there before, if any: its cookie is about to be overwritten. */
+	log_out(ex);
+	if (!base64url_decode(back64, back, sizeof(back), &n) || !back_ok(span_of(back, n))) {
+		back[0] = '/';
+		n = 1;
+	}
+	add_cookie(&set, COOKIE_SESSION, span_str(b->cookie), SPAN(""));
+	add_cookie(&set, COOKIE_LOGIN, SPAN(""), GONE);
+	redirect(ex, span_of(back, n), span_of(set.ptr, set.len));
+	mem_wipe(b->cookie, sizeof(b->cookie));
+	mem_wipe(cookies, sizeof(cookies));
+}
+
+static enum browser_step come_back(struct exchange *ex, const struct message *m)
+{
+	struct conn *c = ex->conn;
+	struct front *f = c->front;
+	struct span login = cookie_find(m, SPAN(COOKIE_LOGIN)), code = { 0 };
+	size_t dot = span_find(login, '.');
+	struct front_browser ask = { .service = ex->service, .slot = SLOT_NONE, .verifier = span_head(login, dot) };
+
+	if (c->browser->answered) {
+		arrive(ex, span_from(login, dot + 1));
+		return BROWSER_ANSWERED;
+	}
+	/* A code in a browser that has begun no login here: somebody else's (RFC 6749 10.12). */
+	if (!f->ops->browser || !is_secret(ask.verifier) || !param(ex->query, SPAN("code"), &code) || !code_ok(code)) {
+		exchange_refuse(ex, 403, "login-not-yours", NULL);
+		return BROWSER_ANSWERED;
+	}
+	if (f->redeems >= FRONT_REDEEMS) {
+		exchange_refuse(ex, 503, "login-busy", NULL);
+		return BROWSER_ANSWERED;
+	}
+	f->redeems++;
+	ask.id = c->browser->asked = ++f->cookie;
+	ask.code = code;
+	c->browser->cookie[0] = '\0';
+	f->ops->browser(f->arg, &ask);
+	/* the answer may be here already: then there is nothing to wait for */
+	if (c->browser->answered) {
+		arrive(ex, span_from(login, dot + 1));
+		return BROWSER_ANSWERED;
+	}
+	return BROWSER_WAIT;
+}
+
+static void answered(struct conn *c)
+{
+	c->browser->asked = 0;
+	c->browser->answered = true;
+	c->front->redeems--;
+}
+
+void browser_late(struct conn *c)
+{
+	c->browser->cookie[0] = '\0';
+	answered(c);
+}
+
+void front_browser_answer(struct front *f, uint64_t id, struct span cookie)
+{
+	for (struct conn *c = f->conns; c; c = c->next) {
+		if (!c->browser || c->browser->asked != id || c->state == CONN_CLOSED)
+			continue;
+		if (!is_secret(cookie) || !span_cstr(cookie, c->browser->cookie, sizeof(c->browser->cookie)))
+			c->browser->cookie[0] = '\0';
+		answered(c);
+		conn_later(c);
+		return;
+	}
+	/* Nobody is left to have it. It is of the service that was asked for: try them all. */
+	for (uint32_t i = 0; f->snap && is_secret(cookie) && i < snapshot_service_count(f->snap); i++) {
+		const struct snap_service *v = snapshot_service(f->snap, i);
+		struct front_browser end = { .service = i, .slot = SLOT_NONE };
+		uint8_t hash[SNAPSHOT_HASH_LEN];
+
+		if ((v->flags & SERVICE_BROWSER) && cookie_hash(f, snapshot_text(f->snap, v->name), cookie, hash))
+			end.slot = snapshot_find_session(f->snap, hash);
+		if (end.slot != SLOT_NONE)
+			f->ops->browser(f->arg, &end);
+	}
+}
+
+/* ---- the steps ---- */
+
+static bool counts(const struct exchange *ex)
+{
+	const struct conn *c = ex->conn;
+
+	return c->slot != SLOT_NONE && c->generation &&
+	       snapshot_valid(c->front->snap, c->slot, loop_now(c->front->loop));
+}
+
+static bool logout_page(struct exchange *ex, const struct message *m)
+{
+	if (ex->verb == VERB_GET) {
+		show(ex, "logout");
+	} else if (ex->verb != VERB_POST) {
+		exchange_refuse(ex, 405, "bad-request", "logging out is a POST");
+	} else if (request_cross_site(ex, m)) {
+		exchange_refuse(ex, 403, "cross-site", NULL);
+	} else {
+		log_out(ex);
+		show(ex, "bye");
+	}
+	return true;
+}
+
+enum browser_step browser_request(struct exchange *ex, const struct message *m)
+{
+	bool get = ex->verb == VERB_GET && !ex->upgrade;
+
+	identify(ex, m);
+	if (span_eq(ex->path, SPAN(PATH_OURS "logout"))) {
+		logout_page(ex, m);
+		return BROWSER_ANSWERED;
+	}
+	if (get && span_eq(ex->path, SPAN(PATH_OURS "login"))) {
+		login_again(ex, m);
+		return BROWSER_ANSWERED;
+	}
+	if (get && span_eq(ex->path, SPAN(PATH_OURS "session")))
+		return come_back(ex, m);
+	if (counts(ex))
+		return BROWSER_ON;
+	if (get && ex->html) {
+		scoped_buf struct buf back = { 0 };
+
+		buf_init(&back, 4 * HTTP_TARGET_MAX);
+		join_target(ex, &back);
+		login(ex, m, back.over ? SPAN("/") : buf_span(&back), false);
+		return BROWSER_ANSWERED;
+	}
+	if (ex->conn->slot != SLOT_NONE)
+		return BROWSER_ON;      /* it says why it does not count */
+	exchange_refuse(ex, 401, "no-session", NULL);
+	return BROWSER_ANSWERED;
+}
