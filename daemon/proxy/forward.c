@@ -20,18 +20,20 @@ static const struct forward_row {
 	const char *method, *target, *host, *scheme, *address;
 	bool        list;
 	bool        two_refusals;       /* 401 and 403 are all it understands */
+	bool        whole;              /* every header of the service is in the answer, or it writes a
+	                                 * placeholder's name where one is missing (Caddy 2.6) */
 } rows[FORWARD_STYLES] = {
 	[FORWARD_NGINX] = { "x-original-method", "x-original-uri", "x-original-host", "x-original-proto",
-	                    "x-real-ip", false, true },
+	                    "x-real-ip", .two_refusals = true },
 	[FORWARD_TRAEFIK] = { "x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto",
-	                      "x-forwarded-for", true, false },
+	                      "x-forwarded-for", .list = true },
 	[FORWARD_CADDY] = { "x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto",
-	                    "x-forwarded-for", true, false },
+	                    "x-forwarded-for", .list = true, .whole = true },
 	[FORWARD_HAPROXY] = { "x-original-method", "x-original-uri", "x-original-host", "x-original-proto",
-	                      "x-real-ip", false, false },
-	[FORWARD_ENVOY] = { NULL, NULL, NULL, "x-forwarded-proto", "x-forwarded-for", true, false },
+	                      "x-real-ip", .list = false },
+	[FORWARD_ENVOY] = { NULL, NULL, NULL, "x-forwarded-proto", "x-forwarded-for", .list = true },
 	[FORWARD_APACHE] = { "x-original-method", "x-original-uri", "x-original-host", "x-original-proto",
-	                     "x-real-ip", false, false },
+	                     "x-real-ip", .list = false },
 };
 
 void forward_digest(struct span secret, unsigned char out[FORWARD_DIGEST_LEN])
@@ -162,14 +164,18 @@ static bool same_path(struct span raw, struct span normal)
 	       span_eq(buf_span(&a), buf_span(&b));
 }
 
-/* What a helper says for itself, whoever also writes a header of that name. */
+/* What helpers say of the way that a request came, in exactly this spelling: it is nobody's name. */
 static bool is_helpers(const struct forward_row *r, struct span name)
 {
 	static const char *const common[] = {
 		"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
 		"x-forwarded-server", "x-forwarded-uri", "x-forwarded-method", "x-real-ip", "x-reeve-secret",
+		"x-request-id", "forwarded",
 	};
 	const char *const own[] = { r->method, r->target, r->host, r->scheme, r->address };
+
+	if (name.len > 8 && span_ieq(span_head(name, 8), SPAN("x-envoy-")))
+		return true;
 
 	for (size_t i = 0; i < array_size(common); i++)
 		if (span_ieq(name, span_str(common[i])))
@@ -180,16 +186,14 @@ static bool is_helpers(const struct forward_row *r, struct span name)
 	return false;
 }
 
-/* The client says who it is, in some spelling of a header that an application of this host reads. */
+/* The client says who it is, in some spelling of a header that applications read: a front would
+ * strip what it says (headers.h), and nothing can be stripped here. */
 static bool is_spoof(const struct exchange *ex, const struct forward_row *r, const struct message *m)
 {
-	char buf[HTTP_NAME_MAX];
-
 	for (size_t i = 0; i < m->field_count; i++) {
 		const struct field *f = &m->fields[i];
 
-		if (f->id == HEAD_OTHER && snapshot_strips(ex->snap, header_fold(f->name, buf)) &&
-		    !is_helpers(r, f->name))
+		if (f->id == HEAD_OTHER && header_strips(ex->snap, f->name) && !is_helpers(r, f->name))
 			return true;
 	}
 	return false;
@@ -210,6 +214,22 @@ static bool is_upgrade(const struct message *m)
 
 /* ---- the answer ---- */
 
+/* Empty ones for what of the service's headers was not written. */
+static void write_missing(const struct exchange *ex, struct head_out *o, size_t from)
+{
+	for (uint32_t i = 0; i < ex->svc->headers.count; i++) {
+		struct span name = snapshot_text(ex->snap, snapshot_header(ex->snap, ex->svc->headers, i)->name);
+		struct span rest = span_of(o->ptr + from, o->len - from), line;
+		bool there = false;
+
+		while (!there && span_next(&rest, '\n', &line))
+			there = line.len > name.len && line.ptr[name.len] == ':' &&
+			        span_ieq(span_head(line, name.len), name);
+		if (!there)
+			head_add_field(o, name, SPAN(""));
+	}
+}
+
 static void answer(struct exchange *ex, const struct message *m, struct span assertion)
 {
 	struct conn *c = ex->conn;
@@ -224,6 +244,7 @@ static void answer(struct exchange *ex, const struct message *m, struct span ass
 	bool close = !ex->keep_alive || !ex->req.done;
 	const char *why = NULL;
 	struct iovec v;
+	size_t from;
 
 	head_add_lit(&o, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\n");
 	if (close)
@@ -231,11 +252,14 @@ static void answer(struct exchange *ex, const struct message *m, struct span ass
 	else if (ex->minor == 0)
 		head_add_lit(&o, "Connection: keep-alive\r\n");
 	request_write_id(ex, m, &o);
+	from = o.len;
 	if (!profiles_write(&about, ex->svc->headers, &o, &why)) {
 		ex->rid = (struct span){ 0 };
 		exchange_refuse(ex, 500, "identity-unspeakable", why);
 		return;
 	}
+	if (rows[ex->forward].whole)
+		write_missing(ex, &o, from);
 	head_add_lit(&o, "\r\n");
 	if (o.over) {
 		ex->rid = (struct span){ 0 };

@@ -156,7 +156,7 @@ static void login_link(struct exchange *ex, struct facts *k)
 		buf_addf(&back, "[%.*s]", SPAN_ARG(ex->host));
 	else
 		buf_add_span(&back, ex->host);
-	if (port && ex->state == EX_NONE)
+	if (port && port != (ex->conn->tls ? 443 : 80) && ex->state == EX_NONE)
 		buf_addf(&back, ":%u", port);
 	buf_add_span(&back, ex->path);
 	buf_add_span(&back, ex->query);

@@ -164,14 +164,16 @@ def test_style(style):
 
 
 SPOOFS = ["Remote-User: admin", "Remote_User: admin", "REMOTE-USER: admin", "remote.user: admin", "Remote-Groups: admin",
-          "Remote-Name: x", "X-Custom-Who: admin", "X_Custom_Who: admin"]
+          "Remote-Name: x", "X-Custom-Who: admin", "X_Custom_Who: admin", "X-WEBAUTH-USER: admin", "Tailscale-User-Login: admin",
+          "X-Forwarded-User: admin", "OIDC_CLAIM_sub: admin", "X-Reeve-Assertion: a.b.c", "Reeve-User: u1",
+          "X-Auth-Request-User: admin", "X-HTTP-Method-Override: DELETE"]
 
 
 def test_spoof(style):
     for line in SPOOFS:
         a = ask(style, headers=[line])
         check(f"{style}: {line!r} is refused", reason(a) == (403, "forged-identity"), a)
-    a = ask(style, headers=["X-Custom: 1", "Authorization: Basic eDp5", "Cookie: a=b", "X-Forwarded-Port: 80"])
+    a = ask(style, headers=["X-Custom: 1", "Authorization: Basic eDp5", "Cookie: a=b", "X-Forwarded-Port: 80", "X-Request-Id: 12345678"])
     check(f"{style}: what is no identity is no concern", a[0] == 200, a)
 
 

@@ -1,0 +1,142 @@
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+--
+-- LuaHookAccessChecker reeve.lua ask: asks Reeve at the socket REEVE_SOCKET
+-- whether the request may pass, and who it is. The person is REMOTE_USER for
+-- what runs inside Apache (CGI, PHP, WSGI), and the profile's headers are for
+-- what is behind it. Whatever goes wrong refuses.
+
+local unix = require "socket.unix"
+
+local ANSWER_MAX = 256 * 1024
+local TIMEOUT = 5
+
+-- Of one hop, or of the body, which is not sent along.
+local dropped = {
+	["host"] = true, ["connection"] = true, ["content-length"] = true, ["transfer-encoding"] = true,
+	["te"] = true, ["trailer"] = true, ["upgrade"] = true, ["expect"] = true, ["keep-alive"] = true,
+	["proxy-connection"] = true, ["x-original-method"] = true, ["x-original-uri"] = true,
+	["x-original-host"] = true, ["x-original-proto"] = true, ["x-real-ip"] = true,
+}
+
+-- Of the answer, what is not about the person.
+local own = {
+	["content-length"] = true, ["cache-control"] = true, ["connection"] = true, ["server"] = true,
+	["date"] = true, ["content-type"] = true, ["x-content-type-options"] = true,
+}
+
+local connections = {}
+
+local function question(r)
+	local lines = { "GET /_reeve HTTP/1.1", "Host: reeve" }
+
+	for name, value in pairs(r:headers_in_table()) do
+		if not dropped[name:lower()] then
+			lines[#lines + 1] = name .. ": " .. value
+		end
+	end
+	lines[#lines + 1] = "X-Original-Method: " .. r.method
+	lines[#lines + 1] = "X-Original-URI: " .. r.unparsed_uri
+	lines[#lines + 1] = "X-Original-Host: " .. (r.headers_in["Host"] or "")
+	lines[#lines + 1] = "X-Original-Proto: " .. (r.is_https and "https" or "http")
+	lines[#lines + 1] = "X-Real-IP: " .. r.useragent_ip
+	lines[#lines + 1] = "\r\n"
+	return table.concat(lines, "\r\n")
+end
+
+-- Status, fields by lower-case name, body; nil if there is no whole answer.
+local function read_answer(c)
+	local line = c:receive("*l")
+	local status = line and tonumber(line:match("^HTTP/1%.1 (%d%d%d)"))
+	local fields, length, body = {}, 0, ""
+
+	if not status then
+		return nil
+	end
+	while true do
+		line = c:receive("*l")
+		if not line then
+			return nil
+		end
+		if line == "" then
+			break
+		end
+		local name, value = line:match("^([^:]+):%s*(.-)%s*$")
+		if not name then
+			return nil
+		end
+		fields[name:lower()] = value
+	end
+	length = tonumber(fields["content-length"])
+	if not length or length > ANSWER_MAX then
+		return nil
+	end
+	if length > 0 then
+		body = c:receive(length)
+		if not body then
+			return nil
+		end
+	end
+	return status, fields, body
+end
+
+-- A kept connection may have been closed meanwhile: then once more over a new one.
+local function exchange(path, text)
+	for try = 1, 2 do
+		local c = connections[path]
+
+		if not c then
+			c = unix()
+			c:settimeout(TIMEOUT)
+			if not c:connect(path) then
+				c:close()
+				return nil
+			end
+		end
+		connections[path] = nil
+		if c:send(text) then
+			local status, fields, body = read_answer(c)
+			if status then
+				if fields["connection"] == "close" then
+					c:close()
+				else
+					connections[path] = c
+				end
+				return status, fields, body
+			end
+		end
+		c:close()
+	end
+	return nil
+end
+
+function ask(r)
+	local path = r.subprocess_env["REEVE_SOCKET"]
+	local status, fields, body
+
+	if path then
+		status, fields, body = exchange(path, question(r))
+	end
+	if not status or (status ~= 200 and not fields["x-reeve-reason"]) then
+		return 503
+	end
+	if status ~= 200 then
+		r.err_headers_out["Cache-Control"] = "no-store"
+		r.err_headers_out["X-Reeve-Reason"] = fields["x-reeve-reason"]
+		if fields["x-reeve-login"] then
+			r.err_headers_out["X-Reeve-Login"] = fields["x-reeve-login"]
+		end
+		if body:sub(1, 1) == "<" then
+			r:custom_response(status, body)
+		end
+		return status
+	end
+	for name, value in pairs(fields) do
+		if not own[name] then
+			r.headers_in[name] = value
+		end
+	end
+	if fields["remote-user"] then
+		r.user = fields["remote-user"]
+	end
+	return apache2.DECLINED
+end
