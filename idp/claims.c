@@ -30,10 +30,11 @@ static char *text_dup(const json_t *v, size_t max)
 /* A member by name, or by JSON pointer (RFC 6901) through objects. */
 static const json_t *claim_at(const json_t *claims, const char *path)
 {
-	struct span rest = span_str(path + 1), part;
+	struct span rest, part;
 
 	if (*path != '/')
 		return *path ? json_object_get(claims, path) : NULL;
+	rest = span_str(path + 1);
 	while (claims && span_next(&rest, '/', &part)) {
 		scoped_buf struct buf name = { 0 };
 

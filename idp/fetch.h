@@ -27,6 +27,7 @@ struct fetch_request {
 	struct span body;               /* POST, form-encoded, if ptr is not NULL; copied, wiped after */
 	struct span authorization;      /* the header's value; copied, wiped after */
 	const char *ca;                 /* a PEM file, "" or NULL: the system's */
+	const char *socket;             /* a unix socket in place of TLS to the URL's host; NULL: none */
 	size_t      max;                /* bytes of the answer */
 	int64_t     timeout;            /* seconds */
 };

@@ -268,6 +268,7 @@ static bool post(struct idp_op *op, const char *url, struct buf *form, size_t ma
 			.url = url,
 			.body = buf_span(form),
 			.ca = conf(op)->ca,
+			.socket = conf(op)->socket,
 			.max = max,
 			.authorization =
 				authorization.len ? buf_span(&authorization) : span_str(NULL),
@@ -460,7 +461,7 @@ static void claims_known(struct idp_op *op)
 	buf_add_str(&bearer, op->tokens.access_token);
 
 	const struct fetch_request req = {
-		.url = d->userinfo, .ca = p->ca, .authorization = buf_span(&bearer),
+		.url = d->userinfo, .ca = p->ca, .socket = p->socket, .authorization = buf_span(&bearer),
 		.max = IDP_ANSWER_MAX, .timeout = p->timeout,
 	};
 

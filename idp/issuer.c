@@ -193,7 +193,7 @@ static void on_keys(void *arg, int status, struct span body, const struct err *w
 static struct fetch *get(struct issuer *is, const char *url, size_t max, fetch_fn *fn)
 {
 	const struct fetch_request req = {
-		.url = url, .ca = is->conf->ca, .max = max, .timeout = is->conf->timeout,
+		.url = url, .ca = is->conf->ca, .socket = is->conf->socket, .max = max, .timeout = is->conf->timeout,
 	};
 
 	return fetch_start(is->fetcher, &req, fn, is);

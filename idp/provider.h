@@ -61,6 +61,10 @@ struct provider {
 	int64_t jwks_max_age;           /* seconds */
 	int64_t leeway;                 /* seconds of clock skew */
 	int64_t timeout;                /* seconds for one HTTP exchange */
+
+	/* Not a row: a unix socket on which the provider is reached without TLS, since it is the same
+	 * house (daemon/coordinator/own.h). Borrowed; NULL: its URLs' hosts. */
+	const char *socket;
 };
 
 extern const struct conf_row provider_rows[];

@@ -10,9 +10,11 @@
 
 /* Nothing but our style, by its hash, and forms that go to us. form-action also
  * covers where a form's answer redirects to: the identity provider, a device's loopback. */
-static const char policy[] =
-	"default-src 'none'; style-src 'sha256-" STYLE_SHA256 "'; img-src 'none'; "
-	"form-action 'self' https: http://127.0.0.1:*; frame-ancestors 'none'; base-uri 'none'";
+#define POLICY                                                                         \
+	"style-src 'sha256-" STYLE_SHA256 "'; img-src 'none'; "                        \
+	"form-action 'self' https: http://127.0.0.1:*; frame-ancestors 'none'; base-uri 'none'"
+static const char policy[] = "default-src 'none'; " POLICY,
+		  policy_with_script[] = "default-src 'none'; script-src 'self'; " POLICY;
 
 void page_init(struct page *p)
 {
@@ -47,6 +49,8 @@ size_t page_headers(const struct page *p, struct page_header ret_headers[PAGE_HE
 	size_t n = array_size(always);
 
 	memcpy(ret_headers, always, sizeof(always));
+	if (p->script)
+		ret_headers[1].value = policy_with_script;
 	if (p->location)
 		ret_headers[n++] = (struct page_header){ "Location", p->location };
 	if (p->cookie)
@@ -70,6 +74,8 @@ void page_begin(struct page *p, int status, const char *title)
 
 void page_end(struct page *p)
 {
+	if (p->script)
+		buf_add_str(&p->body, "<script src=\"/idp/passkey.js\" defer></script>\n");
 	buf_add_str(&p->body,
 	            "</main>\n<footer>Reeve is free software under the GNU AGPL: "
 	            "<a href=\"/source\">source</a></footer>\n</body>\n</html>\n");

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/coordinator/lifetime.h"
+#include "daemon/coordinator/own.h"
 #include "idp/provider.h"
 
 #include <stdio.h>
@@ -12,6 +13,20 @@
 #include <string.h>
 
 static const char *const levels[] = { "error", "warn", "note", "info", "debug", NULL };
+
+#define AT(member) .offset = offsetof(struct conf_accounts, member)
+static const struct conf_row accounts_rows[] = {
+	{"enabled", CONF_BOOL, AT(enabled), .def = "false",
+	 .help = "Whether there are any: then the coordinator is an identity provider for itself, and "
+		 "endpoints with verify: idp do not take its word."},
+	{"title", CONF_STR, AT(title), 1, 100, "This site",
+	 .help = "What people read on the pages and in their authenticator app."},
+	{"domains", CONF_STRS, AT(domains), 1, 64, "*",
+	 .help = "Domains whose login names may be invited; \"*\" for every name."},
+	{"invitation", CONF_SECONDS, AT(invitation), 60, 90 * 86400, "72h",
+	 .help = "How long the link of an invitation or a reset holds."},
+	CONF_END};
+#undef AT
 
 #define AT(member) .offset = offsetof(struct conf, member)
 static const struct conf_row rows[] = {
@@ -49,6 +64,8 @@ static const struct conf_row rows[] = {
 		 "mesh socket."},
 	{"issuers", CONF_MAP, AT(issuers), 0, PROVIDERS_MAX, "", .sub = provider_rows,
 	 .sub_size = sizeof(struct provider), .help = "Identity providers, by a name of your own."},
+	{"accounts", CONF_OBJECT, AT(accounts), .def = "", .sub = accounts_rows,
+	 .help = "Accounts of the site's own, for one without an identity provider."},
 	{"session", CONF_SECONDS, AT(session), 5, 90 * 86400, "12h",
 	 .help = "How long a login lasts."},
 	{"session-until", CONF_STR, AT(session_until), 0, 5, "",
@@ -109,6 +126,14 @@ char *conf_path(const struct conf *c, const char *dir, const char *name)
 	return path;
 }
 
+static bool is_own(const struct conf *c, const char *issuer)
+{
+	struct span s = span_str(issuer), url = span_str(c->url);
+
+	return span_starts(s, url) && (span_eq(span_from(s, url.len), SPAN("/idp")) ||
+				       span_starts(span_from(s, url.len), SPAN("/idp/")));
+}
+
 static bool check(struct conf *c, struct diags *diags)
 {
 	static const struct place nowhere;
@@ -140,14 +165,64 @@ static bool check(struct conf *c, struct diags *diags)
 		if (!provider_check((const struct provider *)c->issuers.items + i,
 				    c->issuers.names[i], &err))
 			ok = diag_error(diags, c->issuers.at[i], "%s", err.msg);
+		else if (is_own(c, ((const struct provider *)c->issuers.items + i)->issuer))
+			ok = diag_error(diags, c->issuers.at[i],
+					"that issuer is this coordinator: \"accounts\" switches it on");
 	return ok;
+}
+
+/* Own accounts are one more issuer, the last one; its rows are ours to write. */
+static bool own_issuer(struct conf *c, struct diags *diags)
+{
+	static const struct place nowhere;
+	struct conf_map      *m = &c->issuers;
+	scoped_buf struct buf text = { 0 };
+	struct provider      *p;
+	struct err            err = { 0 };
+	char                 *name = mem_strdup("accounts");
+
+	for (size_t i = 0; i < m->count; i++)
+		if (strcmp(m->names[i], name) == 0) {
+			free(name);
+			return diag_error(diags, m->at[i], "with \"accounts\" that name is taken");
+		}
+	if (m->count == PROVIDERS_MAX) {
+		free(name);
+		return diag_error(diags, nowhere, "\"issuers\": %d with own accounts are too many",
+				  PROVIDERS_MAX + 1);
+	}
+	m->names = mem_realloc(m->names, m->count + 1, sizeof(*m->names));
+	m->at = mem_realloc(m->at, m->count + 1, sizeof(*m->at));
+	m->items = mem_realloc(m->items, m->count + 1, sizeof(struct provider));
+	m->names[m->count] = name;
+	m->at[m->count] = nowhere;
+	p = (struct provider *)m->items + m->count;
+	memset(p, 0, sizeof(*p));
+	m->count++;
+	buf_init(&text, 256 << 10);
+	buf_addf(&text, "{\"issuer\":\"%s/idp\",\"title\":", c->url);
+	buf_add_json(&text, span_str(c->accounts.title));
+	buf_add_str(&text, ",\"client-id\":\"" OWN_CLIENT "\",\"auth-method\":\"none\",\"algorithms\":[\"ES256\"],"
+			   "\"scopes\":[\"profile\"],\"mfa-amr\":[\"mfa\"],\"userinfo\":false,"
+			   "\"login-claim\":\"preferred_username\",\"groups-claim\":\"\",\"domains\":[");
+	for (size_t i = 0; i < c->accounts.domains.count; i++) {
+		buf_add_str(&text, i ? "," : "");
+		buf_add_json(&text, span_str(c->accounts.domains.list[i]));
+	}
+	buf_add_str(&text, "]}");
+	if (!conf_parse(provider_rows, p, sizeof(*p), buf_span(&text), ".", diags))
+		return false;
+	c->own_socket = conf_path(c, c->run_dir, "public.sock");
+	p->socket = c->own_socket;
+	return provider_check(p, name, &err) || diag_error(diags, nowhere, "\"accounts\": %s", err.msg);
 }
 
 struct conf *conf_read(struct span text, const char *dir, struct diags *diags)
 {
 	struct conf *c = mem_alloc(sizeof(*c));
 
-	if (!conf_parse(rows, c, sizeof(*c), text, dir, diags) || !check(c, diags)) {
+	if (!conf_parse(rows, c, sizeof(*c), text, dir, diags) || !check(c, diags) ||
+	    (c->accounts.enabled && !own_issuer(c, diags))) {
 		conf_free(c);
 		return NULL;
 	}
@@ -177,6 +252,7 @@ void conf_free(struct conf *c)
 	if (!c)
 		return;
 	conf_done(rows, c);
+	free(c->own_socket);
 	free(c);
 }
 
@@ -185,6 +261,7 @@ void conf_show(const struct conf *c, struct buf *out)
 	struct conf copy = *c;
 
 	copy.log_level -= LOG_ERROR;
+	copy.issuers.count -= c->accounts.enabled;      /* made of "accounts", not configured */
 	conf_print(rows, &copy, out);
 }
 

@@ -10,6 +10,14 @@
 
 #include <sys/types.h>
 
+/* Accounts of the site's own (own.h). */
+struct conf_accounts {
+	bool             enabled;
+	char            *title;
+	struct conf_strs domains;
+	int64_t          invitation;
+};
+
 struct conf {
 	char            *state_dir, *run_dir;
 	char            *url;                   /* checked: https://HOST[:PORT] */
@@ -23,6 +31,8 @@ struct conf {
 	struct conf_strs front_users;
 	char            *hub_user;
 	struct conf_map  issuers;               /* struct provider */
+	struct conf_accounts accounts;
+	char            *own_socket;            /* where the relying party reaches them; made, not configured */
 	int64_t          session, lease, login_time;
 	char            *session_until;         /* "" or "HH:MM" */
 	int64_t          session_max, session_idle;

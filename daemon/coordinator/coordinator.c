@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/coordinator/coordinator.h"
 
+#include "daemon/coordinator/own.h"
+
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -33,6 +35,14 @@ const struct route public_routes[] = {
 	{ "GET",  "/login/",          api_login_get,    0 },
 	{ "POST", "/login/",          api_login_post,   4 << 10 },
 	{ "GET",  "/source",          api_source,       0 },
+	{ "GET",  "/idp/.well-known/openid-configuration", api_own_discovery, 0 },
+	{ "GET",  "/idp/jwks",        api_own_jwks,     0 },
+	{ "GET",  "/idp/authorize",   api_own_authorize, 0 },
+	{ "POST", "/idp/token",       api_own_token,    8 << 10 },
+	{ "GET",  "/idp/flow/",       api_own_flow_get, 0 },
+	{ "POST", "/idp/flow/",       api_own_flow_post, OWN_BODY_MAX },
+	{ "GET",  "/idp/link",        api_own_link,     0 },
+	{ "GET",  "/idp/account",     api_own_account,  0 },
 	{ NULL, NULL, NULL, 0 },
 };
 
@@ -43,6 +53,10 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/login/start",  api_session_start,  1 << 10 },
 	{ "POST",   "/v1/login/finish", api_session_finish, ENROL_BODY_MAX },
 	{ "POST",   "/v1/logout",       api_logout,         1 << 10 },
+	{ "GET",    "/api/v1/accounts", api_own_admin_get, 0 },
+	{ "POST",   "/api/v1/accounts", api_own_admin_post, OWN_BODY_MAX },
+	{ "POST",   "/api/v1/accounts/", api_own_admin_post, OWN_BODY_MAX },
+	{ "DELETE", "/api/v1/accounts/", api_own_admin_delete, 0 },
 	{ "GET",    "/api/v1/",       api_admin_get,      0 },
 	{ "POST",   "/api/v1/",       api_admin_post,     ADMIN_BODY_MAX },
 	{ "PUT",    "/api/v1/",       api_admin_put,      ADMIN_BODY_MAX },
@@ -509,6 +523,8 @@ static void on_reload(void *arg, int signo)
 	co->conf = next;
 	registry_conf(co->reg, next);
 	conf_free(old);
+	if (next->accounts.enabled && !co->own && !(co->own = own_new(co, &err)))
+		log_error("own accounts: %s", err.msg);
 	/* Roles may have changed: a new seq tells everybody. */
 	bump(co);
 	log_note("the configuration was read again");
@@ -537,6 +553,9 @@ static bool start(struct coordinator *co, struct err *err)
 	co->store = store_open(co->loop, db, co, err);
 	if (!co->store)
 		return err_prefix(err, "reeve-coordinator init makes a mesh: ");
+	/* Before the rest, so that they are there when the doors open. */
+	if (co->conf->accounts.enabled && !(co->own = own_new(co, err)))
+		return false;
 	struct load_op *op = load_op_new();
 	op->job.done = on_loaded;
 	return store_submit(co->store, &op->job, err);
@@ -552,6 +571,7 @@ static void end(struct coordinator *co)
 	http_free(co->http);
 	/* Before the rest: what was submitted is written, though nobody is told. */
 	store_close(co->store);
+	own_free(co->own);
 	attempts_free(co->attempts);
 	rates_free(co->reports);
 	rates_free(co->opens);

@@ -15,6 +15,8 @@
 #include "daemon/store/groups.h"
 #include "web/portal.h"
 
+struct own;
+
 struct coordinator {
 	struct loop       *loop;
 	char              *conf_path;
@@ -28,6 +30,7 @@ struct coordinator {
 	struct feeds      *feeds;
 	struct http       *http;
 	struct portal     *portal;
+	struct own        *own;                 /* own accounts (own.h); NULL: none are configured */
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
 	struct loop_timer *expiry, *sweep, *life;
 	struct wall        started;             /* nobody was heard before */

@@ -227,6 +227,10 @@ static bool may_connect(struct request *r)
 	if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
 	    len != sizeof(cred))
 		return false;
+	/* The relying party asks the accounts of its own house (own.h). */
+	r->self = r->listener == LISTENER_PUBLIC && cred.pid == getpid();
+	if (r->self)
+		return true;
 	r->root = r->listener == LISTENER_MESH && cred.uid == 0;
 	for (size_t i = 0; i < r->http->uid_count; i++)
 		if (cred.uid == r->http->uids[i])

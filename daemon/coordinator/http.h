@@ -47,6 +47,7 @@ struct request {
 	/* Mesh listener: who calls. 0: none. */
 	uint64_t      node, user, session;
 	bool          hub;              /* the hub's own core, by the credentials of its socket */
+	bool          self;             /* this process itself, by the credentials of its socket */
 	bool          root;             /* root on this machine, who came without a front: node is 0 */
 
 	uint64_t      subject;          /* the handler's own: a node that the answer is about */

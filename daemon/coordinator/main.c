@@ -14,7 +14,7 @@
 static const char usage[] =
 	"usage: reeve-coordinator [run] [-c FILE]\n"
 	"       reeve-coordinator init [-c FILE] [--endpoint-state DIR | --hub-key KEY]\n"
-	"                         [--policy FILE] [--user NAME]\n"
+	"                         [--policy FILE] [--user NAME] [--own-accounts]\n"
 	"       reeve-coordinator key [-c FILE] --tag tag:NAME ... [--uses N]\n"
 	"                         [--expires TIME] [--note TEXT] [--pin PIN]\n"
 	"       reeve-coordinator check [-c FILE] [--print]\n"
@@ -27,6 +27,7 @@ enum {
 	OPT_HUB_KEY,
 	OPT_POLICY,
 	OPT_USER,
+	OPT_OWN_ACCOUNTS,
 	OPT_TAG,
 	OPT_USES,
 	OPT_EXPIRES,
@@ -43,6 +44,7 @@ static const struct option options[] = {
 	{"hub-key", required_argument, NULL, OPT_HUB_KEY},
 	{"policy", required_argument, NULL, OPT_POLICY},
 	{"user", required_argument, NULL, OPT_USER},
+	{"own-accounts", no_argument, NULL, OPT_OWN_ACCOUNTS},
 	{"tag", required_argument, NULL, OPT_TAG},
 	{"uses", required_argument, NULL, OPT_USES},
 	{"expires", required_argument, NULL, OPT_EXPIRES},
@@ -126,6 +128,9 @@ int main(int argc, char **argv)
 			break;
 		case OPT_USER:
 			init.user = optarg;
+			break;
+		case OPT_OWN_ACCOUNTS:
+			init.own_accounts = true;
 			break;
 		case OPT_TAG:
 			if (key.tag_count == array_size(tags))

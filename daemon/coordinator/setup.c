@@ -4,6 +4,7 @@
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "daemon/coordinator/own.h"
 #include "daemon/coordinator/registry.h"
 #include "daemon/mesh/overlay.h"
 
@@ -134,6 +135,25 @@ static void own_all(const char *db, const struct passwd *pw)
 	}
 }
 
+/* While nobody can log in, nobody can invite: the first one is invited here. */
+static bool first_invitation(const struct conf *conf, const char *db, struct err *err)
+{
+	struct account_op    *op;
+	scoped_buf struct buf link = { 0 };
+	char                  login[LOGIN_MAX + 1];
+
+	if (!own_login_ok(span_str(conf->admins.list[0]), login))
+		return err_set(err, ERR_CONFIG, "\"admins\": %s is no login name", conf->admins.list[0]);
+	op = own_invite_new(login, NULL, clock_wall());
+	buf_init(&link, 1024);
+	own_link_new(conf, op, &link);
+	if (!store_run_once(db, &op->job, NULL, err))
+		return false;
+	printf("Invitation of %s, once this runs: %s\n", login, link.ptr);
+	mem_wipe(link.ptr, link.len);
+	return true;
+}
+
 int setup_init(const struct conf *conf, const struct init_options *o)
 {
 	/* A copy: the next getpwnam() writes over the one it returned. */
@@ -158,6 +178,11 @@ int setup_init(const struct conf *conf, const struct init_options *o)
 			"make it (systemd-sysusers), or name another in \"hub-user\"", conf->hub_user);
 		return complain(&err);
 	}
+	if (o->own_accounts && (!conf->accounts.enabled || !conf->admins.count)) {
+		err_set(&err, ERR_CONFIG, "--own-accounts wants \"accounts\": { \"enabled\": true } and the first "
+					  "administrator's login in \"admins\"");
+		return complain(&err);
+	}
 	scoped_free char *db = conf_path(conf, conf->state_dir, "coordinator.db");
 	if (access(db, F_OK) == 0) {
 		err_set(&err, ERR_EXISTS, "%s: there is a mesh already", db);
@@ -179,6 +204,10 @@ int setup_init(const struct conf *conf, const struct init_options *o)
 	if (!store_create(db, &mesh, &hub, policy.ptr, clock_wall(), &err) ||
 	    !hub_enrolment(conf, o, hub.id, &err))
 		return complain(&err);
+	if (o->own_accounts && !first_invitation(conf, db, &err)) {
+		own_all(db, pw);
+		return complain(&err);
+	}
 	own_all(db, pw);
 	struct overlay ov = { .v6 = mesh.ula, .v4 = mesh.v4 };
 	struct ip      ip6 = overlay_v6(&ov, &key);

@@ -12,6 +12,7 @@ struct init_options {
 	const char *hub_key;            /* or: its public key, base64; then no file is written there */
 	const char *policy;             /* a file to begin with; NULL: nothing is allowed */
 	const char *user;               /* who will own the database; NULL: who runs this */
+	bool        own_accounts;       /* prints the first administrator's invitation */
 };
 int setup_init(const struct conf *conf, const struct init_options *o);
 

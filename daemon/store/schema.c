@@ -165,7 +165,7 @@ static const char *const step_groups[] = {
 	NULL,
 };
 
-static const char *const *const steps[] = { step_1, step_2, step_3, step_groups };
+static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

@@ -9,6 +9,9 @@
 
 struct db;
 
+/* A step in a file of its own: own accounts. */
+extern const char *const account_step[];
+
 bool schema_migrate(struct db *db, struct err *err);
 
 #endif

@@ -299,10 +299,10 @@ def fill(fields, account, password, code):
     return out
 
 
-def login(url, stop, account, password, secret, browser, want=None, seen=None):
+def login(url, stop, account, password, secret, browser, want=None, seen=None, code=None):
     """From a login URL through every form to a redirect that begins with stop: returns it.
     Forms marked data-refuse are never pressed. want: a field "issuer" to choose where there
-    is a choice. seen(url, text) is shown every page on the way."""
+    is a choice. seen(url, text) is shown every page on the way. code() in place of totp(secret)."""
     at, answer, text = browser.go("GET", url, stop=stop)
     for _ in range(12):
         if answer is None:
@@ -320,7 +320,7 @@ def login(url, stop, account, password, secret, browser, want=None, seen=None):
             raise RuntimeError("%s: HTTP %d %s" % (at, answer.status, said.strip()))
         form = forms[0]
         body = urllib.parse.urlencode(fill(form["fields"], account, password,
-                                           lambda: totp(secret)))
+                                           code or (lambda: totp(secret))))
         target = urllib.parse.urljoin(at, form["action"])
         if form["method"].lower() == "post":
             at, answer, text = browser.go("POST", target, body, stop=stop)

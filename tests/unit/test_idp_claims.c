@@ -188,6 +188,9 @@ START_TEST(groups_absent_are_not_empty)
 	ck_assert_int_eq(identify(NULL, "{\"groups\":\"lab\"}", NULL, &who), TOKEN_OK);
 	ck_assert_uint_eq(who.n_groups, 1);
 	identity_done(&who);
+	ck_assert_int_eq(identify("{\"groups-claim\":\"\"}", "{\"groups\":[\"x\"]}", NULL, &who), TOKEN_OK);
+	ck_assert(!who.groups_known);
+	identity_done(&who);
 	ck_assert_int_eq(identify("{\"groups-claim\":\"/realm_access/ro~1les\"}",
 	                          "{\"realm_access\":{\"ro/les\":[\"x\"]},\"groups\":[\"y\"]}", NULL, &who), TOKEN_OK);
 	ck_assert_uint_eq(who.n_groups, 1);
