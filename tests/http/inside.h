@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef TESTS_HTTP_INSIDE_H
+#define TESTS_HTTP_INSIDE_H
+
+/*
+ * The whole engine in this process, between a client and an application that
+ * are this process, too: bytes in, bytes out, no network and no clock to wait
+ * for. One public service "wiki" that writes X-Campus-Person. For fuzzers and
+ * property tests; next: inside.c.
+ */
+
+#include "base/buf.h"
+
+enum { INSIDE_UPS = 128 };
+
+struct inside;
+
+struct inside *inside_new(void);
+void inside_free(struct inside *in);
+
+struct inside_result {
+	struct buf app[INSIDE_UPS];     /* what the application was sent, by connection */
+	size_t     app_count;
+	struct buf client;              /* what the client was sent */
+	bool       left_open;           /* something is still there after both had gone: a leak */
+};
+
+/* A client connects, sends bytes, and leaves when nothing moves any more. The application
+ * sends answer for every whole request that it gets. */
+void inside_run(struct inside *in, struct span bytes, struct span answer, struct inside_result *ret);
+void inside_result_done(struct inside_result *r);
+
+#endif
