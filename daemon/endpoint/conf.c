@@ -199,6 +199,8 @@ static const struct conf_row rows[] = {
 	{ "source-url", CONF_STR, AT(source_url), 0, 2048, "",
 	  .help = "Where the source of this program can be had; pages link to it." },
 	{ "contact", CONF_STR, AT(contact), 0, 512, "", .help = "Whom people may ask, in words." },
+	{ "watchdog", CONF_SECONDS, AT(watchdog_sec), 0, 3600, "60s",
+	  .help = "A process that does not answer for so long is killed and started again; 0: never." },
 	{ "drain", CONF_SECONDS, AT(drain_sec), 0, 3600, "30s",
 	  .help = "How long open requests may go on after SIGTERM." },
 	CONF_END

@@ -99,6 +99,7 @@ struct conf {
 	int64_t          evidence_max_age;      /* seconds since auth_time */
 	struct conf_strs server_keys;   /* CONF_VERIFY_IDP: device keys of tagged nodes that count here */
 	char            *login_url, *source_url, *contact;
+	int64_t          watchdog_sec;  /* 0: hung processes are left alone */
 	int64_t          drain_sec;     /* how long open requests may go on after SIGTERM */
 };
 

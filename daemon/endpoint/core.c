@@ -264,6 +264,15 @@ static void say_done(struct core *c, uint32_t generation, bool ok, struct span t
 		log_error("parent: %s", err.msg);
 }
 
+static void pong(struct core *c)
+{
+	struct msg m = { .type = MSG_PONG };
+	struct err err = { 0 };
+
+	if (!channel_send(c->parent, &m, NULL, 0, &err))
+		log_error("parent: %s", err.msg);
+}
+
 static void prepare(struct core *c, const struct msg_conf *m, int fd)
 {
 	scoped_buf struct buf text = { 0 }, words = { 0 };
@@ -500,6 +509,9 @@ static void on_parent(void *arg, const struct msg *m, int *fds, size_t n)
 	case MSG_NEIGHBOUR:
 		if (n == 1)
 			neighbour(c, &m->neighbour, &fds[0]);
+		break;
+	case MSG_PING:
+		pong(c);
 		break;
 	case MSG_END:
 		loop_stop(c->loop);

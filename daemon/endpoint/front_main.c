@@ -492,6 +492,9 @@ static void on_parent(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	case MSG_NEIGHBOUR:
 		on_neighbour(p, &m->neighbour, &fds[0]);
 		break;
+	case MSG_PING:
+		tell(p, p->parent, &(struct msg){ .type = MSG_PONG });
+		break;
 	case MSG_DRAIN:
 		if (p->engine && p->stage.now)
 			front_drain(p->engine,

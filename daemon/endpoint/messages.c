@@ -23,10 +23,12 @@ static const struct {
 	[MSG_CONF_USE]      = { "conf-use",      P,     CHILD, 0 },
 	[MSG_CONF_DROP]     = { "conf-drop",     P,     CHILD, 0 },
 	[MSG_NEIGHBOUR]     = { "neighbour",     P,     CHILD, 1 },
+	[MSG_PING]          = { "ping",          P,     CHILD, 0 },
 	[MSG_DRAIN]         = { "drain",         P,     CHILD, 0 },
 	[MSG_END]           = { "end",           P,     CHILD, 0 },
 	[MSG_CONF_DONE]     = { "conf-done",     CHILD, P,     0 },
 	[MSG_READY]         = { "ready",         CHILD, P,     0 },
+	[MSG_PONG]          = { "pong",          CHILD, P,     0 },
 	[MSG_RESET]         = { "reset",         C,     N,     0 },
 	[MSG_NET_END]       = { "net-end",       C,     N,     0 },
 	[MSG_DEVICE]        = { "device",        C,     N,     0 },
@@ -395,7 +397,7 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		wire_u32(out, m->connect.service);
 		wire_u32(out, m->connect.upstream);
 		break;
-	case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
+	case MSG_PING: case MSG_PONG: case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
 		break;
 	case MSG_NONE: case MSG_TYPES:
 		ok = false;
@@ -529,7 +531,7 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->connect.service = wire_get_u32(&r);
 		m->connect.upstream = wire_get_u32(&r);
 		break;
-	case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
+	case MSG_PING: case MSG_PONG: case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
 		break;
 	case MSG_NONE: case MSG_TYPES:
 		r.bad = true;

@@ -60,12 +60,14 @@ enum msg_type {
 	MSG_CONF_USE,           /* conf.generation */
 	MSG_CONF_DROP,          /* conf.generation: keep the old one */
 	MSG_NEIGHBOUR,          /* neighbour; fds: this process's end of a new channel to it; replaces an earlier one */
+	MSG_PING,               /* does your loop go round? */
 	MSG_DRAIN,              /* finish what is open, take nothing new */
 	MSG_END,                /* exit 0 now */
 
 	/* each -> parent */
 	MSG_CONF_DONE,          /* conf_done: prepared, or why not */
 	MSG_READY,              /* conf.generation in use and serving */
+	MSG_PONG,               /* it does */
 
 	/* core -> net. Every order is answered by MSG_DONE with its number, in order.
 	 * After RESET net forgets what it was told but changes nothing; NET_END removes from

@@ -349,6 +349,9 @@ static void on_parent(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	case MSG_LISTEN:
 		on_kept(n, &m->listen, fds);
 		break;
+	case MSG_PING:
+		tell(n->parent, &(struct msg){ .type = MSG_PONG });
+		break;
 	case MSG_DRAIN:
 		/* Who comes now is refused at once instead of waiting for nobody. */
 		n->draining = true;

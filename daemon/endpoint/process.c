@@ -332,6 +332,9 @@ static void on_message(void *arg, const struct msg *m, int *fds, size_t fd_count
 			ps->ever_ready = true;
 		check_ready(ps);
 		break;
+	case MSG_PONG:
+		process_answered(p);
+		break;
 	case MSG_LISTEN:
 		on_listen(ps, &m->listen, fds);
 		break;
@@ -411,6 +414,7 @@ static void on_exit_of(void *arg, pid_t pid, int status)
 	p->child = NULL;
 	p->pid = 0;
 	p->ready = 0;
+	process_answered(p);
 	channel_free(take(p->channel));
 	loop_timer_set(p->timer, BOOT_NEVER);
 	if (WIFSIGNALED(status))
@@ -558,6 +562,7 @@ static void reload_step(struct processes *ps)
 	for (size_t i = 0; i < ps->count; i++)
 		tell_number(&ps->list[i], MSG_CONF_USE, ps->now.number);
 	log_note("reload: configuration %u is in use", ps->now.number);
+	process_watch(ps);
 	reload_over(ps);
 }
 
@@ -694,6 +699,7 @@ struct processes *processes_new(struct loop *l, const struct process_setup *setu
 	ps->reload_timer = loop_timer_new(l, on_reload_late, ps);
 	ps->ready_timer = loop_timer_new(l, on_ready_late, ps);
 	ps->drain_timer = loop_timer_new(l, on_drain_late, ps);
+	process_watch(ps);
 	for (size_t i = 0; i < setup->fd_count; i++) {
 		struct ipport none = { 0 };
 		struct buf key;
@@ -736,6 +742,7 @@ void processes_free(struct processes *ps)
 	loop_timer_free(ps->reload_timer);
 	loop_timer_free(ps->ready_timer);
 	loop_timer_free(ps->drain_timer);
+	loop_timer_free(ps->watch_timer);
 	kept_done(&ps->kept);
 	kept_done(&ps->coming);
 	generation_done(&ps->now);

@@ -2,7 +2,7 @@
 #ifndef ENDPOINT_PROCESS_INSIDE_H
 #define ENDPOINT_PROCESS_INSIDE_H
 
-/* What process.c (the table), process_spawn.c (how one is started) and
+/* What process.c (the table), process_spawn.c (how one is started), process_watch.c and
  * process_setup.c (what they find) share. */
 
 #include "daemon/endpoint/process.h"
@@ -23,6 +23,7 @@ struct process {
 	uint32_t            asked, answered;
 	uint32_t            ready;              /* the one it serves */
 	bool                told_end;
+	int                 asked_turns;        /* process_watch.c: 0, nothing is asked */
 };
 
 /* A configuration on its way through the processes. */
@@ -46,7 +47,7 @@ struct processes {
 	uint32_t             last_number;
 	struct kept          kept, coming;      /* net's listening sockets; a set on its way */
 	char                *empty;             /* the fronts' file system */
-	struct loop_timer   *reload_timer, *ready_timer, *drain_timer;
+	struct loop_timer   *reload_timer, *ready_timer, *drain_timer, *watch_timer;
 	bool                 ending, said_ready;
 	/* core took a configuration once: from now on failures are retried */
 	bool                 ever_ready;
@@ -57,6 +58,10 @@ struct processes {
  * becomes the child's end of its channel to us; nothing else is inherited. */
 pid_t process_spawn(enum process_kind kind, uint16_t index, uid_t uid, gid_t gid,
                     const struct conf *conf, const char *empty, int fd, struct err *err);
+
+/* From now on, and again after a reload: children that hang are killed. */
+void process_watch(struct processes *ps);
+void process_answered(struct process *p);
 
 /* run-dir, state-dir and the audit file, with the owners that the processes
  * need; an empty folder for the fronts. */

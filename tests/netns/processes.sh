@@ -182,6 +182,24 @@ echo '{ "grants": [ { "src": ["staff@example.edu"], "dst": ["svc:wiki"], "ip": [
 hup
 ok "with it again, it is served again" wait_for 5 served 8081
 
+# ---- what hangs ----
+conf '"127.0.0.1:8081"' '' '"watchdog": "3s",'
+hup
+wait_for 5 served 8081
+hung=$(child front0)
+kill -STOP "$hung"
+ok "one that hangs is killed and said" wait_for 30 said 'front0 hangs: no answer for 3 s'
+replaced() { local now; now=$(child front0); [ -n "$now" ] && [ "$now" != "$hung" ]; }
+ok "another takes its place" wait_for 5 replaced
+hung=$(child core)
+kill -STOP "$hung"
+ok "core too" wait_for 30 said 'core hangs: no answer for 3 s'
+ok "all the while it serves" served 8081
+ok "and the service manager heard that the parent lives" told WATCHDOG=1
+conf '"127.0.0.1:8081"'
+hup
+wait_for 5 served 8081
+
 # ---- the end ----
 at srv curl -sS --max-time 30 -o "$T/file" -w '%{http_code} %{size_download}\n' http://127.0.0.1:8081/file >"$T/file-said" 2>&1 &
 wait_for 5 test -s "$T/file"

@@ -118,8 +118,8 @@ static struct msg sample(enum msg_type type)
 	case MSG_CONNECT:
 		m.connect = (struct msg_connect){ 3, 7, 1, 2 };
 		break;
-	case MSG_NONE: case MSG_DRAIN: case MSG_END: case MSG_SWEEP: case MSG_TLS_ROOTS:
-	case MSG_TYPES:
+	case MSG_NONE: case MSG_PING: case MSG_PONG: case MSG_DRAIN: case MSG_END: case MSG_SWEEP:
+	case MSG_TLS_ROOTS: case MSG_TYPES:
 		break;
 	}
 	return m;
