@@ -21,9 +21,9 @@
  *   finish    description -> token endpoint -> keys -> check -> (keys again) -> (userinfo) -> identity
  *   refresh   likewise, with a refresh token in place of the code
  *   evidence  keys -> check -> (keys again)
- *   logout    keys -> check -> (keys again)
+ *   logout, bearer    keys -> check -> (keys again)
  */
-enum op_kind { OP_START, OP_FINISH, OP_REFRESH, OP_EVIDENCE, OP_LOGOUT };
+enum op_kind { OP_START, OP_FINISH, OP_REFRESH, OP_EVIDENCE, OP_LOGOUT, OP_BEARER };
 
 struct idp_op {
 	struct idp         *idp;
@@ -55,6 +55,8 @@ struct idp_op {
 	login_done_fn      *on_done;
 	identity_fn        *on_identity;
 	logout_fn          *on_logout;
+	bearer_fn          *on_bearer;
+	char               *audience;   /* bearer */
 	void               *arg;
 };
 
@@ -120,6 +122,7 @@ static void op_free(struct idp_op *op)
 	token_answer_done(&op->tokens);
 	json_decref(op->claims);
 	free(op->opening);
+	free(op->audience);
 	free(op);
 }
 
@@ -190,6 +193,9 @@ static void refuse(struct idp_op *op)
 		break;
 	case OP_LOGOUT:
 		o.on_logout(o.arg, NULL, &why);
+		break;
+	case OP_BEARER:
+		o.on_bearer(o.arg, NULL, &why);
 		break;
 	}
 }
@@ -537,6 +543,7 @@ static void check(struct idp_op *op)
 	struct err err = { 0 };
 	struct identity who = { 0 };
 	struct logout out = { 0 };
+	struct bearer_token bearer = { 0 };
 	enum token_reason why = TOKEN_UNCHECKED;
 	const struct provider *p = conf(op);
 
@@ -567,6 +574,16 @@ static void check(struct idp_op *op)
 				   &out, &err);
 		break;
 	}
+	case OP_BEARER: {
+		const struct bearer_want want = { .issuer = p->issuer,
+						  .audience = op->audience,
+						  .algs = provider_algs(p),
+						  .leeway = p->leeway };
+
+		why = bearer_check(span_str(op->tokens.id_token), issuer_keys(op->is), &want, now,
+				   &bearer, &err);
+		break;
+	}
 	}
 	if (why == TOKEN_KID && !op->keys_twice) {
 		want_kid(op);
@@ -590,6 +607,13 @@ static void check(struct idp_op *op)
 		op_free(op);
 		fn(arg, &out, NULL);
 		logout_done(&out);
+	} else if (op->kind == OP_BEARER) {
+		bearer_fn *fn = op->on_bearer;
+		void *arg = op->arg;
+
+		op_free(op);
+		fn(arg, &bearer, NULL);
+		bearer_token_done(&bearer);
 	} else {
 		claims_known(op);
 	}
@@ -777,6 +801,24 @@ struct idp_op *idp_evidence(struct idp *idp, const char *provider, struct span i
 	memcpy(op->key, key, sizeof(op->key));
 	op->max_age = max_age;
 	op->old_exp_ok = old_exp_ok;
+	want_keys(op, span_str(NULL));
+	return op;
+}
+
+struct idp_op *idp_bearer(struct idp *idp, const char *provider, struct span token,
+			  const char *audience, bearer_fn *fn, void *arg)
+{
+	struct idp_op *op = op_new(idp, OP_BEARER, provider, arg);
+
+	op->on_bearer = fn;
+	if (!op->is)
+		return op;
+	if (token.len == 0 || token.len > TOKEN_MAX) {
+		op->refusal.token = TOKEN_SIZE;
+		return refuse_soon(op, ERR_LIMIT, "access token: empty or too long");
+	}
+	op->audience = mem_strdup(audience);
+	op->tokens.id_token = span_dup(token);
 	want_keys(op, span_str(NULL));
 	return op;
 }

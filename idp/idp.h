@@ -17,6 +17,7 @@
 #include "base/conf.h"
 #include "base/loop.h"
 #include "base/secret.h"
+#include "idp/bearer.h"
 #include "idp/claims.h"
 #include "idp/evidence.h"
 
@@ -114,6 +115,11 @@ struct idp_op *idp_evidence(struct idp *idp, const char *provider, struct span i
 typedef void logout_fn(void *arg, const struct logout *l, const struct login_refusal *why);
 struct idp_op *idp_logout_token(struct idp *idp, const char *provider, struct span token, bool device,
                                 logout_fn *fn, void *arg);
+
+/* bearer_check() with this provider's current keys; token and audience are copied. */
+typedef void bearer_fn(void *arg, const struct bearer_token *t, const struct login_refusal *why);
+struct idp_op *idp_bearer(struct idp *idp, const char *provider, struct span token, const char *audience,
+                          bearer_fn *fn, void *arg);
 
 /* The RP-initiated logout URL; false if the provider has none or was not discovered yet. */
 bool idp_logout_url(const struct idp *idp, const char *provider, const char *id_token_hint,

@@ -50,6 +50,8 @@ static const struct kind kind_session = { "session", "sessions", 's', NULL, sess
 	"usage: reeve session list | show SESSION | revoke SESSION\n" };
 static const struct kind kind_key = { "key", "keys", 'k', NULL, key_columns, array_size(key_columns),
 	"usage: reeve key list | create [--tag TAG]... [--uses N] [--expires DURATION] [--note TEXT] | revoke KEY\n"
+	"       reeve key create --scim [--expires DURATION] [--note TEXT]\n"
+	"--scim: a token with which an identity provider writes users and groups, not an enrolment key.\n"
 	"A key is shown once, when it is made: keep it like a password.\n" };
 
 static int usage(const struct kind *k, bool asked)
@@ -292,7 +294,9 @@ static int key_create(const struct cli *cli, int argc, char **argv)
 {
 	const char *tags[REST_MAX] = { NULL }, *uses = NULL, *expires = NULL, *note = NULL, *rest = NULL;
 	size_t tag_count = 0;
+	bool scim = false;
 	const struct cli_option options[] = {
+		{ "--scim", NULL, &scim, 0, NULL },
 		{ "--tag", tags, NULL, REST_MAX, &tag_count }, { "--uses", &uses, NULL, 1, NULL },
 		{ "--expires", &expires, NULL, 1, NULL }, { "--note", &note, NULL, 1, NULL }, { NULL, NULL, NULL, 0, NULL },
 	};
@@ -306,8 +310,14 @@ static int key_create(const struct cli *cli, int argc, char **argv)
 	if ((uses && (!span_u64(span_str(uses), 1000000, &count) || !count)) ||
 	    (expires && !duration_parse(span_str(expires), &seconds)))
 		return usage(&kind_key, false);
-	body = json_pack("{s:o, s:I, s:I, s:s}", "tags", strings(tags, tag_count), "uses", (json_int_t)count, "expires",
-	                 (json_int_t)seconds, "note", note ? note : "");
+	if (scim) {
+		body = json_pack("{s:b, s:s}", "scim", 1, "note", note ? note : "");
+		if (expires)
+			json_object_set_new(body, "expires", json_integer((json_int_t)seconds));
+	} else {
+		body = json_pack("{s:o, s:I, s:I, s:s}", "tags", strings(tags, tag_count), "uses", (json_int_t)count,
+		                 "expires", (json_int_t)seconds, "note", note ? note : "");
+	}
 	if (!cli_control(cli, "POST", "/api/v1/keys", body, &o, &err))
 		return cli_fail(cli, &err);
 	if (cli->json)

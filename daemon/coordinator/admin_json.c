@@ -124,6 +124,7 @@ void admin_key_json(const struct key_row *k, struct buf *out)
 
 	buf_addf(out, "{\"id\":\"%s\"", map_id_text('k', k->id, id));
 	add_list(out, "tags", k->tags);
+	buf_addf(out, ",\"scim\":%s", yes(k->scim));
 	add_str(out, "note", k->note);
 	add_time(out, "created", k->created);
 	add_time(out, "expires", k->expires);

@@ -605,6 +605,8 @@ void api_admin_post(void *ctx, struct request *r)
 			set_user(co, r, u, &f);
 	} else if (span_eq(t.kind, SPAN("groups")) && groups_post(co, r, t.id, t.sub, &f)) {
 		;
+	} else if (span_eq(t.kind, SPAN("keys")) && !t.id.len && fields_bool(&f, "scim")) {
+		scim_make_key(co, r, &f);
 	} else if (span_eq(t.kind, SPAN("keys")) && !t.id.len) {
 		make_key(co, r, &f);
 	} else if (span_eq(t.kind, SPAN("policy")) && span_eq(t.id, SPAN("check"))) {

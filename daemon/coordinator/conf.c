@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/coordinator/conf.h"
 
+#include "daemon/coordinator/permit.h"
+
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -25,6 +27,22 @@ static const struct conf_row accounts_rows[] = {
 	 .help = "Domains whose login names may be invited; \"*\" for every name."},
 	{"invitation", CONF_SECONDS, AT(invitation), 60, 90 * 86400, "72h",
 	 .help = "How long the link of an invitation or a reset holds."},
+	CONF_END};
+#undef AT
+
+#define AT(member) .offset = offsetof(struct bearer_row, member)
+static const struct conf_row bearer_rows[] = {
+	{"issuer", CONF_STR, AT(issuer), 1, 63, NULL, .help = "The name of a row of issuers."},
+	{"audience", CONF_STR, AT(audience), 1, 512, NULL,
+	 .help = "What the token's aud must hold: this coordinator's name at the issuer, none of its "
+		 "clients."},
+	{"scope", CONF_STR, AT(scope), 1, 255, NULL,
+	 .help = "What scope, scp or roles of the token must hold."},
+	{"client", CONF_STR, AT(client), 0, 255, "",
+	 .help = "What client_id, azp or appid of the token must be; where it is not said, any."},
+	{"permissions", CONF_STRS, AT(permissions), 1, 32, NULL,
+	 .help = "What it may: scim, or nodes, users, groups, sessions, keys, policy, audit, status, "
+		 "each with :read or :write (which includes reading)."},
 	CONF_END};
 #undef AT
 
@@ -97,6 +115,10 @@ static const struct conf_row rows[] = {
 		 "satisfy a grant's auth."},
 	{"attempts-per-minute", CONF_INT, AT(attempts_per_minute), 1, 100000, "120",
 	 .help = "Enrolments and logins that one address (IPv6: one /64) may begin in a minute."},
+	{"bearers", CONF_MAP, AT(bearers), 0, 64, "", .sub = bearer_rows,
+	 .sub_size = sizeof(struct bearer_row),
+	 .help = "Programs that show an OAuth 2.0 access token (JWT), by a name of your own: for the "
+		 "administration API, and for SCIM."},
 	{"hold-share", CONF_INT, AT(hold_share), 1, 100, "50",
 	 .help = "Percent of a group, of all groups of a source, or of its accounts, that may "
 		 "vanish from a directory within hold-window without an administrator's word. 100: "
@@ -134,6 +156,36 @@ static bool is_own(const struct conf *c, const char *issuer)
 				       span_starts(span_from(s, url.len), SPAN("/idp/")));
 }
 
+static bool check_bearers(struct conf *c, struct diags *diags)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < c->bearers.count; i++) {
+		struct bearer_row     *b = (struct bearer_row *)c->bearers.items + i;
+		const struct provider *p = NULL;
+
+		for (size_t k = 0; k < c->issuers.count; k++)
+			if (strcmp(c->issuers.names[k], b->issuer) == 0)
+				p = (const struct provider *)c->issuers.items + k;
+		if (!p)
+			ok = diag_error(diags, c->bearers.at[i], "there is no issuer \"%s\"", b->issuer);
+		else if (strcmp(b->audience, p->client_id) == 0 ||
+			 strcmp(b->audience, p->device_client_id) == 0)
+			ok = diag_error(diags, c->bearers.at[i],
+					"\"audience\": that is the client of people's logins, whose ID "
+					"tokens are no program's");
+		for (size_t k = 0; k < b->permissions.count; k++) {
+			uint32_t bit = permit_of(span_str(b->permissions.list[k]));
+
+			if (!bit)
+				ok = diag_error(diags, b->permissions.at[k],
+						"\"%s\" is no permission", b->permissions.list[k]);
+			b->permits |= bit;
+		}
+	}
+	return ok;
+}
+
 static bool check(struct conf *c, struct diags *diags)
 {
 	static const struct place nowhere;
@@ -168,7 +220,7 @@ static bool check(struct conf *c, struct diags *diags)
 		else if (is_own(c, ((const struct provider *)c->issuers.items + i)->issuer))
 			ok = diag_error(diags, c->issuers.at[i],
 					"that issuer is this coordinator: \"accounts\" switches it on");
-	return ok;
+	return check_bearers(c, diags) && ok;
 }
 
 /* Own accounts are one more issuer, the last one; its rows are ours to write. */

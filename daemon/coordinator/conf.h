@@ -42,9 +42,17 @@ struct conf {
 	bool             cross_device;
 	char            *source;                /* "" or where the source of what runs here is */
 	int64_t          attempts_per_minute;
+	struct conf_map  bearers;               /* struct bearer_row */
 	int64_t          hold_share, hold_least, hold_window;   /* percent, members, seconds */
 	char            *audit;
 	int              log_level;
+};
+
+/* A program with an access token: what it may, and nothing else. */
+struct bearer_row {
+	char            *issuer, *audience, *scope, *client;
+	struct conf_strs permissions;
+	uint32_t         permits;               /* of permissions */
 };
 
 /* NULL, with diags, on any fault. */

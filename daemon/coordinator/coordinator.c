@@ -24,6 +24,7 @@
 
 enum {
 	ADMIN_BODY_MAX = 32 << 20,      /* a policy of POLICY_TEXT_MAX with its escapes */
+	SCIM_BODY_MAX = 1 << 20,        /* a group of ten thousand */
 	FILES_MAX = 65536,
 };
 
@@ -43,6 +44,11 @@ const struct route public_routes[] = {
 	{ "POST", "/idp/flow/",       api_own_flow_post, OWN_BODY_MAX },
 	{ "GET",  "/idp/link",        api_own_link,     0 },
 	{ "GET",  "/idp/account",     api_own_account,  0 },
+	{ "GET",    "/scim/v2/",      api_scim,         0 },
+	{ "POST",   "/scim/v2/",      api_scim,         SCIM_BODY_MAX },
+	{ "PUT",    "/scim/v2/",      api_scim,         SCIM_BODY_MAX },
+	{ "PATCH",  "/scim/v2/",      api_scim,         SCIM_BODY_MAX },
+	{ "DELETE", "/scim/v2/",      api_scim,         0 },
 	{ NULL, NULL, NULL, 0 },
 };
 
@@ -414,6 +420,8 @@ static bool open_doors(struct coordinator *co, struct err *err)
 				 .public_routes = public_routes,
 				 .mesh_routes = mesh_routes,
 				 .front_uids = uids,
+				 .odd_path = "/scim/",
+				 .odd_error = scim_error_reply,
 				 .hub_uid = (uid_t)-1,
 				 .hub_node = co->reg->hub,
 				 .ctx = co};
@@ -517,6 +525,7 @@ static void on_reload(void *arg, int signo)
 	/* Logins under way go back to their first page; their rows go with the old configuration.
 	 */
 	attempts_cancel(co->attempts);
+	bearer_cancel(co);
 	idp_free(co->idp);
 	co->idp = idp;
 	struct conf *old = co->conf;
@@ -569,12 +578,14 @@ static void end(struct coordinator *co)
 	if (co->feeds)
 		feeds_close(co->feeds);
 	http_free(co->http);
+	co->http = NULL;
 	/* Before the rest: what was submitted is written, though nobody is told. */
 	store_close(co->store);
 	own_free(co->own);
 	attempts_free(co->attempts);
 	rates_free(co->reports);
 	rates_free(co->opens);
+	bearer_cancel(co);
 	idp_free(co->idp);
 	portal_free(co->portal);
 	feeds_free(co->feeds);

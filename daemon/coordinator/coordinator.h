@@ -31,6 +31,7 @@ struct coordinator {
 	struct http       *http;
 	struct portal     *portal;
 	struct own        *own;                 /* own accounts (own.h); NULL: none are configured */
+	struct bearer_wait *bearer_waits;       /* tokens that an issuer's keys are asked about */
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
 	struct loop_timer *expiry, *sweep, *life;
 	struct wall        started;             /* nobody was heard before */
@@ -115,6 +116,14 @@ void groups_say_held(struct coordinator *co, const struct row_changes *changes);
 struct hold_rules groups_rules(const struct coordinator *co);
 void groups_user_json(const struct coordinator *co, const struct reg_user *u, struct buf *out);
 void groups_status_json(const struct coordinator *co, struct buf *out);
+
+/* scim_api.c: what identity providers push; and the tokens for it. */
+void api_scim(void *ctx, struct request *r);
+void scim_error_reply(struct request *r, const struct err *err);
+void scim_make_key(struct coordinator *co, struct request *r, struct fields *f);
+
+/* bearer.c: before the issuers' objects go. */
+void bearer_cancel(struct coordinator *co);
 
 /* api_admin.c: who asks for what, written with what came of it before that is answered. */
 void admin_note(struct buf *b, const struct coordinator *co, const struct request *r, const char *event);

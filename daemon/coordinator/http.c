@@ -43,6 +43,8 @@ struct http {
 	size_t              uid_count;
 	uid_t               hub_uid;
 	uint64_t            hub_node;
+	const char         *odd_path;
+	void              (*odd_error)(struct request *r, const struct err *err);
 	void               *ctx;
 	struct dict        *requests;   /* by id */
 	struct request     *parked;
@@ -158,6 +160,7 @@ static void request_free(struct request *r)
 		MHD_destroy_response(r->response);
 	buf_wipe_done(&r->body);        /* it may have held an enrolment key */
 	free(r->cookie);
+	free(r->bearer);
 	free(r->target);
 	free(r);
 }
@@ -201,6 +204,14 @@ static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind, const ch
 	(void)value;
 	c->n += strcasecmp(key, c->name) == 0;
 	return MHD_YES;
+}
+
+const char *request_header(struct request *r, const char *name)
+{
+	struct counting c = { .name = name };
+
+	MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &c);
+	return c.n == 1 ? header_once(r, name) : NULL;
 }
 
 static uint64_t header_id(struct request *r, const char *name, char kind)
@@ -398,17 +409,26 @@ static void answer(struct request *r, unsigned status, struct MHD_Response *resp
 	}
 }
 
-void request_reply(struct request *r, unsigned status, const char *type, struct span body)
+void request_reply_with(struct request *r, unsigned status, const char *type, struct span body,
+			const struct reply_header *headers, size_t n)
 {
 	struct MHD_Response *resp = MHD_create_response_from_buffer(
 		body.len, (void *)(body.len ? body.ptr : ""), MHD_RESPMEM_MUST_COPY);
 
 	if (resp) {
-		MHD_add_response_header(resp, "Content-Type", type);
+		if (type)
+			MHD_add_response_header(resp, "Content-Type", type);
 		MHD_add_response_header(resp, "Cache-Control", "no-store");
 		MHD_add_response_header(resp, "X-Content-Type-Options", "nosniff");
+		for (size_t i = 0; i < n; i++)
+			MHD_add_response_header(resp, headers[i].name, headers[i].value);
 	}
 	answer(r, status, resp);
+}
+
+void request_reply(struct request *r, unsigned status, const char *type, struct span body)
+{
+	request_reply_with(r, status, type, body, NULL, 0);
 }
 
 void request_json(struct request *r, unsigned status, struct buf *json)
@@ -423,6 +443,10 @@ void request_error(struct request *r, const struct err *err)
 {
 	scoped_buf struct buf b = { 0 };
 
+	if (r->http->odd_path && r->path.ptr && span_starts(r->path, span_str(r->http->odd_path))) {
+		r->http->odd_error(r, err);
+		return;
+	}
 	buf_init(&b, 4096);
 	/* What the system said stays in the journal. */
 	if (err->code == ERR_SYS) {
@@ -435,6 +459,23 @@ void request_error(struct request *r, const struct err *err)
 		enrol_error_encode(err, &b);
 	}
 	request_reply(r, enrol_error_status(err->code), "application/json", buf_span(&b));
+}
+
+void request_unauthorized(struct request *r)
+{
+	static const struct reply_header ask = { "WWW-Authenticate", "Bearer" };
+	struct err            err;
+	scoped_buf struct buf b = { 0 };
+
+	err_set(&err, ERR_DENIED, "a token is needed, and a good one");
+	if (r->http->odd_path && span_starts(r->path, span_str(r->http->odd_path))) {
+		r->status = 401;        /* the form's own function says it */
+		r->http->odd_error(r, &err);
+		return;
+	}
+	buf_init(&b, 1024);
+	enrol_error_encode(&err, &b);
+	request_reply_with(r, 401, "application/json", buf_span(&b), &ask, 1);
 }
 
 void request_fail(struct request *r, enum err_code code, const char *fmt, ...)
@@ -640,6 +681,8 @@ struct http *http_new(struct loop *loop, const struct http_options *o, struct er
 	h->uid_count = o->front_uid_count;
 	h->hub_uid = o->hub_uid;
 	h->hub_node = o->hub_node;
+	h->odd_path = o->odd_path;
+	h->odd_error = o->odd_error;
 	h->ctx = o->ctx;
 	h->requests = dict_new();
 	h->timer = loop_timer_new(loop, on_timer, h);

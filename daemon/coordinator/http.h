@@ -51,6 +51,8 @@ struct request {
 	bool          root;             /* root on this machine, who came without a front: node is 0 */
 
 	uint64_t      subject;          /* the handler's own: a node that the answer is about */
+	char         *bearer;           /* whose token was shown and found good (bearer.h); NULL: none */
+	uint32_t      permits;          /* what that token may */
 
 	struct http  *http;             /* the rest is http.c's */
 	void         *connection, *response;
@@ -80,6 +82,9 @@ struct http_options {
 	size_t              front_uid_count;
 	uid_t               hub_uid;            /* the hub's core; (uid_t)-1: nobody */
 	uint64_t            hub_node;
+	/* Answers what is refused below a path that has a form of its own for that. */
+	const char         *odd_path;
+	void              (*odd_error)(struct request *r, const struct err *err);
 	void               *ctx;
 };
 
@@ -94,6 +99,13 @@ struct loop *http_loop(struct http *h);
 void request_reply(struct request *r, unsigned status, const char *type, struct span body);
 void request_json(struct request *r, unsigned status, struct buf *json);        /* buf may be reused */
 void request_error(struct request *r, const struct err *err);
+/* A header of the request; NULL if it is absent, empty or there twice. */
+const char *request_header(struct request *r, const char *name);
+/* 401, in the path's own form. */
+void request_unauthorized(struct request *r);
+struct reply_header { const char *name, *value; };
+void request_reply_with(struct request *r, unsigned status, const char *type, struct span body,
+                        const struct reply_header *headers, size_t n);
 void request_fail(struct request *r, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 struct page;
 void request_page(struct request *r, struct page *p);           /* page_done() stays the caller's */
