@@ -520,6 +520,13 @@ bool compile_peer(const struct compile *c, uint64_t node, struct compile_peer *r
 	return true;
 }
 
+struct span compile_caps(const struct compile *c, uint32_t class)
+{
+	const struct class *cl = class < c->class_count ? &c->classes[class] : NULL;
+
+	return cl && cl->id == class && cl->caps ? span_str(cl->caps) : SPAN("{}");
+}
+
 void compile_sources(const struct compile *c, compile_source_fn *fn, void *arg)
 {
 	struct span key;

@@ -54,6 +54,9 @@ struct compile_peer {
 };
 bool compile_peer(const struct compile *c, uint64_t node, struct compile_peer *ret_peer);
 
+/* The app capabilities of a class of this compile, as tables_caps(); borrowed until the next change. */
+struct span compile_caps(const struct compile *c, uint32_t class);
+
 /* Sources behind peers: a peer's approved route that rules name as a source.
  * Disjoint per peer. fn is called for each prefix with a class. */
 typedef void compile_source_fn(void *arg, uint64_t via, const struct prefix *source, uint32_t class);

@@ -159,6 +159,26 @@ static void do_whois(struct ask *q, const json_t *body)
 		refuse_with(q, ERR_MISSING, "the address is nobody's that this host was told of");
 }
 
+/* A client of Tailscale's local API: 404 is "no such peer", and the rest in its own words. */
+static void do_localapi_whois(struct ask *q, const json_t *body)
+{
+	const char *addr = MHD_lookup_connection_value(q->connection, MHD_GET_ARGUMENT_KIND, "addr");
+	struct ipport at = { 0 };
+	json_t *o;
+
+	(void)body;
+	if (!addr || (!ip_parse(span_str(addr), &at.ip) && !ipport_parse(span_str(addr), &at))) {
+		ready(q, 400, json_pack("{s:s}", "error", "invalid 'addr' parameter"), "application/json");
+		return;
+	}
+	ip_fold(&at.ip);
+	o = api_localapi_whois(q->api->core, &at.ip);
+	if (o)
+		answer(q, o);
+	else
+		ready(q, 404, json_pack("{s:s}", "error", "no match for IP:port"), "application/json");
+}
+
 static void on_status(void *arg, const struct msg_status *part, const struct err *err)
 {
 	struct ask *q = arg;
@@ -346,6 +366,7 @@ static void do_down(struct ask *q, const json_t *body)
 static const struct route routes[] = {
 	{ "GET",  "/v1/status",       WHO_ANYBODY, do_status },
 	{ "GET",  "/v1/whois",        WHO_ANYBODY, do_whois },
+	{ "GET",  "/localapi/v0/whois", WHO_ANYBODY, do_localapi_whois },
 	{ "POST", "/v1/up",           WHO_ADMIN,   do_up },
 	{ "POST", "/v1/up/finish",    WHO_ADMIN,   do_up_finish },
 	{ "POST", "/v1/down",         WHO_ADMIN,   do_down },

@@ -88,7 +88,7 @@ static void person_of_node(const struct map_node *n, bool valid, json_t *out)
 		"cross_device", (int)n->session->cross_device));
 }
 
-static json_t *party_json(const struct core *c, const struct party *p)
+static json_t *party_json(const struct core *c, const struct party *p, const struct ip *ip)
 {
 	struct world_now now;
 	json_t *out = json_object(), *node;
@@ -98,7 +98,7 @@ static json_t *party_json(const struct core *c, const struct party *p)
 	valid = world_party_valid(p, now.wall) && !boot_passed(now.lease, now.boot);
 	json_object_set_new(out, "user", json_null());
 	json_object_set_new(out, "session", json_null());
-	json_object_set_new(out, "caps", json_object());
+	json_object_set_new(out, "caps", valid ? api_caps(c, p, ip) : json_object());
 	if (p->row) {
 		char from[IP_TEXT_MAX];
 
@@ -124,6 +124,14 @@ static json_t *party_json(const struct core *c, const struct party *p)
 	return out;
 }
 
+json_t *api_caps(const struct core *c, const struct party *p, const struct ip *ip)
+{
+	struct span caps = world_caps(c->world, p->id, ip ? ip->family : IP_V4);
+	json_t *o = json_loadb(caps.ptr, caps.len, 0, NULL);
+
+	return json_is_object(o) ? o : json_object();
+}
+
 json_t *api_whois(const struct core *c, const struct ip *ip)
 {
 	const struct party *p = world_find_ip(c->world, ip);
@@ -131,7 +139,7 @@ json_t *api_whois(const struct core *c, const struct ip *ip)
 
 	if (!p)
 		return NULL;
-	out = party_json(c, p);
+	out = party_json(c, p, ip);
 	json_object_set_new(out, "addr", ip_json(ip));
 	return out;
 }
@@ -206,7 +214,7 @@ static json_t *peers_json(const struct core *c)
 
 		if (parties[i]->id == world_self(c->world))
 			continue;
-		o = party_json(c, parties[i]);
+		o = party_json(c, parties[i], NULL);
 		if (world_party_peer(c->world, parties[i]->id, &peer)) {
 			json_object_set_new(o, "calls_us", json_boolean(peer.calls_us));
 			json_object_set_new(o, "we_call", json_boolean(peer.we_call));
@@ -263,7 +271,7 @@ json_t *api_status(const struct core *c)
 			json_object_set_new(o, "mesh", json_string(c->map.mesh_name));
 		json_object_set_new(o, "interface", json_string(c->files->conf->mesh.interface));
 		if (self && self->node)
-			json_object_set_new(o, "self", party_json(c, self));
+			json_object_set_new(o, "self", party_json(c, self, NULL));
 	}
 	json_object_set_new(o, "net", json_pack("{s:b, s:s, s:i}", "running", (int)(c->net != NULL),
 	                                        "error", c->net_error, "waiting", (int)(c->waiting + c->under_way)));

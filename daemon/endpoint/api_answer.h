@@ -11,6 +11,12 @@
 /* NULL: the address is nobody's that this host was told of. */
 json_t *api_whois(const struct core *c, const struct ip *ip);
 
+/* The same as Tailscale's local API says it (api_localapi.c). NULL also for those who do not count now. */
+json_t *api_localapi_whois(const struct core *c, const struct ip *ip);
+/* What the policy's "app" says of a party that calls from there, for applications of this host: {} if
+ * nothing. ip may be NULL: by its IPv4 address. */
+json_t *api_caps(const struct core *c, const struct party *p, const struct ip *ip);
+
 /* The device's view of each peer is added by api_status_peers(), part by part. */
 json_t *api_status(const struct core *c);
 void api_status_peers(json_t *status, const struct core *c, const struct msg_status *part);

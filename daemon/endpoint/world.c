@@ -548,6 +548,16 @@ bool world_party_peer(const struct world *w, uint64_t id, struct compile_peer *r
 	return w->compile && compile_peer(w->compile, id, ret_peer);
 }
 
+struct span world_caps(const struct world *w, uint64_t id, uint8_t family)
+{
+	struct compile_peer peer;
+
+	if (!world_party_peer(w, id, &peer))
+		return SPAN("{}");
+	/* a row of the identities file has one class, whatever its family */
+	return compile_caps(w->compile, family == IP_V4 || w->standalone ? peer.class4 : peer.class6);
+}
+
 bool world_party_valid(const struct party *p, struct wall now)
 {
 	if (p->row)

@@ -93,6 +93,7 @@ bool world_ident(const struct world *w, uint64_t party, const struct world_now *
                  struct ident *ret_id);
 /* The keys behind our assertions, for every snapshot from now on. True if they are others than before. */
 bool world_set_jwks(struct world *w, struct span jwks);
+const char *world_mesh(const struct world *w);          /* the mesh's name, "" if it has none; until the next set */
 const char *world_host(const struct world *w);          /* this host's name; until the next set */
 
 /* Borrowed until the next set. */
@@ -101,6 +102,8 @@ const struct party *world_find(const struct world *w, uint64_t id);
 struct party *world_find_key(const struct world *w, const uint8_t key[MAP_KEY_LEN]);
 size_t world_parties(const struct world *w, const struct party *const **ret_list);
 bool world_party_peer(const struct world *w, uint64_t id, struct compile_peer *ret_peer);
+/* compile_caps() of its class for that family of address; "{}" if there are none. */
+struct span world_caps(const struct world *w, uint64_t id, uint8_t family);
 bool world_party_valid(const struct party *p, struct wall now);         /* somebody acts for it now */
 uint64_t world_self(const struct world *w);     /* 0: not known */
 const struct topology *world_topology(const struct world *w);

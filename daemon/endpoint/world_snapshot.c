@@ -308,6 +308,11 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	return ok;
 }
 
+const char *world_mesh(const struct world *w)
+{
+	return w->mesh_name ? w->mesh_name : "";
+}
+
 const char *world_host(const struct world *w)
 {
 	const struct party *self = w->self ? world_find(w, w->self) : NULL;

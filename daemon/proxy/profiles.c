@@ -4,6 +4,7 @@
 #include "base/encode.h"
 #include "base/mem.h"
 #include "daemon/proxy/http_parse.h"
+#include "policy/tables.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,10 @@ static const struct profile_row tailscale[] = {         /* tailscale serve: non-
 	{ "Tailscale-User-Login", "{login}", VALUE_ASCII },
 	{ "Tailscale-User-Name", "{name}", VALUE_RFC2047 },
 	{ "Tailscale-User-Profile-Pic", "{picture}", VALUE_DROP },
+	{ NULL, NULL, 0 }
+};
+static const struct profile_row tailscale_caps[] = {    /* tailscale serve --accept-app-caps */
+	{ "Tailscale-App-Capabilities", "{caps}", VALUE_RFC2047 },
 	{ NULL, NULL, 0 }
 };
 static const struct profile_row webauth[] = {           /* Grafana, Gitea */
@@ -71,6 +76,7 @@ static const struct profile_row google_iap[] = {
 
 static const struct profile profiles[] = {
 	{ "remote-user", remote_user }, { "x-forwarded", x_forwarded }, { "tailscale", tailscale },
+	{ "tailscale-caps", tailscale_caps },
 	{ "webauth", webauth },         { "oidc-claim", oidc_claim },
 	{ "assertion", assertion },     { "pomerium", pomerium },
 	{ "cloudflare-access", cloudflare }, { "google-iap", google_iap },
@@ -95,7 +101,7 @@ static const char *const field_names[FIELD_COUNT] = {
 	[FIELD_NODE_NAME] = "node-name", [FIELD_ACR] = "acr",
 	[FIELD_AMR] = "amr",             [FIELD_AUTH_TIME] = "auth-time",
 	[FIELD_EXPIRES] = "expires",     [FIELD_ADDRESS] = "address",
-	[FIELD_SHORT_LOGIN] = "short-login", [FIELD_ASSERTION] = "assertion",
+	[FIELD_CAPS] = "caps",           [FIELD_SHORT_LOGIN] = "short-login", [FIELD_ASSERTION] = "assertion",
 };
 
 enum ident_field profile_field(struct span name)
@@ -155,6 +161,17 @@ static bool add_list(struct buf *b, const struct snapshot *s, struct snap_list l
 		buf_add_span(b, item);
 	}
 	return true;
+}
+
+/* Nothing rather than an empty object: the header is then left out. */
+static void add_caps(struct buf *b, const struct profile_about *a)
+{
+	const struct tables *t = snapshot_policy(a->snapshot);
+	struct span caps = t ? tables_caps(t, a->address.family == IP_V4 ? a->ident->class4 : a->ident->class6)
+	                     : (struct span){ 0 };
+
+	if (caps.len > 2)
+		buf_add_span(b, caps);
 }
 
 static bool add_field(struct buf *b, const struct profile_about *a, enum ident_field field,
@@ -219,6 +236,9 @@ static bool add_field(struct buf *b, const struct profile_about *a, enum ident_f
 		return true;
 	case FIELD_ADDRESS:
 		buf_add_str(b, ip_text(&a->address, text));
+		return true;
+	case FIELD_CAPS:
+		add_caps(b, a);
 		return true;
 	case FIELD_ASSERTION:
 		buf_add_span(b, a->assertion);

@@ -97,6 +97,7 @@ enum ident_field {
 	FIELD_ACR, FIELD_AMR, FIELD_AUTH_TIME, FIELD_EXPIRES, FIELD_ADDRESS,
 	FIELD_ASSERTION,                /* the signed one, from core */
 	FIELD_SHORT_LOGIN,              /* login without @domain */
+	FIELD_CAPS,                     /* what the policy's "app" says of it, as JSON */
 	FIELD_COUNT
 };
 
