@@ -165,6 +165,9 @@ static const struct conf_row rows[] = {
 	  .help = "Processes that serve \"services\"." },
 	{ "public-fronts", CONF_INT, AT(public_fronts), 1, CONF_FRONTS_MAX, "1",
 	  .help = "Processes that serve \"public\", where there is any." },
+	{ "metrics", CONF_STR, AT(metrics), 0, 200, "",
+	  .help = "Where GET /metrics is answered for Prometheus: ADDRESS:PORT, numeric, or unix:/path, which every "
+	          "local user may ask. Nowhere if empty." },
 	{ "connections-max", CONF_INT, AT(conn_max), 0, 1000000, "0",
 	  .help = "Connections of one front; 0 is the default." },
 	{ "user", CONF_STR, AT(user), 1, 32, "reeve", .help = "User of the core process." },
@@ -560,6 +563,16 @@ static bool check_issuers(const struct conf *c, struct diags *diags)
 	return ok;
 }
 
+static bool metrics_ok(struct span at)
+{
+	struct sockaddr_un sun;
+	struct ipport ip;
+
+	if (span_starts(at, SPAN("unix:/")))
+		return at.len - 5 < sizeof(sun.sun_path);
+	return ipport_parse(at, &ip) && ip.port;
+}
+
 static bool check(struct conf *c, struct diags *diags)
 {
 	struct place whole = { 0, 0 };
@@ -576,6 +589,8 @@ static bool check(struct conf *c, struct diags *diags)
 	ok &= check_services(c, &seen, &c->services, false, diags);
 	ok &= check_services(c, &seen, &c->public, true, diags);
 	ok &= check_issuers(c, diags);
+	if (*c->metrics && !metrics_ok(span_str(c->metrics)))
+		ok = diag_error(diags, whole, "\"metrics\": want ADDRESS:PORT, numeric, or unix:/path");
 	for (size_t i = 0; i < c->mesh.routes.count; i++) {
 		struct prefix p;
 		char shown[LOG_TEXT_MAX];

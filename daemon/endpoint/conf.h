@@ -86,6 +86,7 @@ struct conf {
 	int              access_log;    /* enum conf_access_log */
 	int              log_level;     /* index into error, warning, notice, info, debug */
 	int64_t          fronts, public_fronts;
+	char            *metrics;       /* "": nowhere; else as metrics_listen() takes it */
 	int64_t          conn_max;      /* connections of one front; 0: the default */
 	char            *user, *front_user, *tunnel_user;
 	bool             unprivileged;  /* may run without root: no user change, no mesh */

@@ -273,6 +273,29 @@ static void pong(struct core *c)
 		log_error("parent: %s", err.msg);
 }
 
+/* Listens at a new place before the configuration counts, so that one in use is said in time. */
+static bool prepare_metrics(struct core *c, struct err *err)
+{
+	const char *want = c->next->conf->metrics;
+
+	if (strcmp(want, c->files ? c->files->conf->metrics : "") == 0)
+		return true;
+	c->next->has_metrics = true;
+	return !*want || (c->next->metrics_fd = metrics_listen(want, err)) >= 0;
+}
+
+static void use_metrics(struct core *c)
+{
+	struct err err = { 0 };
+
+	if (!c->files->has_metrics)
+		return;
+	metrics_free(c->metrics);
+	c->metrics = NULL;
+	if (c->files->metrics_fd >= 0 && !(c->metrics = metrics_new(c, take_fd(&c->files->metrics_fd), &err)))
+		log_error("%s", err.msg);
+}
+
 static void prepare(struct core *c, const struct msg_conf *m, int fd)
 {
 	scoped_buf struct buf text = { 0 }, words = { 0 };
@@ -300,6 +323,11 @@ static void prepare(struct core *c, const struct msg_conf *m, int fd)
 		c->next = NULL;
 	}
 	if (c->next && !c->audit && !(c->audit = audit_open(c->loop, c->next->conf->audit, &err))) {
+		buf_addf(&words, "%s\n", err.msg);
+		core_files_free(c->next);
+		c->next = NULL;
+	}
+	if (c->next && !prepare_metrics(c, &err)) {
 		buf_addf(&words, "%s\n", err.msg);
 		core_files_free(c->next);
 		c->next = NULL;
@@ -361,6 +389,7 @@ static void use(struct core *c, uint32_t generation)
 		log_error("the old audit file stays: %s", err.msg);
 	if (old)
 		api_set_conf(c->api);
+	use_metrics(c);
 	if (c->files->vouch)
 		core_state_load_verified(c);
 	world_set_forwards(c->world, &c->files->forwards);
@@ -415,6 +444,9 @@ static void on_front(void *arg, const struct msg *m, int *fds, size_t n)
 		if (f->core->audit)
 			audit_lost(f->core->audit, m->audit_lost.count);
 		break;
+	case MSG_METRICS:
+		metrics_part(f->core->metrics, f, &m->metrics);
+		break;
 	default:
 		break;
 	}
@@ -428,6 +460,7 @@ static void on_front_gone(void *arg, const struct err *why)
 		log_error("%s %u: %s", process_kind_name(f->kind), f->index, why->msg);
 	channel_free(f->channel);
 	f->channel = NULL;
+	metrics_gone(f->core->metrics, f);
 }
 
 static void on_net(void *arg, const struct msg *m, int *fds, size_t n)
@@ -479,6 +512,8 @@ static void neighbour(struct core *c, const struct msg_neighbour *m, int *fd)
 			break;
 		}
 		channel_free(f->channel);
+		f->channel = NULL;
+		metrics_gone(c->metrics, f);
 		f->core = c;
 		f->kind = (enum process_kind)m->kind;
 		f->index = m->index;
@@ -541,6 +576,7 @@ static void end(struct core *c)
 {
 	if (c->files)
 		on_store(c);
+	metrics_free(c->metrics);
 	api_free(c->api);
 	core_fronts_free(c);
 	core_assertion_free(c);

@@ -6,8 +6,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAP_FILE_MAX = 512 << 20 };
+
+static struct core_files *files_new(void)
+{
+	struct core_files *f = mem_alloc(sizeof(*f));
+
+	f->metrics_fd = -1;
+	return f;
+}
 
 void core_files_free(struct core_files *f)
 {
@@ -23,6 +32,8 @@ void core_files_free(struct core_files *f)
 	buf_done(&f->roots);
 	forward_accesses_done(&f->forwards);
 	vouch_free(f->vouch);
+	if (f->metrics_fd >= 0)
+		close(f->metrics_fd);
 	conf_free(f->conf);
 	free(f);
 }
@@ -132,7 +143,7 @@ static bool read_named(struct core_files *f, const char *file, struct buf *words
 struct core_files *core_files_read(uint32_t generation, struct span text, const char *dir, const char *file,
                                    struct buf *words)
 {
-	struct core_files *f = mem_alloc(sizeof(*f));
+	struct core_files *f = files_new();
 	struct diags d;
 
 	f->generation = generation;
@@ -148,7 +159,7 @@ struct core_files *core_files_read(uint32_t generation, struct span text, const 
 
 bool core_check(const struct conf *conf, struct buf *words)
 {
-	struct core_files *f = mem_alloc(sizeof(*f));
+	struct core_files *f = files_new();
 	bool ok;
 
 	f->conf = (struct conf *)(uintptr_t)conf;

@@ -26,6 +26,7 @@
 #include "daemon/endpoint/enrolment.h"
 #include "daemon/endpoint/forward_access.h"
 #include "daemon/endpoint/lease.h"
+#include "daemon/endpoint/metrics.h"
 #include "daemon/endpoint/orders.h"
 #include "daemon/endpoint/vouch.h"
 #include "daemon/endpoint/world.h"
@@ -44,6 +45,8 @@ struct core_files {
 	size_t            certificate_count;
 	struct buf        roots;
 	struct forward_accesses forwards;
+	bool              has_metrics;          /* another place for them: metrics_fd */
+	int               metrics_fd;           /* -1: none */
 };
 
 enum { CORE_FRONTS_MAX = 2 * CONF_FRONTS_MAX };
@@ -123,6 +126,7 @@ struct core {
 	struct sync        *sync;
 	struct join        *join;
 	struct api         *api;
+	struct metrics     *metrics;            /* NULL: nobody may ask */
 };
 
 /* core.c */

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "daemon/endpoint/channel.h"
 #include "daemon/endpoint/conf_stage.h"
+#include "daemon/endpoint/metrics.h"
 #include "daemon/endpoint/privilege.h"
 #include "daemon/endpoint/probe.h"
 #include "daemon/proxy/front.h"
@@ -372,6 +373,23 @@ static void on_roots(struct front_process *p, int fd)
 	buf_done(&pem);
 }
 
+static void on_metrics(struct front_process *p, uint64_t id)
+{
+	struct msg m = { .type = MSG_METRICS, .metrics = { .id = id } };
+	struct span rest;
+	struct buf b;
+
+	buf_init(&b, METRICS_FRONT_MAX);
+	front_metrics(p->engine, &b);
+	rest = b.over ? (struct span){ 0 } : buf_span(&b);
+	do {
+		m.metrics.text = span_head(rest, MSG_METRICS_MAX);
+		rest = span_from(rest, m.metrics.text.len);
+		m.metrics.last = rest.len == 0;
+	} while (tell(p, p->core, &m) && rest.len);
+	buf_done(&b);
+}
+
 static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 {
 	struct front_process *p = arg;
@@ -390,6 +408,9 @@ static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	case MSG_ASSERTED:
 		front_assertion(p->engine, m->asserted.id, m->asserted.text,
 		                (struct wall){ m->asserted.expires });
+		break;
+	case MSG_METRICS_ASK:
+		on_metrics(p, m->metrics_ask.id);
 		break;
 	case MSG_TLS:
 		on_tls(p, &m->tls);

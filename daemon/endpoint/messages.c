@@ -48,6 +48,8 @@ static const struct {
 	[MSG_TLS_TICKETS]   = { "tls-tickets",   C,     F,     0 },
 	[MSG_TLS_ROOTS]     = { "tls-roots",     C,     F,     1 },
 	[MSG_ASSERTED]      = { "asserted",      C,     F,     0 },
+	[MSG_METRICS_ASK]   = { "metrics-ask",   C,     F,     0 },
+	[MSG_METRICS]       = { "metrics",       F,     C,     0 },
 	[MSG_ASSERT]        = { "assert",        F,     C,     0 },
 	[MSG_SNAPSHOT_DONE] = { "snapshot-done", F,     C,     0 },
 	[MSG_AUDIT]         = { "audit",         F,     C,     0 },
@@ -383,6 +385,14 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 	case MSG_AUDIT_LOST:
 		wire_u64(out, m->audit_lost.count);
 		break;
+	case MSG_METRICS_ASK:
+		wire_u64(out, m->metrics_ask.id);
+		break;
+	case MSG_METRICS:
+		wire_u64(out, m->metrics.id);
+		put_bool(out, m->metrics.last);
+		wire_span(out, m->metrics.text);
+		break;
 	case MSG_LISTEN:
 		ok = put_listen(&m->listen, out);
 		break;
@@ -515,6 +525,14 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		break;
 	case MSG_AUDIT_LOST:
 		m->audit_lost.count = wire_get_u64(&r);
+		break;
+	case MSG_METRICS_ASK:
+		m->metrics_ask.id = wire_get_u64(&r);
+		break;
+	case MSG_METRICS:
+		m->metrics.id = wire_get_u64(&r);
+		m->metrics.last = get_bool(&r);
+		m->metrics.text = wire_get_span(&r, MSG_METRICS_MAX);
 		break;
 	case MSG_LISTEN:
 		get_listen(&r, &m->listen);

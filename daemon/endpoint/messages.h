@@ -10,7 +10,7 @@
  *
  *   parent <-> each    CONF, CONF_USE, CONF_DROP, NEIGHBOUR, DRAIN, END / READY, CONF_DONE
  *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS
- *   core   <-> front   SNAPSHOT, SWEEP, ASSERTED, TLS* / SNAPSHOT_DONE, ASSERT, AUDIT, AUDIT_LOST
+ *   core   <-> front   SNAPSHOT, SWEEP, ASSERTED, TLS*, METRICS_ASK / SNAPSHOT_DONE, ASSERT, AUDIT*, METRICS
  *   net    <-> front   LISTEN / CONNECT, CONNECTED
  *   parent <-> net     LISTEN: copies that the parent keeps for net's next life / gives back
  *
@@ -32,6 +32,7 @@ enum {
 	MSG_ERRNO_MAX = 4095,
 	MSG_ASSERTION_MAX = 32 << 10,   /* one assertion */
 	MSG_AUDIT_MAX = 32 << 10,       /* audit lines in one message */
+	MSG_METRICS_MAX = 32 << 10,     /* metrics in one message */
 	MSG_LISTEN_MAX = 8,             /* listeners in one message: WIRE_FDS_MAX */
 	MSG_PEERS_MAX = 256,            /* peers in one MSG_STATUS */
 	MSG_ROWS_MAX = 65536,           /* filter rows in the memfd of MSG_ROWS */
@@ -96,12 +97,14 @@ enum msg_type {
 	MSG_TLS_TICKETS,        /* tickets: session ticket keys shared by this host's fronts */
 	MSG_TLS_ROOTS,          /* fds: memfd, the PEM bundle that upstreams' certificates are verified against */
 	MSG_ASSERTED,           /* asserted */
+	MSG_METRICS_ASK,        /* metrics_ask: answered by METRICS, in parts */
 
 	/* front -> core */
 	MSG_SNAPSHOT_DONE,      /* snapshot_done */
 	MSG_AUDIT,              /* audit: whole JSON lines, "\n" behind each */
 	MSG_ASSERT,             /* assert: a signed assertion is wanted */
 	MSG_AUDIT_LOST,         /* audit_lost: lines that found no room */
+	MSG_METRICS,            /* metrics: Prometheus text */
 
 	/* net -> front */
 	MSG_LISTEN,             /* listen; fds: one listening socket for each entry */
@@ -240,6 +243,14 @@ struct msg_asserted {
 struct msg_audit { struct span lines; };
 struct msg_audit_lost { uint64_t count; };
 
+struct msg_metrics_ask { uint64_t id; };
+
+struct msg_metrics {
+	uint64_t    id;                 /* of the question */
+	bool        last;               /* of its parts */
+	struct span text;
+};
+
 struct msg_listener {
 	struct span   key;              /* the "listen" text of the configuration, as front_listener_add() takes it */
 	struct ipport at;               /* family IP_NONE: handed in by LISTEN_FDS, or a unix socket */
@@ -284,6 +295,8 @@ struct msg {
 		struct msg_asserted      asserted;
 		struct msg_audit         audit;
 		struct msg_audit_lost    audit_lost;
+		struct msg_metrics_ask   metrics_ask;
+		struct msg_metrics       metrics;
 		struct msg_listen        listen;
 		struct msg_connect       connect;
 		struct msg_connected     connected;

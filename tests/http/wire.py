@@ -303,7 +303,8 @@ class Reeved:
         with open(self.dir + "/conf", "w") as f:
             json.dump({"identities": "identities", "policy": "policy", "state-dir": self.dir + "/state",
                        "run-dir": self.dir + "/run", "unprivileged": True, "fronts": 1, "services": services,
-                       "audit": self.log, "login-url": self.conf.get("login-url", "")}, f)
+                       "audit": self.log, "login-url": self.conf.get("login-url", ""),
+                       **self.conf.get("more", {})}, f)
 
     def command(self, text):
         word, _, rest = text.partition(" ")

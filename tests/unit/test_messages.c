@@ -99,6 +99,12 @@ static struct msg sample(enum msg_type type)
 	case MSG_AUDIT_LOST:
 		m.audit_lost.count = 17;
 		break;
+	case MSG_METRICS_ASK:
+		m.metrics_ask.id = UINT64_C(1) << 40;
+		break;
+	case MSG_METRICS:
+		m.metrics = (struct msg_metrics){ UINT64_C(1) << 40, true, SPAN("reeve_requests 1\n") };
+		break;
 	case MSG_ASSERT:
 		m.assert_ = (struct msg_assert){ UINT64_C(1) << 40, UINT64_C(1) << 41, 5, 6 };
 		break;
