@@ -13,6 +13,7 @@ static void row(struct buf *b, const char *what, const char *value)
 static void device_rows(struct buf *b, const struct page_device *d)
 {
 	buf_add_str(b, "<dl>\n");
+	row(b, "Service", d->service);
 	row(b, "Device", d->name);
 	row(b, "System", d->os);
 	row(b, "Asks from", d->from);
@@ -53,7 +54,8 @@ void page_login(struct page *p, const struct page_device *d, const char *action,
 	struct buf *b = &p->body;
 
 	page_begin(p, 200,
-		   d->renew ? "Log in on this device" : "A device wants to join in your name");
+		   d->service ? "Log in to a service"
+		   : d->renew ? "Log in on this device" : "A device wants to join in your name");
 	device_rows(b, d);
 	code(b, d);
 	cross_device(b, d);

@@ -51,6 +51,8 @@ struct map_service {
 	struct span     name;           /* "wiki" */
 	uint16_t        port;           /* on the overlay addresses */
 	bool            http;           /* fronted */
+	struct span     browser;        /* where people without a mesh client reach it: "https://wiki.example.edu";
+	                                 * may be empty */
 	struct map_list hosts;          /* names it answers to, lower case; may be empty */
 	struct map_list profiles;       /* header profiles; may be empty */
 };
@@ -100,6 +102,8 @@ struct map_node {
 	struct map_attr     *attrs;             /* posture */
 	size_t               attr_count;
 	bool                 hub;               /* the coordinator's own node */
+	struct span          browser;           /* not empty: no device but a browser's session at that service of
+	                                         * this endpoint, and key is its cookie's hash (browser.h) */
 	struct map_list      tags;              /* a tagged node has no user */
 	struct map_user     *user;              /* NULL: nobody yet, or tagged */
 	struct map_session  *session;           /* NULL: no valid session */

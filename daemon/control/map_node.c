@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/control/browser.h"
 #include "daemon/control/map_parts.h"
 
 #include "base/encode.h"
@@ -129,6 +130,8 @@ void map_add_services(struct buf *out, const struct map_service *list, size_t n)
 		buf_addf(out, ",\"port\":%u", s->port);
 		if (s->http)
 			buf_add_str(out, ",\"http\":true");
+		if (s->browser.len)
+			map_add_member(out, "browser", s->browser);
 		map_add_list(out, "hosts", &s->hosts);
 		map_add_list(out, "profiles", &s->profiles);
 		buf_add_char(out, '}');
@@ -200,6 +203,8 @@ void map_node_encode(const struct map_node *n, struct buf *out)
 	map_add_attrs(out, n->attrs, n->attr_count);
 	if (n->hub)
 		buf_add_str(out, ",\"hub\":true");
+	if (n->browser.len)
+		map_add_member(out, "browser", n->browser);
 	map_add_list(out, "tags", &n->tags);
 	if (n->user)
 		add_user(out, n->user);
@@ -288,6 +293,9 @@ void map_get_services(struct fields *f, struct arena *mem, struct map_service **
 			fields_fail(&in, ERR_SYNTAX, "name", "not a lower-case DNS label");
 		s->port = (uint16_t)fields_int(&in, "port", 1, 65535, FIELD_REQUIRED);
 		s->http = fields_bool(&in, "http");
+		s->browser = map_get_str(&in, mem, "browser", BROWSER_ORIGIN_MAX, FIELD_OPTIONAL);
+		if (!in.bad && s->browser.len && !browser_origin_ok(s->browser))
+			fields_fail(&in, ERR_SYNTAX, "browser", "not https://HOST");
 		map_get_list(&in, mem, "hosts", &s->hosts);
 		map_get_list(&in, mem, "profiles", &s->profiles);
 		f->bad = in.bad;
@@ -411,6 +419,7 @@ struct map_node *map_node_from_json(const json_t *obj, struct err *err)
 	map_get_services(&f, mem, &n->services, &n->service_count);
 	map_get_attrs(&f, mem, &n->attrs, &n->attr_count);
 	n->hub = fields_bool(&f, "hub");
+	n->browser = map_get_str(&f, mem, "browser", 63, FIELD_OPTIONAL);
 	map_get_list(&f, mem, "tags", &n->tags);
 	n->user = get_user(&f, mem);
 	n->session = get_session(&f, mem);
@@ -420,6 +429,9 @@ struct map_node *map_node_from_json(const json_t *obj, struct err *err)
 		fields_fail(&f, ERR_PEER, "user", "a tagged node has none");
 	if (!f.bad && n->session && !n->user)
 		fields_fail(&f, ERR_PEER, "session", "there is no user");
+	if (!f.bad && n->browser.len &&
+	    (n->v4.family || n->v6.family || n->endpoint_count || n->route_count || n->service_count || !n->user))
+		fields_fail(&f, ERR_PEER, "browser", "a browser is a person's, and has nothing else");
 	if (f.bad) {
 		map_node_unref(n);
 		return NULL;

@@ -241,7 +241,7 @@ void api_enrol_finish(void *ctx, struct request *r)
 		return;
 	}
 	struct attempt *a = attempts_find(co->attempts, span_str(f.attempt));
-	if (!a || a->node)
+	if (!a || a->node || a->service)
 		request_fail(r, ERR_MISSING, "there is no such attempt, or it is over");
 	else if (f.id_token || a->at_device)
 		login_evidence(co, r, a, &f);

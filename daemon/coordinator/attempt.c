@@ -50,6 +50,7 @@ static void attempt_free(struct attempt *a)
 		mem_wipe(a->start, a->start_len);
 	free(a->start);
 	free(a->provider);
+	free(a->service);
 	secret_done(&a->refresh);
 	if (a->id_token)
 		mem_wipe(a->id_token, strlen(a->id_token));

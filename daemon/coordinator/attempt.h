@@ -24,6 +24,7 @@
 #include "web/form.h"
 
 enum {
+	BROWSER_CODE_SEC  = 60,         /* from the redirect to its redemption: a machine's time */
 	ATTEMPTS_MAX      = 4096,       /* at once */
 	ATTEMPT_START_SEC = 60,         /* from start to proof: a machine's time */
 	ATTEMPT_DONE_SEC  = 60,         /* an answer that was lost is given again for so long */
@@ -67,6 +68,11 @@ struct attempt {
 	struct wall        started;             /* when the node was told of the issuer */
 	char              *id_token;            /* NULL: none yet */
 	uint8_t            opening[ENROL_KEY_LEN];
+
+	/* a login for a service, by somebody with only a browser */
+	char              *service;             /* NULL: of a device */
+	uint64_t           host;                /* the node that serves it */
+	uint8_t            bind[32];            /* browser_bind_hash() of that browser's secret */
 
 	/* the browser's part */
 	char               code[ENROL_CODE_LEN + 1];

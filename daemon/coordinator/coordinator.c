@@ -59,6 +59,8 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/login/start",  api_session_start,  1 << 10 },
 	{ "POST",   "/v1/login/finish", api_session_finish, ENROL_BODY_MAX },
 	{ "POST",   "/v1/logout",       api_logout,         1 << 10 },
+	{ "POST",   "/v1/browser/redeem", api_browser_redeem, BROWSER_MSG_MAX },
+	{ "POST",   "/v1/browser/end",  api_browser_end,    BROWSER_MSG_MAX },
 	{ "GET",    "/api/v1/accounts", api_own_admin_get, 0 },
 	{ "POST",   "/api/v1/accounts", api_own_admin_post, OWN_BODY_MAX },
 	{ "POST",   "/api/v1/accounts/", api_own_admin_post, OWN_BODY_MAX },

@@ -9,6 +9,7 @@
  * and every endpoint that listens is told. No request is answered before that.
  */
 
+#include "daemon/control/browser.h"
 #include "daemon/coordinator/attempt.h"
 #include "daemon/control/fields.h"
 #include "daemon/coordinator/feed.h"
@@ -91,6 +92,14 @@ void api_source(void *ctx, struct request *r);          /* what the pages' foote
 void login_answer(struct coordinator *co, struct request *r, struct attempt *a);
 /* The evidence in f: checked, then as enrol_complete() or session_complete(). Answers r in any case. */
 void login_evidence(struct coordinator *co, struct request *r, struct attempt *a, struct enrol_finish *f);
+
+/* browser.c: people with only a browser. */
+struct attempt *browser_begin(struct coordinator *co, const struct request *r, struct err *err);
+void browser_return(struct coordinator *co, struct request *r, struct attempt *a);
+/* "https://wiki.example.edu"; "" where it is gone. */
+void browser_service(const struct coordinator *co, const struct attempt *a, char ret[BROWSER_ORIGIN_MAX + 1]);
+void api_browser_redeem(void *ctx, struct request *r);
+void api_browser_end(void *ctx, struct request *r);
 
 /* api_mesh.c */
 void session_complete(struct coordinator *co, struct request *r, struct attempt *a);

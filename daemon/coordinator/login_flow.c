@@ -61,6 +61,8 @@ static void device_of(const struct coordinator *co, const struct attempt *a, cha
 				    .code = a->code,
 				    .cross_device = !a->loopback,
 				    .renew = a->node != 0};
+	if (a->service)
+		*ret = (struct page_device){ .service = a->service };
 }
 
 static void purpose_of(const struct attempt *a, const char *what, char ret[64])
@@ -341,6 +343,10 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	res->refresh_token = (struct secret){ 0 };
 	if (!r)
 		return;
+	if (a->service) {
+		browser_return(co, r, a);
+		return;
+	}
 	if (a->silent && is_owner(co, a)) {
 		approve(co, r, a);
 		return;
@@ -387,6 +393,32 @@ static void callback(struct coordinator *co, struct request *r)
 	a->op = idp_login_finish(co->idp, login, r->query, on_finished, q);
 }
 
+/* Somebody with only a browser, sent by a service's front: with one provider straight to it. */
+static void service_page(struct coordinator *co, struct request *r)
+{
+	const struct conf_map *issuers = &co->conf->issuers;
+	char                   browser[BROWSER_KEY_SIZE];
+	bool                   fresh = !r->cookie || !browser_key_get(span_str(r->cookie), browser);
+	const char            *name = NULL;
+	size_t                 n = 0;
+	struct err             err = { 0 };
+	struct attempt        *a = browser_begin(co, r, &err);
+
+	if (!a) {
+		sorry(co, r, err.code == ERR_MISSING ? 404 : 503, "No login for this", err.msg, NULL);
+		return;
+	}
+	for (size_t i = 0; i < issuers->count; i++)
+		if (may_choose(co, a, i) && n++ == 0)
+			name = issuers->names[i];
+	if (fresh)
+		browser_key_new(browser);
+	if (n == 1)
+		to_provider(co, r, a, name, browser, fresh);
+	else
+		first_page(co, r, a);
+}
+
 void api_login_get(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
@@ -399,6 +431,10 @@ void api_login_get(void *ctx, struct request *r)
 	/* Ids are guessed at the rate of everything else. */
 	if (!attempts_may(co->attempts, &r->from, co->conf->attempts_per_minute, &err)) {
 		sorry(co, r, 429, "Too many attempts", "Try again in a minute.", NULL);
+		return;
+	}
+	if (span_eq(r->rest, SPAN("service"))) {
+		service_page(co, r);
 		return;
 	}
 	struct attempt *a = attempts_find(co->attempts, r->rest);

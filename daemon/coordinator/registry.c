@@ -230,7 +230,7 @@ static void apply_node(struct registry *r, struct row_change *c, struct boot now
 	struct overlay    o = { .v6 = r->mesh.ula, .v4 = r->mesh.v4 };
 	struct device_key key;
 	memcpy(key.b, n->row->key, sizeof(key.b));
-	n->v6 = overlay_v6(&o, &key);
+	n->v6 = n->row->browser[0] ? (struct ip){ 0 } : overlay_v6(&o, &key);
 	put_node(r, n);
 }
 

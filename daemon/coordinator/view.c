@@ -127,6 +127,7 @@ static struct map_node *fill(const struct registry *r, const struct reg_node *fr
 	n->v4 = from->row->v4;
 	n->v6 = from->v6;
 	n->hub = from->row->hub;
+	n->browser = copy(n, from->row->browser);
 	n->endpoint_count = registry_endpoints(r, from, endpoints, array_size(endpoints));
 	n->endpoints = arena_calloc(&n->mem, n->endpoint_count + 1, sizeof(*n->endpoints));
 	memcpy(n->endpoints, endpoints, n->endpoint_count * sizeof(*endpoints));
@@ -143,6 +144,7 @@ static struct map_node *fill(const struct registry *r, const struct reg_node *fr
 			to->name = arena_copy(&n->mem, s->name);
 			to->port = s->port;
 			to->http = s->http;
+			to->browser = arena_copy(&n->mem, s->browser);
 			copy_list(n, &to->hosts, &s->hosts);
 			copy_list(n, &to->profiles, &s->profiles);
 		}
@@ -284,7 +286,8 @@ void view_build(struct registry *r, const struct reg_node *self, struct wall now
 	for (size_t i = 0; i < n; i++) {
 		struct reg_node *one = registry_node(r, ids[i]);
 
-		if (!one)
+		/* A browser's session is at one host: nobody else can meet it. */
+		if (!one || (one->row->browser[0] && one->row->host != self->id))
 			continue;
 		const struct reg_json *j = encoded(r, one, one == self ? &all : &want,
 						   one == self ? 1 : v.want.key, now);

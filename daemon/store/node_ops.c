@@ -156,7 +156,7 @@ static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
 		op->node = (uint64_t)old;
 	} else {
 		if (n.user &&
-		    !part_int(db, &count, &there, err, "SELECT count(*) FROM node WHERE user = ?",
+		    !part_int(db, &count, &there, err, "SELECT count(*) FROM node WHERE user = ? AND browser = ''",
 			      "i", (int64_t)n.user))
 			return false;
 		if (count >= USER_NODES_MAX)

@@ -88,6 +88,20 @@ struct login_op {
 };
 struct login_op *login_op_new(uint64_t node, const struct store_person *p, struct wall now);
 
+/* A session of a browser at one service of a host: a node of its own, whose key is the hash of its
+ * cookie, and which is gone when the session ends. The user is found or made as by enrol_op. */
+struct browser_op {
+	struct store_job    job;
+	struct store_person person;
+	uint8_t             hash[32];
+	char               *service;
+	uint64_t            host;
+	struct wall         now;
+	uint64_t            node, session;      /* out */
+};
+struct browser_op *browser_op_new(const struct store_person *p, const uint8_t hash[32], const char *service,
+                                  uint64_t host, struct wall now);
+
 /* Ends living sessions: one of id, or all of node, of user (0: not asked), or
  * everything that expired by now. ERR_MISSING where a session, node or user was named and none ended. */
 struct end_op {

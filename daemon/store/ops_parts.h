@@ -38,6 +38,9 @@ bool part_session_new(struct db *db, const struct store_person *p, uint64_t user
 /* Ends sessions that `where` selects (one int64_t argument). */
 bool part_end(struct db *db, const char *where, int64_t arg, const char *why, struct wall now, size_t *ret_n,
               struct row_changes *c, struct err *err);
+/* A browser's node goes with its session; and all that were at a host, with that. */
+bool part_browser_gone(struct db *db, uint64_t session, struct row_changes *c, struct err *err);
+bool part_host_gone(struct db *db, uint64_t host, struct wall now, struct row_changes *c, struct err *err);
 bool part_node_delete(struct db *db, uint64_t node, struct wall now, struct wall until, struct row_changes *c,
                       struct err *err);
 

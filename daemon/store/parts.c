@@ -105,7 +105,7 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 	struct db_rows q = db_query(db, err,
 				    "SELECT key, name, v4, tags, coalesce(user, 0), enrol_key, "
 				    "hub, os, report, routes, origin, created, approved, "
-				    "ephemeral, expires, next_key, next_until"
+				    "ephemeral, expires, next_key, next_until, browser, host"
 				    " FROM node WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_NODE, id);
@@ -119,7 +119,8 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 			!err_set(err, ERR_SYS, "the database: node %llu has no key",
 				 (unsigned long long)id);
 		n->name = db_text(&q, 1);
-		n->v4 = ip_from_int(db_int(&q, 2));
+		if (db_int(&q, 2) > 0)
+			n->v4 = ip_from_int(db_int(&q, 2));
 		n->tags = db_text(&q, 3);
 		n->user = (uint64_t)db_int(&q, 4);
 		n->enrol_key = (uint64_t)db_int(&q, 5);
@@ -128,6 +129,8 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 		n->report = db_text(&q, 8);
 		n->routes = db_text(&q, 9);
 		n->from = db_text(&q, 10);
+		n->browser = db_text(&q, 17);
+		n->host = (uint64_t)db_int(&q, 18);
 		n->created.sec = db_int(&q, 11);
 		n->approved = db_int(&q, 12) != 0;
 		n->ephemeral = db_int(&q, 13) != 0;
@@ -427,7 +430,7 @@ bool part_end(struct db *db, const char *where, int64_t arg, const char *why, st
 				    "UPDATE session SET ended = ?, why = ?, refresh = '', id_token = ''"
 				    " WHERE id = ?",
 				    "iti", now.sec, why, (int64_t)ids[i]) &&
-			     part_session(db, ids[i], c, err);
+			     part_session(db, ids[i], c, err) && part_browser_gone(db, ids[i], c, err);
 		*ret_n += n;
 	} while (ok && n == array_size(ids));
 	return ok;
@@ -499,7 +502,11 @@ bool part_node_delete(struct db *db, uint64_t node, struct wall now, struct wall
 		return err_set(err, ERR_DENIED, "the hub's own node stays");
 	if (!part_end(db, "node = ?", (int64_t)node, "revoked", now, &n, c, err) ||
 	    !db_run(db, err, "DELETE FROM node WHERE id = ?", "i", (int64_t)node) ||
-	    !part_seq(db, c, err) ||
+	    !part_seq(db, c, err))
+		return false;
+	if (v4 <= 0)            /* a browser: it went with its session */
+		return part_node(db, node, c, err);
+	if (!part_host_gone(db, node, now, c, err) ||
 	    !db_run(db, err, "INSERT INTO quarantine (v4, node, seq, until) VALUES (?, ?, ?, ?)",
 		    "iiii", v4, (int64_t)node, (int64_t)c->seq, until.sec))
 		return false;

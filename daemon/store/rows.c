@@ -15,6 +15,7 @@ void node_row_free(struct node_row *r)
 	free(r->report);
 	free(r->routes);
 	free(r->from);
+	free(r->browser);
 	free(r);
 }
 

@@ -27,6 +27,8 @@ struct node_row {
 	char       *report;             /* its last POST /v1/node, as text */
 	char       *routes;             /* approved by an administrator, beside the policy's autoApprovers */
 	char       *from;               /* where it enrolled from */
+	char       *browser;            /* no device but a browser's session at this service; "": a device */
+	uint64_t    host;               /* ... of this node; key is the cookie's hash, v4 none */
 	struct wall created;
 	bool        approved;           /* an administrator let it in, or nobody need have */
 	bool        ephemeral;          /* goes when it is not in touch any more */

@@ -165,7 +165,14 @@ static const char *const step_groups[] = {
 	NULL,
 };
 
-static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step };
+/* Sessions of browsers are nodes without addresses. store/browser_ops.c. */
+static const char *const step_browser[] = {
+	"ALTER TABLE node ADD COLUMN browser TEXT NOT NULL DEFAULT ''",
+	"ALTER TABLE node ADD COLUMN host INTEGER NOT NULL DEFAULT 0",
+	NULL,
+};
+
+static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step, step_browser };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {
