@@ -17,8 +17,8 @@ struct page_device {
 	const char *from;               /* the address that asks */
 	const char *code;               /* equal to the terminal's */
 	bool        cross_device;       /* the browser is not bound to the device by a loopback redirect */
-	const char *service;            /* not NULL: no device, but somebody with only a browser who wants this service */
 	bool        renew;              /* the device is enrolled; this is a login on it, not a new device */
+	const char *service;            /* not NULL: no device, but somebody with only a browser who wants this service */
 };
 
 struct page_choice {
