@@ -63,7 +63,8 @@ static void passkey_form(struct buf *b, const struct own_page *o, const struct o
 		buf_add_str(
 			b,
 			"<input type=\"hidden\" name=\"id\"><input type=\"hidden\" name=\"data\">"
-			"<input type=\"hidden\" name=\"signature\">");
+			"<input type=\"hidden\" name=\"signature\"><input type=\"hidden\" "
+			"name=\"user\">");
 	buf_add_str(b, "<input type=\"hidden\" name=\"client\">\n<button type=\"button\" "
 		       "id=\"use-passkey\">");
 	buf_add_str(b, create ? "Create a passkey" : "Use a passkey");
@@ -71,13 +72,23 @@ static void passkey_form(struct buf *b, const struct own_page *o, const struct o
 		       "<noscript><p>Passkeys need JavaScript.</p></noscript></form>\n");
 }
 
-void page_own_login(struct page *p, const struct own_page *o, const struct own_passkey *k)
+void page_own_login(struct page *p, const struct own_page *o, const struct own_passkey *k,
+		    bool passkey_only)
 {
 	struct buf *b = &p->body;
 
 	page_begin(p, 200, "Log in");
 	HTML_FILL(b, "<p>With your account at <bdi>{site}</bdi>.</p>\n", {"site", o->site});
 	wrong(b, o);
+	if (passkey_only) {
+		buf_add_str(b, "<p>What you are about to do wants a passkey.</p>\n");
+		if (k && k->challenge) {
+			passkey_form(b, o, k, false, true);
+			p->script = true;
+		}
+		page_end(p);
+		return;
+	}
 	begin_form(b, o, "password", false);
 	HTML_FILL(
 		b,
@@ -249,8 +260,11 @@ void page_own_manage(struct page *p, const struct own_page *o, const struct own_
 	buf_add_str(b, n ? "</tbody>\n</table></div>\n" : "<p>None.</p>\n");
 	change_button(b, o, "add-passkey", "Add a passkey");
 	snprintf(left, sizeof(left), "%zu", recovery_left);
-	HTML_FILL(b, "<h2>Recovery codes</h2>\n<p>{left} left.</p>\n", {"left", left});
-	change_button(b, o, "change-codes", "New recovery codes");
+	/* They stand in for the app's code, so only with a password. */
+	if (has_password) {
+		HTML_FILL(b, "<h2>Recovery codes</h2>\n<p>{left} left.</p>\n", {"left", left});
+		change_button(b, o, "change-codes", "New recovery codes");
+	}
 	buf_add_str(b, "<h2>Done</h2>\n");
 	change_button(b, o, "leave", "Leave this page for good");
 	page_end(p);

@@ -27,8 +27,9 @@ struct own_passkey {
 	const char *const *known;               /* credentials that it must not be; ends with NULL */
 };
 
-/* BASE/password: login, password. BASE/passkey: id, client, data, signature. */
-void page_own_login(struct page *p, const struct own_page *o, const struct own_passkey *k);
+/* BASE/password: login, password. BASE/passkey: id, client, data, signature, user. passkey_only: there is
+ * no form for a password. */
+void page_own_login(struct page *p, const struct own_page *o, const struct own_passkey *k, bool passkey_only);
 /* BASE/otp: otp. BASE/recovery: recovery. */
 void page_own_factor(struct page *p, const struct own_page *o, size_t recovery_left);
 

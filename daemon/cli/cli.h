@@ -77,6 +77,7 @@ int cli_whois(const struct cli *cli, int argc, char **argv);
 int cli_ping(const struct cli *cli, int argc, char **argv);
 int cli_watch(const struct cli *cli, int argc, char **argv);
 int cli_node(const struct cli *cli, int argc, char **argv);
+int cli_account(const struct cli *cli, int argc, char **argv);
 int cli_user(const struct cli *cli, int argc, char **argv);
 int cli_session(const struct cli *cli, int argc, char **argv);
 int cli_group(const struct cli *cli, int argc, char **argv);

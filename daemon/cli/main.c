@@ -49,6 +49,7 @@ static const struct {
 	{ "node",    "nodes of the mesh (administrators)", cli_node },
 	{ "user",    "people of the mesh (administrators)", cli_user },
 	{ "group",   "groups, by whose word, and what is held (administrators)", cli_group },
+	{ "account", "accounts of the site's own (administrators)", cli_account },
 	{ "session", "logins that hold now (administrators)", cli_session },
 	{ "key",     "enrolment keys for servers (administrators)", cli_key },
 	{ "policy",  "get, set, try (administrators); check, explain ... on files", do_policy },

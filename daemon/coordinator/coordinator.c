@@ -43,6 +43,7 @@ const struct route public_routes[] = {
 	{ "GET",  "/idp/flow/",       api_own_flow_get, 0 },
 	{ "POST", "/idp/flow/",       api_own_flow_post, OWN_BODY_MAX },
 	{ "GET",  "/idp/link",        api_own_link,     0 },
+	{ "GET",  "/idp/passkey.js",  api_own_script,   0 },
 	{ "GET",  "/idp/account",     api_own_account,  0 },
 	{ "GET",    "/scim/v2/",      api_scim,         0 },
 	{ "POST",   "/scim/v2/",      api_scim,         SCIM_BODY_MAX },

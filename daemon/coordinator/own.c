@@ -169,7 +169,7 @@ void own_flow_drop(struct own *own, struct own_flow *f)
 void own_flow_step(struct own_flow *f, enum own_step step)
 {
 	static const char *const names[OWN_STEPS] = {"none",         "password", "factor",
-						     "new password", "new code", "menu"};
+						     "new password", "new code", "new passkey", "menu"};
 
 	log_debug("own flow %.4s..: %s -> %s", f->id, names[f->step], names[step]);
 	f->step = step;

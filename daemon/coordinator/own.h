@@ -13,12 +13,14 @@
  *   own_op.c        the provider's endpoints
  *   own_login.c     a person proves themselves
  *   own_setup.c     an invitation, a reset, and what people change themselves
+ *   own_passkey.c   passkeys
  *   own_admin.c     what administrators do
  */
 
 #include "daemon/accounts/guard.h"
 #include "daemon/accounts/hasher.h"
 #include "daemon/accounts/opaque.h"
+#include "daemon/accounts/passkey.h"
 #include "daemon/accounts/signer.h"
 #include "daemon/accounts/totp.h"
 #include "daemon/coordinator/coordinator.h"
@@ -28,6 +30,7 @@
 
 #define OWN_CLIENT "reeve-coordinator"
 #define OWN_ACR    "urn:reeve:acr:mfa"          /* every login has two factors */
+#define OWN_PHR    "phr"                        /* and cannot be phished (OpenID EAP ACR values) */
 
 enum {
 	OWN_FLOWS_MAX = 4096,
@@ -38,7 +41,7 @@ enum {
 	OWN_PARAM_MAX = 512,            /* state, nonce */
 	OWN_TOKEN_SECONDS = 120,
 	OWN_BODY_MAX = 16 << 10,        /* of a form; an attestation is about 1 KiB */
-	OWN_LINKS_MAX = 90 * 86400,
+	OWN_PASSKEYS_MAX = 20,
 };
 
 enum own_kind { OWN_LOGIN = 1, OWN_SETUP, OWN_MANAGE };
@@ -49,6 +52,7 @@ enum own_step {
 	OWN_FACTOR,             /* the password was right */
 	OWN_NEW_PASSWORD,
 	OWN_NEW_OTP,
+	OWN_NEW_PASSKEY,
 	OWN_MENU,               /* of OWN_MANAGE, once they are who they say */
 	OWN_STEPS
 };
@@ -69,10 +73,15 @@ struct own_flow {
 	bool          known;            /* this browser has a mark for that account */
 	unsigned char nonce[BROWSER_NONCE];
 	/* OWN_LOGIN: what the client asked for */
+	bool          phr_only;         /* a passkey, and nothing less */
+	bool          phr_named;        /* the client knows that name */
 	char         *state, *oidc_nonce, *challenge, *redirect_uri;
 	/* OWN_SETUP */
 	unsigned char link[OPAQUE_HASH];
 	bool          reset;
+	/* a passkey */
+	unsigned char challenge_bytes[PASSKEY_CHALLENGE];
+	bool          challenged, synced;
 	/* what is being set */
 	char          new_password[PASSWORD_TEXT_MAX];
 	unsigned char new_totp[TOTP_SECRET];
@@ -80,7 +89,7 @@ struct own_flow {
 };
 
 /* How somebody proved themselves. */
-enum own_method { OWN_BY_NOTHING = 0, OWN_BY_OTP, OWN_BY_RECOVERY };
+enum own_method { OWN_BY_NOTHING = 0, OWN_BY_OTP, OWN_BY_RECOVERY, OWN_BY_PASSKEY };
 
 struct own {
 	struct coordinator *co;
@@ -135,6 +144,20 @@ void own_login_show(struct own *own, struct request *r, struct own_flow *f, cons
                     bool set_browser);
 void own_login_post(struct own *own, struct request *r, struct own_flow *f, struct span action);
 
+/* own_passkey.c */
+struct own_asked {
+	struct own_passkey k;
+	char               challenge[OPAQUE_TEXT + 1], rp_id[256];
+	const char        *known[OWN_PASSKEYS_MAX + 1];
+};
+/* For a page: a fresh challenge of this flow. NULL where the coordinator's URL has no domain. */
+const struct own_passkey *own_passkey_ask(struct own *own, struct own_flow *f, struct own_asked *ret);
+/* The form's answer. err is for the audit. */
+bool own_passkey_new(struct own *own, const struct request *r, struct own_flow *f, struct account_op *op,
+                     struct err *err);
+struct account_op *own_passkey_login(struct own *own, const struct request *r, struct own_flow *f,
+                                     struct err *err);
+
 /* own_setup.c */
 void own_setup_post(struct own *own, struct request *r, struct own_flow *f, struct span action);
 void own_menu_show(struct own *own, struct request *r, struct own_flow *f, const char *wrong);
@@ -155,6 +178,7 @@ void api_own_token(void *ctx, struct request *r);
 void api_own_flow_get(void *ctx, struct request *r);
 void api_own_flow_post(void *ctx, struct request *r);
 void api_own_link(void *ctx, struct request *r);
+void api_own_script(void *ctx, struct request *r);
 void api_own_account(void *ctx, struct request *r);
 void api_own_admin_get(void *ctx, struct request *r);
 void api_own_admin_post(void *ctx, struct request *r);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 static const char wrong_words[] = "Login or password is not right.";
+static const char wrong_passkey[] = "That passkey is not right here.";
 static const char wrong_code[] =
 	"That code is not right, or was used before. The app shows a new one every "
 	"half minute.";
@@ -22,12 +23,13 @@ static const char wrong_code[] =
 void own_login_show(struct own *own, struct request *r, struct own_flow *f, const char *wrong,
 		    int status, bool set_browser)
 {
+	struct own_asked asked;
 	struct own_view v;
 	struct page p;
 
 	own_view(own, f, wrong, &v);
 	page_init(&p);
-	page_own_login(&p, &v.page, NULL);
+	page_own_login(&p, &v.page, own_passkey_ask(own, f, &asked), f->phr_only);
 	if (status != 200)
 		p.status = status;
 	if (set_browser)
@@ -155,7 +157,9 @@ static void on_factor(void *owner, struct store_job *job, const struct err *err)
 	struct account_op *op = container_of(job, struct account_op, job);
 	struct own_flow *f = own_flow_find(own, op->asker);
 	struct request *r = http_find(co->http, job->who);
-	enum own_method how = op->by_code ? OWN_BY_RECOVERY : OWN_BY_OTP;
+	enum own_method how = op->by_code ? OWN_BY_RECOVERY
+			      : op->step  ? OWN_BY_OTP
+					  : OWN_BY_PASSKEY;
 	uint64_t id = op->account;
 
 	if (f)
@@ -163,16 +167,21 @@ static void on_factor(void *owner, struct store_job *job, const struct err *err)
 	if (err) {
 		if (f)
 			own_audit(own, "account-refused", own_find(own, id), f, err->msg);
-		if (r && f && err->code == ERR_DENIED)
+		if (r && f && err->code == ERR_DENIED && how == OWN_BY_PASSKEY)
+			own_login_show(own, r, f, wrong_passkey, 403, false);
+		else if (r && f && err->code == ERR_DENIED)
 			factor_show(own, r, f, wrong_code, 403);
 		else if (r)
 			request_error(r, err);
 		return;
 	}
 	own_commit(own, op);
-	guard_factor_right(own->guard, id);
+	if (how != OWN_BY_PASSKEY)
+		guard_factor_right(own->guard, id);
 	own_audit(own, "account-login", own_find(own, id), f,
-		  how == OWN_BY_RECOVERY ? "password and recovery code" : "password and code");
+		  how == OWN_BY_PASSKEY    ? "passkey"
+		  : how == OWN_BY_RECOVERY ? "password and recovery code"
+					   : "password and code");
 	if (r && f)
 		let_in(own, r, f, how);
 }
@@ -272,9 +281,33 @@ static void recovery(struct own *own, struct request *r, struct own_flow *f)
 	own_submit(own, r, f, op, on_factor);
 }
 
+/* ---- a passkey: both factors at once ---- */
+
+static void passkey(struct own *own, struct request *r, struct own_flow *f)
+{
+	struct err err = {0};
+
+	f->from = r->from;
+	struct account_op *op = own_passkey_login(own, r, f, &err);
+	if (op) {
+		own_submit(own, r, f, op, on_factor);
+		return;
+	}
+	own_audit(own, "account-refused", own_find(own, f->account), f, err.msg);
+	f->account = 0;
+	if (++f->tries < OWN_TRIES_MAX) {
+		own_login_show(own, r, f, wrong_passkey, 403, false);
+		return;
+	}
+	own_sorry(own->co, r, 403, "Too many tries were wrong", "Begin again.");
+	own_flow_drop(own, f);
+}
+
 void own_login_post(struct own *own, struct request *r, struct own_flow *f, struct span action)
 {
-	if (f->step == OWN_PASSWORD && span_eq(action, SPAN("password")))
+	if (f->step == OWN_PASSWORD && span_eq(action, SPAN("passkey")))
+		passkey(own, r, f);
+	else if (f->step == OWN_PASSWORD && !f->phr_only && span_eq(action, SPAN("password")))
 		password(own, r, f);
 	else if (f->step == OWN_FACTOR && span_eq(action, SPAN("otp")))
 		otp(own, r, f);

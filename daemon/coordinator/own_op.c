@@ -21,6 +21,7 @@ struct own_code {
 	char *nonce, *challenge, *redirect_uri;
 	uint64_t account;
 	enum own_method how;
+	bool phr, synced;
 	struct wall auth_time;
 	struct boot until;
 };
@@ -68,7 +69,7 @@ void api_own_discovery(void *ctx, struct request *r)
 		"\"openid\",\"profile\"],"
 		"\"token_endpoint_auth_methods_supported\":[\"none\"],"
 		"\"code_challenge_methods_supported\":[\"S256\"],\"acr_values_supported\":["
-		"\"" OWN_ACR "\"],"
+		"\"" OWN_ACR "\",\"" OWN_PHR "\"],"
 		"\"claims_supported\":[\"sub\",\"preferred_username\",\"name\",\"email\",\"auth_"
 		"time\",\"acr\",\"amr\"],"
 		"\"request_parameter_supported\":false,\"request_uri_parameter_supported\":false,"
@@ -153,13 +154,13 @@ static bool has_word(const char *list, struct span word)
 
 struct asked {
 	char *client, *redirect, *type, *scope, *state, *nonce, *challenge, *method, *prompt,
-		*request, *uri;
+		*request, *uri, *acr;
 };
 
 static void asked_done(struct asked *a)
 {
 	char **all[] = {&a->client,    &a->redirect, &a->type,   &a->scope,   &a->state, &a->nonce,
-			&a->challenge, &a->method,   &a->prompt, &a->request, &a->uri};
+			&a->challenge, &a->method,   &a->prompt, &a->request, &a->uri,   &a->acr};
 
 	for (size_t i = 0; i < array_size(all); i++)
 		free(*all[i]);
@@ -215,6 +216,11 @@ static void authorize(struct coordinator *co, struct request *r, struct asked *a
 		own_sorry(co, r, 503, "Too many logins", "Try again in a minute.");
 		return;
 	}
+	/* A client that asks for "phr" and not for less gets a passkey or nobody. */
+	bool mfa = a->acr && has_word(a->acr, SPAN(OWN_ACR)),
+	     phr = a->acr && has_word(a->acr, SPAN(OWN_PHR));
+	f->phr_only = phr && !mfa;
+	f->phr_named = phr || !mfa;
 	f->state = take(a->state);
 	f->oidc_nonce = take(a->nonce);
 	f->challenge = take(a->challenge);
@@ -238,6 +244,7 @@ void api_own_authorize(void *ctx, struct request *r)
 	param(&r->query, "code_challenge", 64, &a.challenge);
 	param(&r->query, "code_challenge_method", 16, &a.method);
 	param(&r->query, "prompt", 64, &a.prompt);
+	param(&r->query, "acr_values", OWN_PARAM_MAX, &a.acr);
 	param(&r->query, "request", 4096, &a.request);
 	param(&r->query, "request_uri", 4096, &a.uri);
 	authorize(co, r, &a);
@@ -263,6 +270,8 @@ void own_op_done(struct own *own, struct request *r, struct own_flow *f, enum ow
 	c->redirect_uri = mem_strdup(f->redirect_uri);
 	c->account = f->account;
 	c->how = how;
+	c->phr = how == OWN_BY_PASSKEY && f->phr_named;
+	c->synced = f->synced;
 	c->auth_time = loop_wall(co->loop);
 	c->until = boot_add(loop_now(co->loop), OWN_CODE_SECONDS * SEC_NS);
 	dict_put(own->codes, span_of(hash, sizeof(hash)), c);
@@ -287,7 +296,10 @@ static void token_answer(struct coordinator *co, struct request *r, const struct
 			 const struct account_row *a)
 {
 	/* RFC 8176. A recovery code is a one-time password, too. */
-	static const char *const amr[] = {"pwd", "otp", "mfa", NULL};
+	static const char *const typed[] = {"pwd", "otp", "mfa", NULL},
+				 *const here[] = {"hwk", "user", "mfa", NULL},
+				 *const anywhere[] = {"swk", "user", "mfa", NULL};
+	const char *const *amr = c->how != OWN_BY_PASSKEY ? typed : c->synced ? anywhere : here;
 	scoped_buf struct buf issuer = {0}, token = {0}, b = {0};
 	char access[OPAQUE_TEXT + 1];
 	unsigned char hash[OPAQUE_HASH];
@@ -307,7 +319,7 @@ static void token_answer(struct coordinator *co, struct request *r, const struct
 		.login = a->login,
 		.name = a->name[0] ? a->name : NULL,
 		.email = strchr(a->login, '@') ? a->login : NULL,
-		.acr = OWN_ACR,
+		.acr = c->phr ? OWN_PHR : OWN_ACR,
 		.amr = amr,
 		.access_token = access,
 		.auth_time = c->auth_time,

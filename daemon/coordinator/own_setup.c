@@ -15,6 +15,7 @@
 static void new_password_show(struct own *own, struct request *r, struct own_flow *f,
 			      const char *wrong, bool set_browser)
 {
+	struct own_asked asked;
 	struct own_view v;
 	struct page p;
 	const char *heading = f->kind == OWN_MANAGE ? "Change your password"
@@ -23,7 +24,9 @@ static void new_password_show(struct own *own, struct request *r, struct own_flo
 
 	own_view(own, f, wrong, &v);
 	page_init(&p);
-	page_own_new_password(&p, &v.page, heading, PASSWORD_MIN, NULL);
+	/* In place of a password: for who begins. Others add one to what they have. */
+	page_own_new_password(&p, &v.page, heading, PASSWORD_MIN,
+			      f->kind == OWN_SETUP ? own_passkey_ask(own, f, &asked) : NULL);
 	if (wrong)
 		p.status = 400;
 	if (set_browser)
@@ -50,6 +53,28 @@ static void new_otp_show(struct own *own, struct request *r, struct own_flow *f,
 	own_show(r, &p);
 	mem_wipe(text, sizeof(text));
 	mem_wipe(uri.ptr, uri.len);
+}
+
+static void new_passkey_show(struct own *own, struct request *r, struct own_flow *f,
+			     const char *wrong)
+{
+	struct own_asked asked;
+	const struct own_passkey *k = own_passkey_ask(own, f, &asked);
+	struct own_view v;
+	struct page p;
+
+	if (!k) {
+		own_flow_step(f, OWN_MENU);
+		own_menu_show(own, r, f,
+			      "Passkeys need a host name, and this site has only an address.");
+		return;
+	}
+	own_view(own, f, wrong, &v);
+	page_init(&p);
+	page_own_add_passkey(&p, &v.page, k);
+	if (wrong)
+		p.status = 400;
+	own_show(r, &p);
 }
 
 static void codes_show(struct own *own, struct request *r, struct own_flow *f)
@@ -98,6 +123,8 @@ static const char *event_of(const struct own_flow *f)
 				     : "account-set-up";
 }
 
+static const char known_already[] = "That passkey is known already: use another one.";
+
 static void on_written(void *owner, struct store_job *job, const struct err *err)
 {
 	struct coordinator *co = owner;
@@ -109,7 +136,11 @@ static void on_written(void *owner, struct store_job *job, const struct err *err
 	if (f)
 		f->busy = false;
 	if (err) {
-		if (r && err->code == ERR_DENIED)
+		if (r && f && err->code == ERR_EXISTS)
+			f->step == OWN_NEW_PASSKEY
+				? new_passkey_show(own, r, f, known_already)
+				: new_password_show(own, r, f, known_already, false);
+		else if (r && err->code == ERR_DENIED)
 			own_sorry(co, r, 403, "This link is over",
 				  "It was used before, or is too old. Ask for a new one.");
 		else if (r)
@@ -129,6 +160,11 @@ static void on_written(void *owner, struct store_job *job, const struct err *err
 		own_flow_step(f, OWN_MENU);
 	if (r && op->codes)
 		codes_show(own, r, f);
+	else if (r && f->kind == OWN_SETUP)
+		own_sorry(co, r, 200, "Your account is there",
+			  "You may close this window, and log in with your passkey. Add another "
+			  "one soon: if you "
+			  "lose the only one, an administrator has to reset the account.");
 	else if (r)
 		own_menu_show(own, r, f, NULL);
 	if (f->kind == OWN_SETUP)
@@ -250,6 +286,29 @@ static void new_otp(struct own *own, struct request *r, struct own_flow *f)
 			"That code is not right. Is the phone's clock? Codes follow the time.");
 }
 
+/* ---- a new passkey ---- */
+
+static void new_passkey(struct own *own, struct request *r, struct own_flow *f)
+{
+	static const char words[] = "That passkey cannot be used here. Try again, or another one.";
+	struct account_op *op =
+		account_op_new(f->kind == OWN_SETUP ? ACCOUNT_SET_UP : ACCOUNT_CHANGE, f->account,
+			       loop_wall(own->co->loop));
+	struct err err = {0};
+
+	memcpy(op->link, f->link, sizeof(op->link));
+	if (own_passkey_new(own, r, f, op, &err)) {
+		own_submit(own, r, f, op, on_written);
+		return;
+	}
+	op->job.free(&op->job);
+	own_audit(own, "account-refused", own_find(own, f->account), f, err.msg);
+	if (f->kind == OWN_SETUP)
+		new_password_show(own, r, f, words, false);
+	else
+		new_passkey_show(own, r, f, words);
+}
+
 /* ---- the menu ---- */
 
 static void remove_passkey(struct own *own, struct request *r, struct own_flow *f,
@@ -288,7 +347,10 @@ static void menu(struct own *own, struct request *r, struct own_flow *f, struct 
 		random_bytes(f->new_totp, sizeof(f->new_totp));
 		own_flow_step(f, OWN_NEW_OTP);
 		new_otp_show(own, r, f, NULL);
-	} else if (span_eq(action, SPAN("change-codes"))) {
+	} else if (span_eq(action, SPAN("add-passkey"))) {
+		own_flow_step(f, OWN_NEW_PASSKEY);
+		new_passkey_show(own, r, f, NULL);
+	} else if (span_eq(action, SPAN("change-codes")) && a->password[0]) {
 		struct account_op *op =
 			account_op_new(ACCOUNT_CHANGE, a->id, loop_wall(own->co->loop));
 
@@ -310,6 +372,11 @@ void own_setup_post(struct own *own, struct request *r, struct own_flow *f, stru
 		new_password(own, r, f);
 	else if (f->step == OWN_NEW_OTP && span_eq(action, SPAN("new-otp")))
 		new_otp(own, r, f);
+	else if (f->kind == OWN_SETUP && f->step == OWN_NEW_PASSWORD &&
+		 span_eq(action, SPAN("new-passkey")))
+		new_passkey(own, r, f);
+	else if (f->step == OWN_NEW_PASSKEY && span_eq(action, SPAN("new-passkey")))
+		new_passkey(own, r, f);
 	else if (f->step == OWN_MENU)
 		menu(own, r, f, action);
 	else
