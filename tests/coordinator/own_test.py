@@ -282,13 +282,20 @@ try:
 
     # ---- guessing ----
     guesser = Web(hub, "198.51.100.9")
-    seen = [try_password("admin@example.edu", "guess %d" % i, guesser).status for i in range(6)]
-    t.is_(seen, [403] * 5 + [429], "who guesses has to wait")
+
+    def guess(login, b):    # until three in a row had to wait: the first waits are short
+        seen = []
+        while len(seen) < 60 and seen[-3:] != [429] * 3:
+            seen.append(try_password(login, "guess %d" % len(seen), b).status)
+        return seen
+
+    seen = guess("admin@example.edu", guesser)
+    t.ok(seen[:5] == [403] * 5 and seen[-3:] == [429] * 3, "who guesses has to wait", seen)
     page = try_password("admin@example.edu", admin.password, guesser)
     t.ok(page.status == 429 and "Wait" in page.wrong, "even with the right one then", page.wrong)
     t.is_(try_password("nobody@example.edu", "x", guesser).status, 403, "another login from there is not held up yet")
-    seen = [try_password("ghost@example.edu", "guess %d" % i, Web(hub, "198.51.100.10")).status for i in range(6)]
-    t.is_(seen, [403] * 5 + [429], "for a login that does not exist it is the same")
+    seen = guess("ghost@example.edu", Web(hub, "198.51.100.10"))
+    t.ok(seen[:5] == [403] * 5 and seen[-3:] == [429] * 3, "for a login that does not exist it is the same", seen)
     t.is_(try_password("admin@example.edu", admin.password, Web(hub, "192.0.2.99")).title, "Your second factor",
           "the account's owner is not locked out elsewhere")
     known.address = "198.51.100.9"
