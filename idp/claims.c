@@ -164,6 +164,24 @@ static bool is_mfa(const struct provider *p, const struct identity *who)
 	return false;
 }
 
+static enum token_reason mfa_check(const struct provider *p, struct identity *who, struct err *err)
+{
+	who->mfa = is_mfa(p, who);
+	if (p->require_mfa && !who->mfa)
+		return REFUSE(
+			TOKEN_MFA, ERR_DENIED,
+			"the login does not count as multi-factor (acr \"%s\", %zu amr values)",
+			who->acr ? who->acr : "", who->n_amr);
+	return TOKEN_OK;
+}
+
+enum token_reason identity_recheck(const struct provider *p, struct identity *who, struct err *err)
+{
+	if (!provider_has_domain(p, span_str(who->login)))
+		return REFUSE(TOKEN_LOGIN, ERR_DENIED, "the login is outside the issuer's domains");
+	return mfa_check(p, who, err);
+}
+
 /* Letters, digits and what RFC 5321 lets stand in a name without quotes: none
  * of it ends a word in a policy, a list or a header. */
 static bool login_char(char c)
@@ -258,13 +276,7 @@ static enum token_reason fill(const struct provider *p, const json_t *claims,
 		why = login_from(p, claims, userinfo, who, err);
 	if (why != TOKEN_OK)
 		return why;
-	who->mfa = is_mfa(p, who);
-	if (p->require_mfa && !who->mfa)
-		return REFUSE(
-			TOKEN_MFA, ERR_DENIED,
-			"the login does not count as multi-factor (acr \"%s\", %zu amr values)",
-			who->acr ? who->acr : "", who->n_amr);
-	return TOKEN_OK;
+	return mfa_check(p, who, err);
 }
 
 enum token_reason identity_from_claims(const struct provider *p, const json_t *claims,

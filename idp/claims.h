@@ -21,6 +21,10 @@ enum token_reason identity_from_claims(const struct provider *p, const json_t *c
                                        const json_t *userinfo, struct identity *ret_who,
                                        struct err *err);
 
+/* What was taken from a token under other rows of this issuer: does it hold under these? Judges
+ * domain and MFA anew; who->mfa is set to what they say. */
+enum token_reason identity_recheck(const struct provider *p, struct identity *who, struct err *err);
+
 /* The login claim is not among the token's claims, or groups are not: userinfo may have them. */
 bool claims_lack(const struct provider *p, const json_t *claims);
 

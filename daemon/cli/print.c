@@ -92,6 +92,8 @@ static void add_text(struct buf *b, const json_t *v)
 		}
 	} else if (*cli_str(v, "name") && *cli_str(v, "source")) {
 		buf_addf(b, "%s (%s)", cli_str(v, "name"), cli_str(v, "source"));
+	} else if (*cli_str(v, "node") && *cli_str(v, "why")) {
+		buf_addf(b, "%s (%s): %s", cli_str(v, "name"), cli_str(v, "node"), cli_str(v, "why"));
 	} else if (json_is_object(v)) {
 		char *text = json_dumps(v, JSON_COMPACT);
 

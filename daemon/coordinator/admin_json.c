@@ -63,6 +63,9 @@ void admin_node_json(const struct coordinator *co, const struct reg_node *n, str
 	for (size_t i = 0; i < n->report.route_count; i++)
 		buf_addf(out, "%s\"%s\"", i ? "," : "", prefix_text(&n->report.routes[i], text));
 	buf_add_char(out, ']');
+	disbelief_json(co->disbelief, co->reg, n->id, out);
+	if (n->report.verify_idp)
+		buf_add_str(out, ",\"verify\":\"idp\"");
 	if (n->report.version.len) {
 		buf_add_str(out, ",\"version\":");
 		buf_add_json(out, n->report.version);

@@ -41,6 +41,22 @@ void api_map_ack(void *ctx, struct request *r)
 		feeds_ack(co->feeds, r);
 }
 
+void api_map_refused(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = caller(co, r);
+	struct err          err;
+
+	if (!n)
+		return;
+	if (!rates_may(co->reports, span_of(&n->id, sizeof(n->id)), REPORTS_PER_MINUTE, loop_now(co->loop),
+		       &err) ||
+	    !disbelief_take(co->disbelief, co->reg, co->audit, loop_wall(co->loop), n->id, buf_span(&r->body), &err))
+		request_error(r, &err);
+	else
+		request_reply(r, 200, "application/json", SPAN("{}\n"));
+}
+
 /* ---- what a node says of itself ---- */
 
 static void on_reported(void *owner, struct store_job *job, const struct err *err)

@@ -6,6 +6,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/control/refused.h"
 #include "daemon/coordinator/lifetime.h"
 
 #include <errno.h>
@@ -56,6 +57,7 @@ const struct route public_routes[] = {
 const struct route mesh_routes[] = {
 	{ "GET",    "/v1/map",          api_map,            0 },
 	{ "POST",   "/v1/map/ack",      api_map_ack,        256 },
+	{ "POST",   "/v1/map/refused",  api_map_refused,    REFUSED_BODY_MAX },
 	{ "POST",   "/v1/node",         api_node_report,    MAP_REPORT_MAX },
 	{ "POST",   "/v1/login/start",  api_session_start,  1 << 10 },
 	{ "POST",   "/v1/login/finish", api_session_finish, ENROL_BODY_MAX },
@@ -556,6 +558,7 @@ static bool start(struct coordinator *co, struct err *err)
 	co->reg = registry_new(co->conf);
 	co->attempts = attempts_new(co->loop);
 	co->reports = rates_new(MAP_NODES_MAX);
+	co->disbelief = disbelief_new();
 	co->opens = rates_new(MAP_NODES_MAX);
 	co->portal = portal_new(&portal_ops, co);
 	co->expiry = loop_timer_new(co->loop, on_expiry, co);
@@ -587,6 +590,7 @@ static void end(struct coordinator *co)
 	own_free(co->own);
 	attempts_free(co->attempts);
 	rates_free(co->reports);
+	disbelief_free(co->disbelief);
 	rates_free(co->opens);
 	bearer_cancel(co);
 	idp_free(co->idp);

@@ -11,6 +11,7 @@
 
 #include "daemon/control/browser.h"
 #include "daemon/coordinator/attempt.h"
+#include "daemon/coordinator/disbelief.h"
 #include "daemon/control/fields.h"
 #include "daemon/coordinator/feed.h"
 #include "daemon/store/groups.h"
@@ -33,6 +34,7 @@ struct coordinator {
 	struct portal     *portal;
 	struct own        *own;                 /* own accounts (own.h); NULL: none are configured */
 	struct bearer_wait *bearer_waits;       /* tokens that an issuer's keys are asked about */
+	struct disbelief  *disbelief;
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
 	struct loop_timer *expiry, *sweep, *life;
 	struct wall        started;             /* nobody was heard before */
@@ -105,6 +107,7 @@ void api_browser_end(void *ctx, struct request *r);
 void session_complete(struct coordinator *co, struct request *r, struct attempt *a);
 void api_map(void *ctx, struct request *r);
 void api_map_ack(void *ctx, struct request *r);
+void api_map_refused(void *ctx, struct request *r);
 void api_node_report(void *ctx, struct request *r);
 void api_session_start(void *ctx, struct request *r);
 void api_session_finish(void *ctx, struct request *r);

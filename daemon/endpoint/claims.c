@@ -12,6 +12,7 @@
 struct owner {
 	uint64_t    node;
 	uint8_t     key[CLAIM_KEY_LEN];
+	uint64_t    who;
 	struct wall seen;               /* last */
 };
 
@@ -84,8 +85,9 @@ static bool in_quarantine(const struct claims_memory *m, const struct claim *c, 
 {
 	const struct owner *o = dict_find(m->owners, ip_span(&c->v4));
 
-	/* The same node with a new key keeps its address: that is a rotation. */
-	if (!o || memcmp(o->key, c->key, CLAIM_KEY_LEN) == 0 || o->node == c->node)
+	/* The same node with a new key keeps its address: that is a rotation. Where the map's
+	 * word is not believed, it is the same node if the same person was shown to hold both. */
+	if (!o || memcmp(o->key, c->key, CLAIM_KEY_LEN) == 0 || (o->node == c->node && o->who == c->who))
 		return false;
 	/* A clock that went back ends no quarantine. */
 	return now.sec - o->seen.sec < CLAIM_QUARANTINE;
@@ -102,6 +104,7 @@ static void remember(struct claims_memory *m, const struct claim *c, struct wall
 		dict_put(m->owners, ip_span(&c->v4), o);
 	}
 	o->node = c->node;
+	o->who = c->who;
 	memcpy(o->key, c->key, CLAIM_KEY_LEN);
 	o->seen = now;
 }
@@ -183,8 +186,9 @@ void claims_memory_encode(const struct claims_memory *m, struct wall now, struct
 		if (now.sec - o->seen.sec >= CLAIM_QUARANTINE)
 			continue;
 		memcpy(ip.b, key.ptr, 4);
-		buf_addf(out, "%s\n{\"v4\":\"%s\",\"node\":%llu,\"seen\":%lld,\"key\":\"", first ? "" : ",",
-		         ip_text(&ip, text), (unsigned long long)o->node, (long long)o->seen.sec);
+		buf_addf(out, "%s\n{\"v4\":\"%s\",\"node\":%llu,\"who\":\"%llx\",\"seen\":%lld,\"key\":\"", first ? "" : ",",
+		         ip_text(&ip, text), (unsigned long long)o->node, (unsigned long long)o->who,
+		         (long long)o->seen.sec);
 		base64_add(out, span_of(o->key, CLAIM_KEY_LEN));
 		buf_add_str(out, "\"}");
 		first = false;
@@ -213,6 +217,9 @@ bool claims_memory_decode(struct span json, struct claims_memory *m, struct err 
 		                   sizeof(c.key), &n) || n != CLAIM_KEY_LEN)
 			return err_set(err, ERR_SYNTAX, "remembered addresses: entry %zu is none", i);
 		c.node = (uint64_t)json_integer_value(json_object_get(o, "node"));
+		/* Of an earlier release: nobody. */
+		c.who = strtoull(json_is_string(json_object_get(o, "who"))
+		                 ? json_string_value(json_object_get(o, "who")) : "0", NULL, 16);
 		remember(m, &c, (struct wall){ json_integer_value(json_object_get(o, "seen")) });
 	}
 	return true;

@@ -39,6 +39,7 @@ struct claim {
 	uint8_t       key[CLAIM_KEY_LEN];
 	struct ip     v4, v6;
 	struct ip     derived;          /* what v6 must be */
+	uint64_t      who;              /* for whom it acts, where that was checked here; else 0 */
 	enum claim_verdict ret_v4, ret_v6;
 };
 

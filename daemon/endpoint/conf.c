@@ -194,7 +194,7 @@ static const struct conf_row rows[] = {
 	{ "issuers", CONF_MAP, AT(issuers), 0, PROVIDERS_MAX, "", .sub = provider_rows,
 	  .sub_size = sizeof(struct provider),
 	  .help = "With verify: idp, the identity providers whose word counts here; each needs its device-client-id." },
-	{ "evidence-max-age", CONF_SECONDS, AT(evidence_max_age), 60, 30 * 86400, "12h",
+	{ "evidence-max-age", CONF_SECONDS, AT(evidence_max_age), 1, 30 * 86400, "12h",
 	  .help = "With verify: idp, how long a login counts, from the moment that the person proved themselves." },
 	{ "server-keys", CONF_STRS, AT(server_keys), 0, 1024, "",
 	  .help = "With verify: idp, public device keys (base64) of servers that may act as their tags here." },

@@ -6,6 +6,7 @@
 #include "daemon/endpoint/api.h"
 #include "daemon/endpoint/core_inside.h"
 #include "daemon/endpoint/join.h"
+#include "daemon/endpoint/refusals.h"
 #include "daemon/endpoint/sync.h"
 
 #include <signal.h>
@@ -189,6 +190,7 @@ void core_map_changed(struct core *c)
 {
 	set_map(c);
 	set_policy(c);
+	refusals_look(c->refusals);
 	core_changed(c);
 }
 
@@ -353,6 +355,7 @@ static bool start(struct core *c)
 		c->sync = sync_new(c, c->client);
 		c->join = join_new(c, c->client);
 	}
+	c->refusals = refusals_new(c, c->sync ? c->client : NULL);
 	c->api = api_new(c, &err);
 	if (!c->api) {
 		log_error("%s", err.msg);
@@ -582,6 +585,7 @@ static void end(struct core *c)
 	core_assertion_free(c);
 	core_net_down(c);
 	join_free(c->join);
+	refusals_free(c->refusals);
 	sync_free(c->sync);
 	client_free(c->client);
 	channel_free(c->net);

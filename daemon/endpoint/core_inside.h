@@ -125,6 +125,7 @@ struct core {
 	struct client      *client;
 	struct sync        *sync;
 	struct join        *join;
+	struct refusals    *refusals;
 	struct api         *api;
 	struct metrics     *metrics;            /* NULL: nobody may ask */
 };

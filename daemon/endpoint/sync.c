@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/endpoint/core_inside.h"
+#include "daemon/endpoint/refusals.h"
 #include "daemon/endpoint/self.h"
 
 #include <stdlib.h>
@@ -165,6 +166,7 @@ static bool on_data(void *arg, struct span bytes, struct err *err)
 		s->wait_ms = RETRY_FIRST_MS;
 		log_info("the coordinator's map is coming in");
 		sync_report(s);
+		refusals_tell(s->core->refusals);
 	}
 	return map_reader_feed(&s->reader, bytes, on_msg, s, err);
 }

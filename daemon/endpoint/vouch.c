@@ -25,7 +25,10 @@ struct proof {
 	struct idp_op  *op;
 	struct identity who;            /* VERIFIED */
 	uint64_t        person;         /* our own number of (issuer, sub): the coordinator's may lie */
-	char            why[256];       /* REFUSED */
+	char           *client;         /* VERIFIED: whose audience it was */
+	char            why[VOUCH_WHY_MAX];     /* REFUSED, or why it still waits; "" */
+	struct boot     again;          /* WAITING, REFUSED: looked at again then */
+	unsigned        tries;
 };
 
 /* A node as it counts, kept so that what did not change is the same object. */
@@ -47,6 +50,8 @@ struct vouch {
 	struct dict       *nodes;       /* id -> struct as_counts */
 	struct dict       *people;      /* issuer NUL sub -> number */
 	size_t             checking;
+	struct loop_timer *retry;
+	struct boot        retry_at;
 	struct wall        until;
 	bool               dirty;
 };
@@ -55,6 +60,7 @@ static void proof_free(struct proof *p)
 {
 	idp_cancel(p->op);
 	identity_done(&p->who);
+	free(p->client);
 	free(p);
 }
 
@@ -63,6 +69,22 @@ static void counts_free(struct as_counts *a)
 	map_node_unref(a->source);
 	map_node_unref(a->node);
 	free(a);
+}
+
+static void on_retry(void *arg)
+{
+	struct vouch *v = arg;
+
+	v->retry_at = BOOT_NEVER;
+	v->changed(v->arg);
+}
+
+static void retry_by(struct vouch *v, struct boot at)
+{
+	if (at.ns >= v->retry_at.ns)
+		return;
+	v->retry_at = at;
+	loop_timer_set(v->retry, at);
 }
 
 struct vouch *vouch_new(struct loop *l, const struct conf *conf, vouch_changed_fn *changed, void *arg, struct err *err)
@@ -82,6 +104,8 @@ struct vouch *vouch_new(struct loop *l, const struct conf *conf, vouch_changed_f
 	v->nodes = dict_new();
 	v->people = dict_new();
 	v->until = (struct wall){ INT64_MAX };
+	v->retry = loop_timer_new(l, on_retry, v);
+	v->retry_at = BOOT_NEVER;
 	return v;
 }
 
@@ -102,6 +126,7 @@ void vouch_free(struct vouch *v)
 	dict_free(v->nodes);
 	dict_free(v->people);
 	idp_free(v->idp);
+	loop_timer_free(v->retry);
 	free(v);
 }
 
@@ -134,34 +159,61 @@ static uint64_t person_number(struct vouch *v, const struct identity *who)
 	return n;
 }
 
+/* When what was refused now might hold later: 0, never. */
+static int64_t again_sec(enum token_reason why, unsigned tries)
+{
+	switch (why) {
+	case TOKEN_UNCHECKED:   /* says nothing about the person */
+		return tries > 3 ? VOUCH_AGAIN_MAX_SEC : VOUCH_AGAIN_SEC << tries;
+	case TOKEN_KID:         /* a new key of the provider's, asked for once a minute */
+		return tries < VOUCH_TRIES_MAX ? IDP_REFETCH_SECONDS + 1 : 0;
+	case TOKEN_IAT:         /* the clocks */
+	case TOKEN_NBF:
+		return tries < VOUCH_TRIES_MAX ? VOUCH_AGAIN_MAX_SEC / 2 : 0;
+	default:
+		return 0;
+	}
+}
+
 static void on_checked(void *arg, const struct identity *who, const struct login_refusal *why)
 {
 	struct proof *p = arg;
 	struct vouch *v = p->vouch;
+	int64_t again;
 
 	p->op = NULL;
 	v->checking--;
+	p->again = BOOT_NEVER;
 	if (who) {
 		identity_copy(&p->who, who);
 		p->person = person_number(v, who);
 		p->state = VERIFIED;
+		p->why[0] = '\0';
 		v->dirty = true;
 	} else {
-		p->state = REFUSED;
-		snprintf(p->why, sizeof(p->why), "%s: %.200s", token_reason_name(why->token), why->err.msg);
-		/* A provider that does not answer says nothing about the person: asked again with the next map. */
+		again = again_sec(why->token, p->tries++);
 		if (why->token == TOKEN_UNCHECKED)
-			p->state = WAITING;
+			snprintf(p->why, sizeof(p->why), "not checked yet: %.200s", why->err.msg);
+		else
+			snprintf(p->why, sizeof(p->why), "%s: %.200s", token_reason_name(why->token), why->err.msg);
+		p->state = why->token == TOKEN_UNCHECKED ? WAITING : REFUSED;
+		if (again) {
+			p->again = boot_add(loop_now(v->loop), again * SEC_NS);
+			retry_by(v, p->again);
+		}
 	}
 	v->changed(v->arg);
 }
 
-static bool is_issuer(const struct vouch *v, const char *issuer)
+static const struct provider *provider_of(const struct vouch *v, const char *issuer)
 {
-	for (size_t i = 0; i < v->conf->issuers.count; i++)
-		if (strcmp(((const struct provider *)v->conf->issuers.items + i)->issuer, issuer) == 0)
-			return true;
-	return false;
+	for (size_t i = 0; i < v->conf->issuers.count; i++) {
+		const struct provider *p = (const struct provider *)v->conf->issuers.items + i;
+
+		if (strcmp(p->issuer, issuer) == 0)
+			return p;
+	}
+	return NULL;
 }
 
 /* The configured issuer of that name; which one is the token's own business, so
@@ -184,7 +236,8 @@ static void begin(struct vouch *v, struct proof *p, const struct map_node *n)
 
 	if (!name) {
 		p->state = REFUSED;
-		snprintf(p->why, sizeof(p->why), "its issuer is none of \"issuers\" here");
+		p->again = BOOT_NEVER;
+		snprintf(p->why, sizeof(p->why), "iss: its issuer is none of \"issuers\" here");
 		return;
 	}
 	if (v->checking >= VOUCH_PENDING_MAX)
@@ -194,9 +247,37 @@ static void begin(struct vouch *v, struct proof *p, const struct map_node *n)
 	p->op = idp_evidence(v->idp, name, n->evidence->id_token, buf_span(&opening), n->key,
 	                     v->conf->evidence_max_age, false, on_checked, p);
 	if (p->op) {
+		free(p->client);
+		p->client = mem_strdup(idp_provider(v->idp, name)->device_client_id);
 		p->state = CHECKING;
 		v->checking++;
 	}
+}
+
+/* What was verified under other rows of "issuers", in an earlier configuration. */
+static void recheck(struct vouch *v, struct proof *p)
+{
+	const struct provider *row = p->state == VERIFIED ? provider_of(v, p->who.issuer) : NULL;
+	struct err err = { 0 };
+	enum token_reason why = TOKEN_OK;
+
+	if (p->state != VERIFIED)
+		return;
+	if (!row) {
+		/* An issuer that the owner has taken out since vouches for nobody. */
+		snprintf(p->why, sizeof(p->why), "iss: its issuer is none of \"issuers\" here");
+		p->state = REFUSED;
+	} else if (!p->client || strcmp(p->client, row->device_client_id) != 0) {
+		p->state = WAITING;             /* another audience: the token says whether it is meant */
+	} else if ((why = identity_recheck(row, &p->who, &err)) != TOKEN_OK) {
+		snprintf(p->why, sizeof(p->why), "%s: %.200s", token_reason_name(why), err.msg);
+		p->state = REFUSED;
+	}
+	if (p->state == VERIFIED)
+		return;
+	identity_done(&p->who);
+	p->again = p->state == WAITING ? (struct boot){ 0 } : BOOT_NEVER;
+	v->dirty = true;
 }
 
 static struct proof *proof_of(struct vouch *v, const struct map_node *n)
@@ -215,7 +296,8 @@ static struct proof *proof_of(struct vouch *v, const struct map_node *n)
 		dict_put(v->proofs, span_of(p->digest, sizeof(p->digest)), p);
 	}
 	p->used = true;
-	if (p->state == WAITING)
+	recheck(v, p);
+	if ((p->state == WAITING || p->state == REFUSED) && boot_passed(p->again, loop_now(v->loop)))
 		begin(v, p, n);
 	return p;
 }
@@ -313,8 +395,7 @@ static struct map_node *make(struct vouch *v, const struct map_node *from, const
 		n->tags = copy_list(n, &from->tags);
 		return n;
 	}
-	/* An issuer that the owner has taken out since vouches for nobody. */
-	if (!p || p->state != VERIFIED || !is_issuer(v, p->who.issuer))
+	if (!p || p->state != VERIFIED)
 		return n;
 	n->user = arena_alloc(&n->mem, sizeof(*n->user));
 	memset(n->user, 0, sizeof(*n->user));
@@ -444,7 +525,8 @@ const char *vouch_why(const struct vouch *v, uint64_t node)
 {
 	const struct as_counts *a = dict_find(v->nodes, span_of(&node, sizeof(node)));
 
-	if (!a)
+	/* Nobody is the hub here, whatever its tags: it is spoken to, not believed. */
+	if (!a || a->source->hub)
 		return NULL;
 	if (a->source->tags.count)
 		return is_server_key(v, a->source) ? NULL : "its key is not in \"server-keys\"";
@@ -452,11 +534,19 @@ const char *vouch_why(const struct vouch *v, uint64_t node)
 		return NULL;
 	if (!a->proof)
 		return "the coordinator sent no evidence";
-	if (a->proof->state == REFUSED)
+	/* Also while it is looked at once more. */
+	if (a->proof->state != VERIFIED && a->proof->why[0])
 		return a->proof->why;
 	if (a->proof->state != VERIFIED)
 		return "its evidence is being checked";
 	return a->fresh ? NULL : "its login is older than \"evidence-max-age\"";
+}
+
+bool vouch_is_checking(const struct vouch *v, uint64_t node)
+{
+	const struct as_counts *a = dict_find(v->nodes, span_of(&node, sizeof(node)));
+
+	return a && a->proof && a->proof->state == CHECKING && !a->proof->why[0];
 }
 
 /* ---- across restarts ---- */
@@ -491,8 +581,8 @@ void vouch_encode(struct vouch *v, struct buf *out)
 			continue;
 		buf_init(&hex, 2 * DIGEST_LEN + 1);
 		hex_add(&hex, span_of(p->digest, DIGEST_LEN));
-		json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s*, s:s*, s:b, s:b, s:I, s:o, s:o}",
-			"evidence", hex.ptr, "issuer", p->who.issuer, "sub", p->who.sub, "login", p->who.login,
+		json_array_append_new(all, json_pack("{s:s, s:s*, s:s, s:s, s:s, s:s*, s:s*, s:s*, s:b, s:b, s:I, s:o, s:o}",
+			"evidence", hex.ptr, "client", p->client, "issuer", p->who.issuer, "sub", p->who.sub, "login", p->who.login,
 			"name", p->who.name, "email", p->who.email, "acr", p->who.acr,
 			"email_verified", (int)p->who.email_verified, "mfa", (int)p->who.mfa,
 			"auth_time", (json_int_t)p->who.auth_time.sec, "groups", strings(p->who.groups, p->who.n_groups),
@@ -525,6 +615,7 @@ static bool take_one(struct vouch *v, const json_t *o)
 	p->who.name = dup_str(o, "name");
 	p->who.email = dup_str(o, "email");
 	p->who.acr = dup_str(o, "acr");
+	p->client = dup_str(o, "client");
 	p->who.email_verified = json_is_true(json_object_get(o, "email_verified"));
 	p->who.mfa = json_is_true(json_object_get(o, "mfa"));
 	p->who.auth_time.sec = json_integer_value(json_object_get(o, "auth_time"));

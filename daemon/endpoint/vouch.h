@@ -20,6 +20,10 @@
 enum {
 	VOUCH_PENDING_MAX = 256,        /* checks under way; the others wait for the next round */
 	VOUCH_TEXT_MAX    = 64 << 20,   /* of the file with what was verified */
+	VOUCH_WHY_MAX     = 256,
+	VOUCH_AGAIN_SEC   = 5,          /* a provider that does not answer is asked again: then later and later, */
+	VOUCH_AGAIN_MAX_SEC = 60,       /* but at least so often */
+	VOUCH_TRIES_MAX   = 20,         /* of what another moment may change: a new key, a clock */
 };
 
 struct vouch;
@@ -36,8 +40,10 @@ void vouch_map_done(struct map *map);
 /* When a login becomes too old by itself, at the earliest; INT64_MAX: never. */
 struct wall vouch_until(const struct vouch *v);
 
-/* Why this node's person does not count, in words; NULL if there is nothing to say. */
+/* Why this node's person (or tag) does not count, in words; NULL if there is nothing to say. */
 const char *vouch_why(const struct vouch *v, uint64_t node);
+
+bool vouch_is_checking(const struct vouch *v, uint64_t node);
 
 /* What was verified, for the next start. */
 bool vouch_dirty(const struct vouch *v);

@@ -27,6 +27,7 @@ const state = {
   delay: 0,                   // milliseconds before any answer
   hang: false,                // accept and say nothing
   garbage: false,             // answer with what is no JSON
+  idTokenTtl: conf.id_token_ttl ?? 3600,       // seconds
 };
 const sessions = [];          // { account, client, sid }: for back-channel logout
 
@@ -153,7 +154,7 @@ function makeProvider() {
     },
     ttl: {
       AccessToken: 600, AuthorizationCode: 60, Grant: 86400, Interaction: 600,
-      IdToken: conf.id_token_ttl ?? 3600, RefreshToken: 86400, Session: 86400,
+      IdToken: () => state.idTokenTtl, RefreshToken: 86400, Session: 86400,
     },
     renderError: async (ctx, out) => {
       ctx.type = 'html';
@@ -269,7 +270,7 @@ const server = https.createServer({
 const admin = {
   disable: ({ account }) => { state.disabled.add(account); },
   enable: ({ account }) => { state.disabled.delete(account); },
-  set: (change) => { for (const k of ['mfa', 'delay', 'hang', 'garbage']) if (k in change) state[k] = change[k]; },
+  set: (change) => { for (const k of ['mfa', 'delay', 'hang', 'garbage', 'idTokenTtl']) if (k in change) state[k] = change[k]; },
   // keep: the old public keys stay published, as a careful provider does it.
   rotate: ({ keep }) => {
     keys = [newKey('RSA'), newKey('EC'), ...(keep ? keys : [])];

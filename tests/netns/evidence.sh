@@ -11,6 +11,7 @@ for p in reeved reeve reeve-coordinator; do
 	[ -x "$B/$p" ] || skip_all "$p is not built"
 done
 
+state=$T/host/hub/lib/reeve-coordinator
 campus_build
 campus_idp || { echo "Bail out! no identity provider"; exit 99; }
 spawn wiki download python3 "$apps/download.py" 127.0.0.1 8000
@@ -34,7 +35,8 @@ campus_hub_files_all()
 		"tagOwners": { "tag:server": ["admin@example.edu"], "tag:other": ["admin@example.edu"] },
 		"grants": [
 			{ "src": ["idp:lab"], "dst": ["svc:download"] },
-			{ "src": ["autogroup:member", "tag:other"], "dst": ["svc:open"], "auth": { "mfa": true } },
+			{ "src": ["autogroup:member"], "dst": ["svc:open"], "auth": { "mfa": true } },
+			{ "src": ["tag:other"], "dst": ["svc:open"] },
 		],
 	}
 	END
@@ -42,13 +44,18 @@ campus_hub_files_all()
 wiki_conf()     # evidence-max-age
 {
 	cp "$idp/cert.pem" "$T/host/wiki/etc/reeve/idp.pem"
+	cat >"$T/host/wiki/etc/reeve/owner.hujson" <<-'END'
+	{ "grants": [ { "src": ["idp:lab"], "dst": ["svc:download"] },
+	              { "src": ["autogroup:member", "tag:other"], "dst": ["svc:open"] } ] }
+	END
 	cat >"$T/host/wiki/etc/reeve/reeved.hujson" <<-END
 	{
+		"policy": "owner.hujson",
 		"verify": "idp", "evidence-max-age": "$1",
 		"issuers": { "uni": {
 			"issuer": "$idp_issuer", "client-id": "reeve", "auth-method": "none",
 			"device-client-id": "reeve-device", "domains": ["example.edu"], "ca": "idp.pem",
-			"mfa-amr": ["pwd+otp"] } },
+			"mfa-amr": ["pwd+otp"], "leeway": "0s" } },
 		"services": {
 			"download": { "listen": ["80"], "upstream": ["http://127.0.0.1:8000"], "profiles": ["remote-user"] },
 			"open":     { "listen": ["80"], "upstream": ["http://127.0.0.1:8000"], "profiles": ["remote-user"] },
@@ -80,18 +87,130 @@ at_device()
 	browser "$h" "$account" "$url" >"$T/browser-$h" 2>&1 || cat "$T/browser-$h"
 	wait "$pid"
 }
-code() { local h=$1 u=$2; shift 2; as "$h" "$u" curl -sS --max-time 5 -o "$T/body" -w '%{http_code}' "$@"; }
-says() { [ "$(code "$1" "$1" "http://$2/headers")" = "$3" ]; }
-peer() { at wiki reeve --json status | jq -r --arg n "$1" '.peers[] | select(.node.name == $n)'; }
-why() { peer "$1" | jq -r '.evidence // .refused // ""'; }
+code() { local h=$1 u=$2; shift 2; as "$h" "$u" curl -sS --max-time 3 -o "$T/body" -w '%{http_code}' "$@"; }
+says() { [ "$(code "$1" "$1" "http://$2/headers" ${4-})" = "$3" ]; }
+why() { at wiki reeve --json status | jq -r --arg n "$1" '.peers[] | select(.node.name == $n) | .evidence // .refused // ""'; }
 why_is() { why "$1" | grep -q "$2"; }
+seen_at_hub() { at hub reeve --control "$control" node show "$1" | grep '^refused_by' | grep -q "wiki.*$2"; }
+
+# What the hub remembers, changed behind its back, or asked: SQL on stdin.
+sql()
+{
+	at hub setpriv --reuid reeve-coordinator --regid reeve-coordinator --clear-groups -- /usr/bin/python3 -c '
+import sqlite3, sys
+db = sqlite3.connect("/var/lib/reeve-coordinator/coordinator.db")
+for row in db.executescript(sys.stdin.read()) if len(sys.argv) < 2 else db.execute(sys.argv[1]):
+    print(*row)
+db.commit()' "$@"
+}
+# keep_truth: what the hub remembers now. lie SQL: it remembers that, but for this, and tells it.
+keep_truth() { end coordinator; cp "$state/coordinator.db" "$T/truth"; coordinator_start; }
+lies=0
+lie()
+{
+	lies=$((lies + 1))
+	end coordinator
+	at hub sh -c 'cat "$1" >/var/lib/reeve-coordinator/coordinator.db' sh "$T/truth"
+	echo "BEGIN; $1; UPDATE mesh SET seq = seq + $((lies * 1000)); COMMIT;" | sql &&
+		coordinator_start && wait_for 30 at_seq
+}
+at_seq() { at wiki reeve --json status | jq -e --argjson seq $((lies * 1000)) '.map.connected and .map.seq >= $seq'; }
+evidence() { echo "id_token = '$(jq -r .id_token "$1")', opening = x'$(jq -r .opening "$1")'"; }
+# refused NAME REASON WHAT: nothing is served, and all three say why.
+refused()
+{
+	ok "$3: refused, and reeve status says why" wait_for 30 why_is "$1" "$2"
+	fails "$3: nothing is served" says "$1" open 200 ${4-}
+	ok "$3: in the log" grep -q "not believed: .*$2" "$T/log/reeved-wiki"
+	ok "$3: in the coordinator's view" wait_for 30 seen_at_hub "$1" "$2"
+}
 
 #---- who logs in where
 as staff staff reeve up "$hub_url" --pin "$pin" --no-browser >"$T/up-staff" 2>&1
 fails "with several issuers, one is to be chosen" grep -q '^up' "$T/up-staff"
 same "and they are named" 2 grep -c -- '--issuer [cp]' "$T/up-staff"
+at_portal()
+{
+	: >"$T/up-student"
+	as student student reeve up "$hub_url" --pin "$pin" --issuer portal --no-browser >"$T/up-student" 2>&1 </dev/null &
+	login_through student student@example.edu $!
+}
+ok "student logs in at the portal" at_portal
+refused student 'no evidence' "a login at the portal"
 ok "staff logs in at the device" at_device staff staff@example.edu reeve up "$hub_url" --pin "$pin" --issuer campus
 fails "and the hub's pages were not part of it" grep -q "$hub_url/login/" "$T/browser-staff"
 ok "staff is served by name" wait_for 30 says staff download 200
 ok "as the ID token names it" grep -qix 'Remote-User: staff@example.edu' "$T/body"
+ok "student logs in at the device" at_device student student@example.edu reeve login --issuer campus
+ok "and is served" wait_for 30 says student open 200
+same "but not what the token's groups do not open" 403 code student student http://download/headers
+keep_truth
+student_id=$(sql "SELECT id FROM node WHERE name = 'student'")
+staff_id=$(sql "SELECT id FROM node WHERE name = 'staff'")
+staff_v4=$(sql "SELECT v4 FROM node WHERE name = 'staff'")
+student_hex=$(sql "SELECT hex(key) FROM node WHERE name = 'student'")
+student_key=$(/usr/bin/python3 -c 'import base64, sys; print(base64.b64encode(bytes.fromhex(sys.argv[1])).decode())' "$student_hex")
+living="node = $student_id AND ended = 0"
+
+#---- what the coordinator says of people counts for nothing
+lie "UPDATE user SET login = 'director@example.edu', login_key = 'director@example.edu', name = 'Director'
+	WHERE login = 'staff@example.edu'"
+ok "an altered login name: staff is served" wait_for 30 says staff download 200
+ok "as who the token says" grep -qix 'Remote-User: staff@example.edu' "$T/body"
+fails "and nobody else" grep -qi director "$T/body"
+lie "UPDATE session SET groups = 'lab' || char(10) || 'staff'; UPDATE user SET groups = 'lab'"
+same "an altered group opens nothing" 403 code student student http://download/headers
+lie "UPDATE policy SET text = replace(text, 'idp:lab', 'autogroup:member')"
+same "an altered policy opens nothing that the owner's file does not" 403 code student student http://download/headers
+lie "DELETE FROM session WHERE $living; UPDATE node SET user = NULL, tags = 'tag:other' WHERE id = $student_id"
+refused student 'server-keys' "a tag for somebody's key"
+
+#---- evidence of others
+lie "UPDATE session SET (id_token, opening) =
+	(SELECT id_token, opening FROM session WHERE node = $staff_id AND ended = 0) WHERE $living"
+refused student 'nonce:' "another person's token"
+at student python3 "$TOP/tests/idp/mint.py" "$idp" reeve "$hub_url/login/callback" staff@example.edu "$student_key" >"$T/portal"
+lie "UPDATE session SET $(evidence "$T/portal") WHERE $living"
+refused student 'aud:' "a portal login with the coordinator's choice of nonce"
+at idp python3 "$TOP/tests/idp/idp.py" admin "$idp" set '{"idTokenTtl":1}' >/dev/null
+at student python3 "$TOP/tests/idp/mint.py" "$idp" reeve-device http://127.0.0.1:9/callback staff@example.edu "$student_key" >"$T/late"
+sleep 2
+lie "UPDATE session SET $(evidence "$T/late") WHERE $living"
+refused student 'exp:' "a token that has expired"
+at idp python3 "$TOP/tests/idp/idp.py" admin "$idp" set '{"idTokenTtl":3600}' >/dev/null
+
+#---- an old address
+lie "UPDATE node SET v4 = v4 + 100 WHERE id = $staff_id; UPDATE node SET v4 = $staff_v4 WHERE id = $student_id"
+refused student "another node's" "an IPv4 address moved to another node" -4
+lie "DELETE FROM session WHERE node = $staff_id; UPDATE session SET node = $staff_id WHERE $living;
+	UPDATE node SET user = (SELECT user FROM node WHERE id = $student_id) WHERE id = $staff_id;
+	DELETE FROM node WHERE id = $student_id; UPDATE node SET key = x'$student_hex' WHERE id = $staff_id"
+refused staff "another node's" "an IPv4 address moved to another person's key under the same id" -4
+
+#---- a revocation that is taken back
+both_served() { says staff download 200 && says student open 200; }
+reload() { kill -HUP "$(pid_of reeved-wiki)"; }
+lie "SELECT 1"
+ok "the truth again: both are served" wait_for 30 both_served
+ok "the administrator ends a session" at hub reeve --control "$control" user revoke student@example.edu
+not_served() { ! says student open 200; }
+ok "and nothing is served" wait_for 30 not_served
+lie "SELECT 1"
+ok "a coordinator that withholds it is believed while the login is young" wait_for 30 both_served
+wiki_conf 1s
+reload
+refused student 'evidence-max-age' "a withheld revocation, after evidence-max-age"
+wiki_conf 12h
+reload
+
+#---- keys turn, provider and coordinator go, core starts anew: who was verified stays
+ok "with a longer evidence-max-age both are served" wait_for 30 both_served
+at idp python3 "$TOP/tests/idp/idp.py" admin "$idp" rotate '{"keep":false}' >/dev/null
+end idp
+end coordinator
+core=$(for pid in $(pgrep -P "$(pid_of reeved-wiki)"); do
+	[ "$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")" != 60100 ] || echo "$pid"; done)
+kill -KILL "$core"
+ok "new keys, no provider, no coordinator, another core: who was verified is served" wait_for 30 both_served
+same "and is verified by what was kept" 2 sh -c "jq '[.[] | select(.client == \"reeve-device\")] | length' '$T/host/wiki/lib/reeve/verified.json'"
 finish

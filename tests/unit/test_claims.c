@@ -108,6 +108,23 @@ START_TEST(moved_address_waits)
 
 	judge(&rotated, 1, m, 1002);                            /* the same node, a new key */
 	ck_assert_int_eq(rotated.ret_v4, CLAIM_GOOD);
+
+	/* Where people are checked here, the same node is the same person's: across restarts, too. */
+	struct claims_memory *checked = claims_memory_new(), *kept = claims_memory_new();
+
+	old.who = 7;
+	judge(&old, 1, checked, 1000);
+	buf_clear(&b);
+	claims_memory_encode(checked, (struct wall){ 1001 }, &b);
+	ck_assert_msg(claims_memory_decode(buf_span(&b), kept, &err), "%s", err.msg);
+	rotated.who = UINT64_MAX;
+	judge(&rotated, 1, kept, 1002);
+	ck_assert_int_eq(rotated.ret_v4, CLAIM_QUARANTINED);
+	rotated.who = 7;
+	judge(&rotated, 1, kept, 1002);
+	ck_assert_int_eq(rotated.ret_v4, CLAIM_GOOD);
+	claims_memory_free(checked);
+	claims_memory_free(kept);
 	ck_assert(!claims_memory_decode(SPAN("[{}]"), m, &err));
 	ck_assert(!claims_memory_decode(SPAN("{}"), m, &err));
 	claims_memory_free(m);

@@ -48,7 +48,7 @@ static void put_keys(struct rig *r, cjose_jwk_t *key)
 	free(jwks);
 }
 
-static void open_vouch(struct rig *r)
+static void open_with(struct rig *r, const char *rows)
 {
 	scoped_buf struct buf text = { 0 };
 	struct diags d;
@@ -58,8 +58,8 @@ static void open_vouch(struct rig *r)
 	buf_addf(&text, "{ \"map\": \"/nowhere\", \"verify\": \"idp\", \"evidence-max-age\": \"1h\",\n"
 	         "\"server-keys\": [\"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\"],\n"
 	         "\"issuers\": { \"u\": { \"issuer\": \"" ISSUER "\", \"client-id\": \"portal\", \"auth-method\": \"none\",\n"
-	         "\"device-client-id\": \"device\", \"jwks-file\": \"%s\", \"domains\": [\"example.edu\"],\n"
-	         "\"login-claim\": \"email\", \"groups-claim\": \"groups\" } } }", r->path);
+	         "%s, \"jwks-file\": \"%s\", \"login-claim\": \"email\", \"groups-claim\": \"groups\" } } }",
+	         rows, r->path);
 	diags_init(&d, "test");
 	r->conf = conf_new(buf_span(&text), "/", &d);
 	if (!r->conf) {
@@ -72,6 +72,11 @@ static void open_vouch(struct rig *r)
 	diags_done(&d);
 	r->vouch = vouch_new(r->loop, r->conf, on_changed, r, &err);
 	ck_assert_msg(r->vouch != NULL, "%s", err.msg);
+}
+
+static void open_vouch(struct rig *r)
+{
+	open_with(r, "\"device-client-id\": \"device\", \"domains\": [\"example.edu\"]");
 }
 
 static void close_vouch(struct rig *r)
@@ -339,4 +344,44 @@ START_TEST(survives_rotation_and_restart)
 }
 END_TEST
 
-UNIT_MAIN("vouch", lies_do_not_count, only_the_token_speaks, servers_are_the_owners_to_name, survives_rotation_and_restart)
+/* Verified under other rows of the owner's file: those of today count. */
+START_TEST(rows_of_today_count)
+{
+	static const struct { const char *rows, *why; } other[] = {
+		{ "\"device-client-id\": \"device\", \"domains\": [\"example.org\"]", "login" },
+		{ "\"device-client-id\": \"device\", \"domains\": [\"example.edu\"], \"mfa-amr\": [\"hwk\"]", "mfa" },
+		{ "\"device-client-id\": \"other\", \"domains\": [\"example.edu\"]", "aud" },
+		{ "\"device-client-id\": \"device\", \"domains\": [\"example.edu\"], \"mfa-amr\": [\"pwd+otp\"]", NULL },
+	};
+	const struct says good = { ISSUER, "device", "staff@example.edu", 10, 300, 1, false };
+	struct rig r;
+	struct map_node *n, *j;
+	scoped_buf struct buf kept = { 0 };
+	struct err err = { 0 };
+	char *t;
+
+	start(&r);
+	t = token(&r, &good, opening);
+	n = node(5, 1, t, opening, true);
+	map_node_unref(judged(&r, n));
+	buf_init(&kept, VOUCH_TEXT_MAX);
+	vouch_encode(r.vouch, &kept);
+	close_vouch(&r);
+	for (size_t i = 0; i < array_size(other); i++) {
+		open_with(&r, other[i].rows);
+		ck_assert_msg(vouch_decode(r.vouch, buf_span(&kept), &err), "%s", err.msg);
+		j = judged(&r, n);
+		ck_assert_msg(!!j->session == !other[i].why, "row %zu: %s", i, vouch_why(r.vouch, 5));
+		ck_assert(!other[i].why || strstr(vouch_why(r.vouch, 5), other[i].why));
+		map_node_unref(j);
+		if (i + 1 < array_size(other))
+			close_vouch(&r);
+	}
+	map_node_unref(n);
+	free(t);
+	end(&r);
+}
+END_TEST
+
+UNIT_MAIN("vouch", lies_do_not_count, only_the_token_speaks, servers_are_the_owners_to_name, survives_rotation_and_restart,
+          rows_of_today_count)

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/control/refused.h"
+
+#include "base/mem.h"
+#include "tests/unit/main.h"
+
+#include <string.h>
+
+START_TEST(lists)
+{
+	static const char *const bad[] = {
+		"", "[]", "{\"refused\":{}}", "{\"refused\":[1]}", "{\"refused\":[{\"why\":\"x\"}]}",
+		"{\"refused\":[{\"node\":\"n5\"}]}", "{\"refused\":[{\"node\":\"u5\",\"why\":\"x\"}]}",
+		"{\"refused\":[{\"node\":\"n0\",\"why\":\"x\"}]}", "{\"refused\":[{\"node\":\"n5\",\"why\":\"\\u00e9\"}]}",
+		"{\"refused\":[{\"node\":\"n5\",\"why\":\"a\\nb\"}]}",
+	};
+	static const char good[] = "{\"v\":1,\"refused\":[{\"node\":\"n5\",\"why\":\"nonce: x\"},{\"node\":\"n7\",\"why\":\"y\"}]}";
+	struct refused_list l = { 0 }, other = { 0 };
+	struct err err = { 0 };
+	struct buf b;
+
+	for (size_t i = 0; i < array_size(bad); i++)
+		ck_assert_msg(!refused_decode(span_str(bad[i]), &l, &err), "row %zu", i);
+	buf_init(&b, REFUSED_BODY_MAX);
+	buf_add_str(&b, "{\"refused\":[");
+	for (int i = 0; i <= REFUSED_MAX; i++)
+		buf_addf(&b, "%s{\"node\":\"n%d\",\"why\":\"x\"}", i ? "," : "", i + 1);
+	buf_add_str(&b, "]}");
+	ck_assert(!refused_decode(buf_span(&b), &l, &err));
+	buf_clear(&b);
+	ck_assert_msg(refused_decode(span_str(good), &l, &err), "%s", err.msg);
+	refused_encode(&l, &b);
+	ck_assert_str_eq(b.ptr, good);
+	ck_assert(!refused_same(&l, &other) && refused_same(&l, &l));
+	ck_assert_ptr_null(refused_find(&l, 6));
+	ck_assert_str_eq(refused_find(&l, 7)->why, "y");
+	refused_done(&l);
+	ck_assert(refused_decode(SPAN("{\"v\":1,\"refused\":[]}"), &l, &err) && refused_same(&l, &other));
+	refused_done(&l);
+	buf_done(&b);
+}
+END_TEST
+
+UNIT_MAIN("refused", lists)
