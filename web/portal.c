@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ID_MAX = 64 };
+enum { ID_MAX = 64, URL_MAX = 4096 };
 
 struct portal {
 	const struct portal_ops *ops;
@@ -38,6 +38,7 @@ void portal_free(struct portal *p)
 
 /* One page under construction. */
 struct draft {
+	const struct portal         *portal;
 	struct page                 *page;
 	const struct portal_caller  *who;
 	const struct portal_request *req;
@@ -125,6 +126,19 @@ static void add_device(void *arg, const struct portal_device *dev)
 	buf_add_str(b, "</td></tr>\n");
 }
 
+static bool provider_page(const struct draft *d, const char *session)
+{
+	const struct portal *p = d->portal;
+	struct buf           url;
+
+	if (!p->ops->logout_url)
+		return false;
+	buf_init(&url, URL_MAX);
+	bool ok = p->ops->logout_url(p->ctx, d->who->user, session, &url);
+	buf_done(&url);
+	return ok;
+}
+
 static void add_session(void *arg, const struct portal_session *s)
 {
 	struct draft *d = arg;
@@ -149,6 +163,8 @@ static void add_session(void *arg, const struct portal_session *s)
 		  {"cross", s->cross_device ? ", approved on another device" : NULL},
 		  {"until", when(s->expires, until)}, {"mfa", s->mfa ? "yes" : "no"});
 	button(d, "/session/end", s->id, "End", s->device);
+	if (provider_page(d, s->id))
+		button(d, "/session/logout", s->id, "End, and log out at the provider", s->device);
 	buf_add_str(b, "</td></tr>\n");
 }
 
@@ -188,7 +204,7 @@ static void token_of(const struct portal *p, const struct portal_caller *who,
 static void show(struct portal *p, const struct portal_caller *who,
 		 const struct portal_request *req, struct page *page)
 {
-	struct draft d = { .page = page, .who = who, .req = req };
+	struct draft d = { .portal = p, .page = page, .who = who, .req = req };
 
 	token_of(p, who, d.token);
 	page_begin(page, 200, "Your account");
@@ -224,6 +240,7 @@ static void answer_error(int status, const char *title, const char *words, porta
 struct pending {
 	portal_reply_fn *reply;
 	void            *arg;
+	char            *to;            /* where the browser goes then; NULL: back to the portal */
 };
 
 static void on_ended(void *arg, bool ok, const struct err *err)
@@ -233,7 +250,7 @@ static void on_ended(void *arg, bool ok, const struct err *err)
 
 	page_init(&page);
 	if (ok)
-		page_redirect(&page, "/");
+		page_redirect(&page, w->to ? w->to : "/");
 	else
 		page_error(&page, err && err->code == ERR_MISSING ? 404 : 500, "That did not work",
 			   err && err->code == ERR_MISSING
@@ -241,6 +258,7 @@ static void on_ended(void *arg, bool ok, const struct err *err)
 				   : "It could not be written down. Nothing has changed.",
 			   NULL, "/");
 	answer(&page, w->reply, w->arg);
+	free(w->to);
 	free(w);
 }
 
@@ -250,9 +268,11 @@ static void change(struct portal *p, const struct portal_caller *who,
 	struct buf id = { 0 }, token = { 0 };
 	char want_by[FORM_TOKEN_SIZE];
 	bool session = span_eq(req->path, SPAN("/session/end"));
+	bool provider = span_eq(req->path, SPAN("/session/logout"));
 	bool device = span_eq(req->path, SPAN("/device/remove"));
 
 	token_of(p, who, want_by);
+	session |= provider;
 	if (!session && !device) {
 		answer_error(404, "There is nothing here", NULL, reply, arg);
 	} else if (req->body.len > PORTAL_BODY_MAX ||
@@ -267,8 +287,16 @@ static void change(struct portal *p, const struct portal_caller *who,
 	} else {
 		struct pending *w = mem_alloc(sizeof(*w));
 
+		struct buf url;
+
 		w->reply = reply;
 		w->arg = arg;
+		buf_init(&url, URL_MAX);
+		/* Asked for before the session has ended: then there is none to ask about. */
+		if (provider && p->ops->logout_url &&
+		    p->ops->logout_url(p->ctx, who->user, id.ptr, &url))
+			w->to = buf_take(&url);
+		buf_done(&url);
 		if (session)
 			p->ops->end_session(p->ctx, who->user, id.ptr, on_ended, w);
 		else

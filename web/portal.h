@@ -48,6 +48,8 @@ struct portal_ops {
 	/* Ends a session of that user, and of nobody else; calls done once it is on disk. */
 	void (*end_session)(void *ctx, const char *user, const char *session,
 	                    portal_ended_fn *done, void *arg);
+	/* Where the provider of that session of theirs logs people out; false: nowhere. May be NULL. */
+	bool (*logout_url)(void *ctx, const char *user, const char *session, struct buf *ret_url);
 	void (*remove_device)(void *ctx, const char *user, const char *node,
 	                      portal_ended_fn *done, void *arg);
 };
@@ -59,7 +61,7 @@ void portal_free(struct portal *p);
 
 struct portal_request {
 	bool        post;
-	struct span path;               /* "/", "/session/end", "/device/remove" */
+	struct span path;               /* "/", "/session/end", "/session/logout", "/device/remove" */
 	struct span body;               /* of a POST; at most PORTAL_BODY_MAX */
 	struct wall now;
 };

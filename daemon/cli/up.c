@@ -302,19 +302,30 @@ int cli_login(const struct cli *cli, int argc, char **argv)
 
 int cli_logout(const struct cli *cli, int argc, char **argv)
 {
-	bool help = false;
-	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL } };
+	bool help = false, provider = false;
+	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { "--provider", NULL, &provider, 0, NULL },
+		                              { NULL, NULL, NULL, 0, NULL } };
 	struct err err = { 0 };
 	json_t *answer = NULL;
 
 	if (!cli_options(argc, argv, options, NULL, 0, NULL))
 		return CLI_USAGE;
 	if (help) {
-		puts("usage: reeve logout\n\nEnds the session of this node; the node stays enrolled.");
+		puts("usage: reeve logout [--provider]\n\nEnds the session of this node; the node stays enrolled.\n"
+		     "--provider: also opens the identity provider's own page for that.");
 		return CLI_OK;
 	}
 	if (!cli_local(cli, "POST", "/v1/logout", json_object(), &answer, &err))
 		return cli_fail(cli, &err);
+	if (*cli_str(answer, "url") && !cli->json) {
+		if (provider && open_browser(cli_str(answer, "url"))) {
+			fputs("(the provider's page is open in your browser)\n", stderr);
+		} else {
+			fputs("At the provider, too: ", stderr);
+			cli_put(stderr, cli_str(answer, "url"));
+			fputc('\n', stderr);
+		}
+	}
 	return said(cli, answer, "logged out");
 }
 

@@ -264,6 +264,16 @@ bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err 
 
 /* ---- replies ---- */
 
+void enrol_logout_decode(struct span json, char ret_url[ENROL_URL_MAX])
+{
+	scoped_json json_t *root = json_read(json, ENROL_BODY_MAX, NULL);
+	struct span         url = span_str(json_string_value(json_object_get(root, "url")));
+
+	ret_url[0] = '\0';
+	if (span_starts(url, SPAN("https://")) && span_is_print(url) && url.len < ENROL_URL_MAX)
+		span_cstr(url, ret_url, ENROL_URL_MAX);
+}
+
 void enrol_reply_done(struct enrol_reply *r)
 {
 	map_node_unref(r->node);

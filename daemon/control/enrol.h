@@ -153,6 +153,9 @@ struct enrol_login {
 void enrol_login_encode(const struct enrol_login *l, struct buf *out);
 bool enrol_login_decode(struct span json, struct enrol_login *ret_l, struct err *err);
 
+/* The reply of POST /v1/logout: the provider's page; "" where it names none that makes sense. */
+void enrol_logout_decode(struct span json, char ret_url[ENROL_URL_MAX]);
+
 /*
  * The reply of prove, finish and login/start: a page to open, an issuer where the node logs in
  * itself, issuers to choose from, or done.

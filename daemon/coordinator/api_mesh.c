@@ -280,8 +280,18 @@ static void on_ended(void *owner, struct store_job *job, const struct err *err)
 	audit_id(b, "node", 'n', op->node);
 	audit_str(b, "why", op->why);
 	audit_end(co->audit);
-	if (r)
-		request_reply(r, 200, "application/json", SPAN("{}\n"));
+	if (r) {
+		scoped_buf struct buf out = { 0 };
+
+		buf_init(&out, ENROL_REPLY_MAX);
+		buf_add_char(&out, '{');
+		if (job->note) {
+			buf_add_str(&out, "\"url\":");
+			buf_add_json(&out, span_str(job->note));
+		}
+		buf_add_str(&out, "}\n");
+		request_json(r, 200, &out);
+	}
 }
 
 void api_logout(void *ctx, struct request *r)
@@ -292,7 +302,12 @@ void api_logout(void *ctx, struct request *r)
 	if (!n)
 		return;
 	struct end_op *op = end_op_new("logout", loop_wall(co->loop));
+	scoped_buf struct buf url = { 0 };
+
 	op->node = n->id;
+	buf_init(&url, ENROL_URL_MAX - 1);
+	if (coordinator_logout_url(co, n->session, &url))
+		op->job.note = buf_take(&url);
 	coordinator_submit(co, r, &op->job, on_ended);
 }
 
@@ -430,6 +445,18 @@ static void end_session(void *ctx, const char *user, const char *session, portal
 	portal_submit(co, &op->job, done, arg);
 }
 
+static bool logout_url(void *ctx, const char *user, const char *session, struct buf *ret_url)
+{
+	struct coordinator *co = ctx;
+	uint64_t            uid, sid;
+	struct reg_node *n = map_id_parse(span_str(session), 's', &sid)
+				     ? registry_by_session(co->reg, sid)
+				     : NULL;
+
+	return map_id_parse(span_str(user), 'u', &uid) && n && n->session->user == uid &&
+	       coordinator_logout_url(co, n->session, ret_url);
+}
+
 static void remove_device(void *ctx, const char *user, const char *node, portal_ended_fn *done,
 			  void *arg)
 {
@@ -452,7 +479,7 @@ static void remove_device(void *ctx, const char *user, const char *node, portal_
 
 const struct portal_ops portal_ops = {
 	.person = ask_person, .each_device = each_device, .each_session = each_session,
-	.end_session = end_session, .remove_device = remove_device,
+	.end_session = end_session, .logout_url = logout_url, .remove_device = remove_device,
 };
 
 struct portal_asked { struct coordinator *co; uint64_t request; };

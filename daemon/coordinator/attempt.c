@@ -187,6 +187,28 @@ void attempts_drop(struct attempts *t, struct attempt *a)
 	attempt_free(a);
 }
 
+static bool is_of(const struct identity *who, const char *issuer, const char *sub, const char *sid)
+{
+	return (sub || sid) && who->issuer && strcmp(who->issuer, issuer) == 0 &&
+	       (!sub || strcmp(who->sub, sub) == 0) &&
+	       (!sid || (who->sid && strcmp(who->sid, sid) == 0));
+}
+
+void attempts_end(struct attempts *t, const char *issuer, const char *sub, const char *sid)
+{
+	struct span key;
+	size_t      pos = 0;
+	void       *v;
+
+	while (dict_next(t->by_id, &pos, &key, &v)) {
+		struct attempt *a = v;
+
+		/* A job that is on its way to the disk ends with the next one. */
+		if (a->state < ATTEMPT_FINISHING && is_of(&a->who, issuer, sub, sid))
+			a->until = (struct boot){ 0 };
+	}
+}
+
 void attempts_cancel(struct attempts *t)
 {
 	struct span key;

@@ -104,6 +104,9 @@ struct attempt *attempts_find(struct attempts *t, struct span id);              
 struct attempt *attempts_find_state(struct attempts *t, const char *login_state);
 void attempts_set_login(struct attempts *t, struct attempt *a, struct login *login);   /* takes login; NULL: none */
 void attempts_drop(struct attempts *t, struct attempt *a);
+/* Ends those whose person the provider has logged out: with this sid, else this subject's (NULL: not
+ * said; with both, both must fit). */
+void attempts_end(struct attempts *t, const char *issuer, const char *sub, const char *sid);
 /* Cancels what is under way at providers, whose object is going. */
 void attempts_cancel(struct attempts *t);
 size_t attempts_count(const struct attempts *t);

@@ -35,6 +35,7 @@ const struct route public_routes[] = {
 	{ "POST", "/v1/enrol/prove",  api_enrol_prove,  1 << 10 },
 	{ "POST", "/v1/enrol/finish", api_enrol_finish, ENROL_BODY_MAX },
 	{ "GET",  "/login/",          api_login_get,    0 },
+	{ "POST", "/login/logout/",   api_backchannel,  20 << 10 },
 	{ "POST", "/login/",          api_login_post,   4 << 10 },
 	{ "GET",  "/source",          api_source,       0 },
 	{ "GET",  "/idp/.well-known/openid-configuration", api_own_discovery, 0 },
@@ -80,6 +81,7 @@ const struct route mesh_routes[] = {
 	{ "GET",    "/source",          api_source,         0 },
 	{ "GET",    "/",                api_portal,         0 },
 	{ "POST",   "/session/end",     api_portal,         PORTAL_BODY_MAX },
+	{ "POST",   "/session/logout",  api_portal,         PORTAL_BODY_MAX },
 	{ "POST",   "/device/remove",   api_portal,         PORTAL_BODY_MAX },
 	{ NULL, NULL, NULL, 0 },
 };
@@ -531,6 +533,7 @@ static void on_reload(void *arg, int signo)
 	 */
 	attempts_cancel(co->attempts);
 	bearer_cancel(co);
+	logout_cancel(co);
 	idp_free(co->idp);
 	co->idp = idp;
 	struct conf *old = co->conf;
@@ -583,6 +586,8 @@ static void end(struct coordinator *co)
 	loop_timer_free(co->life);
 	if (co->feeds)
 		feeds_close(co->feeds);
+	if (co->http)
+		logout_cancel(co);
 	http_free(co->http);
 	co->http = NULL;
 	/* Before the rest: what was submitted is written, though nobody is told. */

@@ -38,6 +38,8 @@ struct coordinator {
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
 	struct loop_timer *expiry, *sweep, *life;
 	struct wall        started;             /* nobody was heard before */
+	struct told       *told;                /* logout.c: providers' words that are checked now */
+	size_t             told_count;
 	struct boot        pins_read;           /* when certificate files were read last */
 	bool               loaded, changing_epoch;
 	int                status;
@@ -94,6 +96,12 @@ void api_source(void *ctx, struct request *r);          /* what the pages' foote
 void login_answer(struct coordinator *co, struct request *r, struct attempt *a);
 /* The evidence in f: checked, then as enrol_complete() or session_complete(). Answers r in any case. */
 void login_evidence(struct coordinator *co, struct request *r, struct attempt *a, struct enrol_finish *f);
+/* logout.c */
+void api_backchannel(void *ctx, struct request *r);     /* POST /login/logout/PROVIDER */
+void logout_cancel(struct coordinator *co);             /* before the providers go */
+/* Where a person ends their session at the provider, too; false where there is no such page. */
+bool coordinator_logout_url(const struct coordinator *co, const struct session_row *s, struct buf *out);
+void login_bye(struct request *r);                      /* where the provider sends them then */
 
 /* browser.c: people with only a browser. */
 struct attempt *browser_begin(struct coordinator *co, const struct request *r, struct err *err);

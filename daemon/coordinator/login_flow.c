@@ -428,6 +428,10 @@ void api_login_get(void *ctx, struct request *r)
 		callback(co, r);
 		return;
 	}
+	if (span_eq(r->rest, SPAN("bye"))) {
+		login_bye(r);
+		return;
+	}
 	/* Ids are guessed at the rate of everything else. */
 	if (!attempts_may(co->attempts, &r->from, co->conf->attempts_per_minute, &err)) {
 		sorry(co, r, 429, "Too many attempts", "Try again in a minute.", NULL);

@@ -268,10 +268,20 @@ static void do_up_finish(struct ask *q, const json_t *body)
 	wait_for(q);
 }
 
+static void on_left(void *arg, const struct enrol_reply *reply, const struct err *err)
+{
+	struct ask *q = arg;
+
+	if (err)
+		refuse(q, err);
+	else
+		answer(q, json_pack("{s:s, s:s}", "state", "done", "url", reply ? reply->url : ""));
+}
+
 static void do_logout(struct ask *q, const json_t *body)
 {
 	(void)body;
-	join_logout(q->api->core->join, on_joined, q);
+	join_logout(q->api->core->join, on_left, q);
 	wait_for(q);
 }
 

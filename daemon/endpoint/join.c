@@ -370,7 +370,8 @@ static void on_reply(void *arg, const struct client_reply *r)
 			answer(j, NULL, &err);
 		return;
 	case STEP_LOGOUT:
-		answer(j, NULL, NULL);
+		enrol_logout_decode(r->body, reply.url);
+		answer(j, &reply, NULL);
 		return;
 	case STEP_PROVE: case STEP_FINISH: case STEP_LOGIN: case STEP_LOGIN_FINISH:
 		if (!enrol_reply_decode(r->body, &reply, &err) ||

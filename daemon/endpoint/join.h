@@ -43,7 +43,7 @@ void join_login_finish(struct join *j, const struct enrol_finish *f, struct span
 const char *join_url(const struct join *j);
 const char *join_state(const struct join *j);
 
-/* reply is NULL where it worked, and so is err. */
+/* reply has nothing but url: where the person logs out at the provider, too; "": nowhere. */
 void join_logout(struct join *j, join_fn *fn, void *arg);
 
 /* Whoever asked has gone: his function is not called any more. */

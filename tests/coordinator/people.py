@@ -30,7 +30,7 @@ class Front:
     """TLS before the public socket: reeved's public front has its own tests."""
 
     def __init__(self, port, cert, key, path):
-        self.path = path
+        self.path, self.seen = path, []
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(cert, key)
         self.sock = socket.create_server(("127.0.0.1", port))
@@ -47,17 +47,28 @@ class Front:
             up = socket.socket(socket.AF_UNIX)
             up.connect(self.path)
             threading.Thread(target=self.pump, args=(up, c), daemon=True).start()
-            self.pump(c, up)
+            self.seen.append(b"")
+            self.pump(c, up, len(self.seen) - 1)
         except OSError:
             c.close()
 
-    @staticmethod
-    def pump(a, b):
+    def bodies(self, path):
+        """Of the requests that came for a path, as they were sent."""
+        out = []
+        for s in list(self.seen):
+            head, _, body = s.partition(b"\r\n\r\n")
+            if head.startswith(b"POST " + path.encode() + b" "):
+                out.append(body.decode())
+        return out
+
+    def pump(self, a, b, keep=None):
         try:
             while True:
                 data = a.recv(65536)
                 if not data:
                     break
+                if keep is not None:
+                    self.seen[keep] += data
                 b.sendall(data)
         except OSError:
             pass
