@@ -176,17 +176,24 @@ bool idp_status(const struct idp *idp, const char *provider, struct idp_status *
 static void refuse(struct idp_op *op)
 {
 	struct login_refusal why = op->refusal;
+	struct login_result rest = { 0 };
 	struct idp_op o = *op;
 
 	refusal_words(&why);
+	if (o.kind == OP_REFRESH && op->tokens.refresh_token)
+		secret_init(&rest.refresh_token, op->tokens.refresh_token,
+			    strlen(op->tokens.refresh_token));
 	op_free(op);
 	switch (o.kind) {
 	case OP_START:
 		o.on_start(o.arg, NULL, &why);
 		break;
 	case OP_FINISH:
-	case OP_REFRESH:
 		o.on_done(o.arg, NULL, &why);
+		break;
+	case OP_REFRESH:
+		o.on_done(o.arg, rest.refresh_token.len ? &rest : NULL, &why);
+		login_result_done(&rest);
 		break;
 	case OP_EVIDENCE:
 		o.on_identity(o.arg, NULL, &why);

@@ -99,7 +99,9 @@ struct idp_op *idp_login_finish(struct idp *idp, struct login *login, struct spa
 /* Does the provider still stand by that person? The identity in r is of a new ID
  * token if the provider sent one (same issuer and sub, else refused), and has
  * issuer NULL if it sent none; its acr, amr, mfa and auth_time may be missing, and do not
- * replace the login's. refresh_token in r replaces the old one if it is not empty. */
+ * replace the login's. refresh_token in r replaces the old one if it is not empty: also where
+ * why says that the rest could not be had or checked, since the provider may take the old one no
+ * more. Then r has nothing else. */
 struct idp_op *idp_refresh(struct idp *idp, const char *provider, const char *sub, bool device,
                            struct span refresh_token, login_done_fn *fn, void *arg);
 

@@ -229,6 +229,7 @@ void session_complete(struct coordinator *co, struct request *r, struct attempt 
 	struct login_op *op = login_op_new(a->node, &person, loop_wall(co->loop));
 	op->life = co->conf->node_life;
 	arena_done(&mem);
+	secret_done(&a->refresh);
 	op->job.note = mem_strdup(a->id);
 	op->job.who = r->id;
 	op->job.done = on_session;

@@ -96,7 +96,7 @@ static const struct conf_row rows[] = {
 	{"refresh-every", CONF_SECONDS, AT(refresh_every), 0, 7 * 86400, "15m",
 	 .help = "How often a provider that gave a refresh token is asked whether it still stands by a "
 		 "person. 0: never; no refresh token is kept then."},
-	{"refresh-patience", CONF_SECONDS, AT(refresh_patience), 60, 90 * 86400, "24h",
+	{"refresh-patience", CONF_SECONDS, AT(refresh_patience), 5, 90 * 86400, "24h",
 	 .help = "How long a provider may fail to answer that question before the session ends."},
 	{"approve-devices", CONF_BOOL, AT(approve_devices), .def = "false",
 	 .help = "A new device of a person counts once an administrator approved it (reeve node approve)."},

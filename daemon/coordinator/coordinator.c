@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "daemon/control/refused.h"
 #include "daemon/coordinator/lifetime.h"
+#include "daemon/coordinator/refresh.h"
+#include "daemon/coordinator/seal.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -290,6 +292,9 @@ void coordinator_person(const struct coordinator *co, const struct attempt *a, c
 		.from = from,
 		.provider = a->provider,
 		.sid = w->sid,
+		.refresh = secret_span(&a->refresh),
+		.seal = co->conf->refresh_every ? seal_token : NULL,
+		.seal_ctx = co->seal,
 	};
 	if (!w->groups_known)
 		log_info("%s: the token says nothing of groups; those of an earlier login stay",
@@ -478,6 +483,7 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 	loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
 	co->started = loop_wall(co->loop);
 	loop_timer_after(co->life, LIFE_SEC * SEC_NS);
+	refresher_start(co->refresher);
 	audit_int(audit_begin(co->audit, loop_wall(co->loop), "start"), "seq",
 		  (int64_t)co->reg->seq);
 	audit_end(co->audit);
@@ -487,13 +493,23 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 	notify("READY=1");
 }
 
+static void stop_loop(struct coordinator *co)
+{
+	loop_stop(co->loop);
+}
+
 static void on_end(void *arg, int signo)
 {
 	struct coordinator *co = arg;
 
 	(void)signo;
 	notify("STOPPING=1");
-	loop_stop(co->loop);
+	/* Asked twice: at once. */
+	if (co->ending || !co->loaded)
+		loop_stop(co->loop);
+	else
+		refresher_drain(co->refresher, stop_loop);
+	co->ending = true;
 }
 
 static struct conf *read_conf(const char *path)
@@ -512,12 +528,11 @@ static struct conf *read_conf(const char *path)
 }
 
 /* Parse, then swap: a bad file leaves the old one in force. */
-static void on_reload(void *arg, int signo)
+static void reload(struct coordinator *co)
 {
-	struct coordinator *co = arg;
 	struct err          err;
 
-	(void)signo;
+	refresher_resume(co->refresher);
 	audit_reopen(co->audit);
 	struct conf *next = read_conf(co->conf_path);
 	struct idp  *idp = next ? idp_new(co->loop, &next->issuers, &err) : NULL;
@@ -547,6 +562,15 @@ static void on_reload(void *arg, int signo)
 	log_note("the configuration was read again");
 }
 
+static void on_reload(void *arg, int signo)
+{
+	struct coordinator *co = arg;
+
+	(void)signo;
+	if (!co->ending)
+		refresher_drain(co->refresher, reload);
+}
+
 static bool start(struct coordinator *co, struct err *err)
 {
 	scoped_free char *db = conf_path(co->conf, co->conf->state_dir, "coordinator.db");
@@ -555,7 +579,9 @@ static bool start(struct coordinator *co, struct err *err)
 					  : conf_path(co->conf, co->conf->state_dir, "audit.json");
 
 	co->audit = audit_open(audit, err);
-	co->idp = co->audit ? idp_new(co->loop, &co->conf->issuers, err) : NULL;
+	scoped_free char *key = conf_path(co->conf, co->conf->state_dir, "refresh.key");
+	co->seal = co->audit ? seal_open_file(key, err) : NULL;
+	co->idp = co->seal ? idp_new(co->loop, &co->conf->issuers, err) : NULL;
 	if (!co->idp)
 		return false;
 	co->reg = registry_new(co->conf);
@@ -563,6 +589,7 @@ static bool start(struct coordinator *co, struct err *err)
 	co->reports = rates_new(MAP_NODES_MAX);
 	co->disbelief = disbelief_new();
 	co->opens = rates_new(MAP_NODES_MAX);
+	co->refresher = refresher_new(co);
 	co->portal = portal_new(&portal_ops, co);
 	co->expiry = loop_timer_new(co->loop, on_expiry, co);
 	co->sweep = loop_timer_new(co->loop, on_sweep, co);
@@ -593,6 +620,7 @@ static void end(struct coordinator *co)
 	/* Before the rest: what was submitted is written, though nobody is told. */
 	store_close(co->store);
 	own_free(co->own);
+	refresher_free(co->refresher);
 	attempts_free(co->attempts);
 	rates_free(co->reports);
 	disbelief_free(co->disbelief);
@@ -604,6 +632,7 @@ static void end(struct coordinator *co)
 	registry_free(co->reg);
 	audit_close(co->audit);
 	secret_done(&co->form_key);
+	seal_free(co->seal);
 	loop_free(co->loop);
 	conf_free(co->conf);
 }

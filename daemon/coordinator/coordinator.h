@@ -38,10 +38,12 @@ struct coordinator {
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
 	struct loop_timer *expiry, *sweep, *life;
 	struct wall        started;             /* nobody was heard before */
+	struct seal       *seal;                /* of refresh tokens */
+	struct refresher  *refresher;
 	struct told       *told;                /* logout.c: providers' words that are checked now */
 	size_t             told_count;
 	struct boot        pins_read;           /* when certificate files were read last */
-	bool               loaded, changing_epoch;
+	bool               loaded, changing_epoch, ending;
 	int                status;
 	struct err         failed;
 };

@@ -186,7 +186,8 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 	struct db_rows q = db_query(db, err,
 				    "SELECT user, node, auth_time, created, expires, issuer, acr, "
 				    "amr, groups, origin, mfa, cross_device,"
-				    " ended, why, provider, sid, device, refresh, checked, id_token, opening"
+				    " ended, why, provider, sid, device, refresh, checked, id_token, opening, "
+				    "sub"
 				    " FROM session WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_SESSION, id);
@@ -215,6 +216,7 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 		s->device = db_int(&q, 16) != 0;
 		s->refresh = db_text(&q, 17);
 		s->checked.sec = db_int(&q, 18);
+		s->sub = db_text(&q, 21);
 		s->id_token = db_text(&q, 19);
 		q.bad |= s->id_token[0] && !db_blob(&q, 20, s->opening, sizeof(s->opening)) &&
 			 !err_set(err, ERR_SYS, "the database: session %llu has no opening",
@@ -460,12 +462,12 @@ bool part_session_new(struct db *db, const struct store_person *p, uint64_t user
 	if (!db_run(db, err,
 		    "INSERT INTO session (user, node, auth_time, created, expires, issuer, acr, "
 		    "amr, groups, origin, mfa,"
-		    " cross_device, provider, sid, device)"
-		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		    "iiiiitttttiitti", (int64_t)user, (int64_t)node, p->auth_time.sec, now.sec,
+		    " cross_device, provider, sid, device, sub)"
+		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		    "iiiiitttttiittit", (int64_t)user, (int64_t)node, p->auth_time.sec, now.sec,
 		    p->expires.sec, p->issuer, p->acr, p->amr, p->groups, p->from, (int64_t)p->mfa,
 		    (int64_t)p->cross_device, text_or(p->provider), text_or(p->sid),
-		    (int64_t)p->device))
+		    (int64_t)p->device, p->sub))
 		return false;
 	*ret_session = (uint64_t)db_last_id(db);
 	if (p->refresh.len && p->seal) {

@@ -46,6 +46,7 @@ void session_row_free(struct session_row *r)
 	free(r->from);
 	free(r->why);
 	free(r->provider);
+	free(r->sub);
 	free(r->sid);
 	free(r->refresh);
 	free(r->id_token);

@@ -58,6 +58,7 @@ struct session_row {
 	struct wall ended;              /* 0: it has not */
 	char       *why;                /* it ended: "expired", "logout", "revoked", "replaced" */
 	char       *provider;           /* the configuration's name of the issuer; "": not said */
+	char       *sub;                /* the subject that logged in; "": of before this was kept */
 	char       *sid;                /* the provider's session (Back-Channel Logout 1.0); "": none */
 	char       *refresh;            /* a refresh token, sealed by the coordinator; "": none */
 	bool        device;             /* the login was made with the provider's device client */

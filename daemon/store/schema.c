@@ -172,7 +172,14 @@ static const char *const step_browser[] = {
 	NULL,
 };
 
-static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step, step_browser };
+/* Who logged in, of the identities that one person may have. */
+static const char *const step_session_sub[] = {
+	"ALTER TABLE session ADD COLUMN sub TEXT NOT NULL DEFAULT ''",
+	NULL,
+};
+
+static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step,
+						    step_browser, step_session_sub };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

@@ -127,7 +127,7 @@ static void on_done(void *arg, struct login_result *r, const struct login_refusa
 	struct rp *rp = arg;
 
 	rp->op = NULL;
-	if (!r) {
+	if (why) {
 		say_refused(why);
 		return;
 	}

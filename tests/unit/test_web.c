@@ -203,7 +203,7 @@ END_TEST
 
 struct world {
 	int         ended;
-	char        user[32], id[64];
+	char        user[32], id[64], to[64];
 	bool        ok;
 	int         status;
 	struct buf  body;
@@ -250,11 +250,20 @@ static void end(void *ctx, const char *user, const char *id, portal_ended_fn *do
 	done(arg, w->ok, w->ok ? NULL : &err);
 }
 
+static bool provider_page(void *ctx, const char *user, const char *session, struct buf *ret_url)
+{
+	(void)ctx;
+	(void)user;
+	buf_add_str(ret_url, "https://idp.example.edu/bye");
+	return strcmp(session, "s9") == 0;
+}
+
 static void reply(void *arg, struct page *page)
 {
 	struct world *w = arg;
 
 	w->status = page->status;
+	snprintf(w->to, sizeof(w->to), "%s", page->location ? page->location : "");
 	buf_clear(&w->body);
 	buf_add_span(&w->body, buf_span(&page->body));
 	buf_add_str(&w->body, "");
@@ -262,7 +271,7 @@ static void reply(void *arg, struct page *page)
 
 START_TEST(the_portal_ends_what_its_own_form_says)
 {
-	static const struct portal_ops ops = { person, devices, sessions, end, end };
+	static const struct portal_ops ops = { person, devices, sessions, end, provider_page, end };
 	const struct portal_caller who = { "u2", "n7", "s9" }, other = { "u3", "n8", "s1" }, nobody = { 0 };
 	struct world w = { .ok = true };
 	struct portal *p = portal_new(&ops, &w);
@@ -296,9 +305,17 @@ START_TEST(the_portal_ends_what_its_own_form_says)
 	ck_assert_int_eq(w.ended, 1);
 	ck_assert_str_eq(w.user, "u2");
 	ck_assert_str_eq(w.id, "s9");
+	ck_assert_str_eq(w.to, "/");
+	post.path = SPAN("/session/logout");
+	portal_handle(p, &other, &post, reply, &w);
+	ck_assert(w.status == 403 && w.ended == 1);
+	portal_handle(p, &who, &post, reply, &w);
+	ck_assert(w.status == 303 && w.ended == 2);
+	ck_assert_str_eq(w.to, "https://idp.example.edu/bye");
 	w.ok = false;
 	portal_handle(p, &who, &post, reply, &w);
 	ck_assert_int_eq(w.status, 404);
+	ck_assert_str_eq(w.to, "");
 	post.path = SPAN("/other");
 	portal_handle(p, &who, &post, reply, &w);
 	ck_assert_int_eq(w.status, 404);
