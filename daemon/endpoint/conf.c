@@ -19,6 +19,7 @@ static const char *const proxy_protocols[] = { "none", "v1", "v2", NULL };
 static const char *const forwards[] = {
 	"none", "nginx", "traefik", "caddy", "haproxy", "envoy", "apache", NULL,
 };
+static const char *const basic_users[] = { "login", "short-login", NULL };
 static const char *const backends[] = { "auto", "kernel", "userspace", NULL };
 static const char *const verifies[] = { "coordinator", "idp", NULL };
 static const char *const access_logs[] = { "json", "combined", "common", "none", NULL };
@@ -83,6 +84,11 @@ static const struct conf_row service_rows[] = {
 	  .help = "Sets of identity headers that it is given, such as remote-user." },
 	{ "headers", CONF_LIST, AT(headers), 0, 64, "", .sub = header_rows,
 	  .sub_size = sizeof(struct conf_header), .help = "Identity headers of your own." },
+	{ "basic-secret", CONF_PATH, AT(basic_secret), .def = "",
+	  .help = "For an application that knows passwords alone: a file with a secret of at least 16 bytes, "
+	          "said as the password of everybody in Authorization: Basic, in place of the client's own." },
+	{ "basic-user", CONF_ENUM, AT(basic_user), .def = "login", .words = basic_users,
+	  .help = "With basic-secret, what is said as the user's name." },
 	{ "origins", CONF_STRS, AT(origins), 0, 256, "",
 	  .help = "Other sites whose pages may send it unsafe requests: https://portal.example.edu." },
 	{ "upgrades", CONF_STRS, AT(upgrades), 0, 16, "",
@@ -529,6 +535,9 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 		                                 (*s->script && *s->script != '/')))
 			ok = diag_error(diags, map->at[i], "\"root\" and \"script\" are absolute paths, for "
 			                "fastcgi, scgi and uwsgi upstreams");
+		if (*s->basic_secret && (s->tcp || s->forward || gateway || public || s->enrolled))
+			ok = diag_error(diags, map->at[i], "\"basic-secret\" is for applications behind http:// or unix:, "
+			                "and for people");
 		if (s->tcp && (s->profiles.count || s->headers.count))
 			ok = diag_error(diags, map->at[i], "a tcp service has no headers: \"proxy-protocol\" tells it "
 			                "who calls");

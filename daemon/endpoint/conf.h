@@ -30,6 +30,7 @@ enum conf_forward {              /* as enum forward_style (daemon/proxy/forward.
 	CONF_FORWARD_NONE, CONF_FORWARD_NGINX, CONF_FORWARD_TRAEFIK, CONF_FORWARD_CADDY, CONF_FORWARD_HAPROXY,
 	CONF_FORWARD_ENVOY, CONF_FORWARD_APACHE,
 };
+enum conf_basic_user { CONF_BASIC_LOGIN, CONF_BASIC_SHORT };
 enum conf_balance { CONF_BALANCE_LEAST, CONF_BALANCE_PERSON };
 
 struct conf_header {                    /* a header of the owner's own */
@@ -45,6 +46,8 @@ struct conf_service {
 	char            *upstream_name; /* the name in an https upstream's certificate; "": its address */
 	bool             upstream_lax;
 	bool             tls;           /* its listeners speak TLS */
+	char            *basic_secret;  /* file; "": no Basic authentication of ours */
+	int              basic_user;    /* enum conf_basic_user */
 	char            *root, *script; /* of fastcgi and scgi upstreams */
 	bool             tcp;           /* no HTTP */
 	int              proxy_protocol; /* enum conf_proxy_protocol */

@@ -31,6 +31,7 @@ void core_files_free(struct core_files *f)
 	buf_wipe_done(&f->certificates);
 	buf_done(&f->roots);
 	forward_accesses_done(&f->forwards);
+	basic_secrets_done(&f->basics);
 	vouch_free(f->vouch);
 	if (f->metrics_fd >= 0)
 		close(f->metrics_fd);
@@ -121,6 +122,7 @@ static bool read_named(struct core_files *f, const char *file, struct buf *words
 	diags_init(&d, file);
 	ok = core_certificates_read(f, &d);
 	ok = forward_accesses_read(&f->forwards, f->conf, &d) && ok;
+	ok = basic_secrets_read(&f->basics, f->conf, &d) && ok;
 	diags_text(&d, words);
 	diags_done(&d);
 	if (*f->conf->policy && f->conf->mode == CONF_STANDALONE)

@@ -142,6 +142,32 @@ size_t core_certificates_pins(struct core *c, struct enrol_pin ret_pins[ENROL_PI
 	return n;
 }
 
+/* Also where there are none any more: the front wipes what it has. */
+static void send_basics(struct core *c, struct core_front *f)
+{
+	const struct basic_secrets *b = &c->files->basics;
+	struct msg m = { .type = MSG_BASIC, .basic = { .first = true } };
+	struct err err = { 0 };
+
+	if (f->kind == PROCESS_PUBLIC)
+		return;
+	for (size_t i = 0; i < b->n; i++) {
+		if (!b->list[i].len)
+			continue;
+		m.basic.service = span_str(c->files->conf->services.names[i]);
+		m.basic.secret = secret_span(&b->list[i]);
+		if (!channel_send(f->channel, &m, NULL, 0, &err))
+			log_error("front %u: a service's secret: %s", f->index, err.msg);
+		m.basic.first = false;
+	}
+	if (m.basic.first && !f->basics)
+		return;
+	f->basics = !m.basic.first;
+	m.basic = (struct msg_basic){ .first = m.basic.first, .last = true };
+	if (!channel_send(f->channel, &m, NULL, 0, &err))
+		log_error("front %u: services' secrets: %s", f->index, err.msg);
+}
+
 void core_front_certificates(struct core *c, struct core_front *f)
 {
 	const struct conf *conf = c->files->conf;
@@ -149,6 +175,7 @@ void core_front_certificates(struct core *c, struct core_front *f)
 	struct wire_reader r;
 	struct err err = { 0 };
 
+	send_basics(c, f);
 	if (c->files->roots.len) {
 		struct msg m = { .type = MSG_TLS_ROOTS };
 		int fd = msg_memfd("reeve-roots", buf_span(&c->files->roots), &err);
@@ -329,7 +356,7 @@ void core_front_up(struct core *c, struct core_front *f)
 	struct err err = { 0 };
 
 	f->acked = 0;
-	f->refused = false;
+	f->refused = f->basics = false;
 	if (!c->files)
 		return;
 	core_front_certificates(c, f);

@@ -28,6 +28,7 @@
 #include "daemon/endpoint/lease.h"
 #include "daemon/endpoint/metrics.h"
 #include "daemon/endpoint/orders.h"
+#include "daemon/endpoint/service_secret.h"
 #include "daemon/endpoint/vouch.h"
 #include "daemon/endpoint/world.h"
 
@@ -47,6 +48,7 @@ struct core_files {
 	struct forward_accesses forwards;
 	bool              has_metrics;          /* another place for them: metrics_fd */
 	int               metrics_fd;           /* -1: none */
+	struct basic_secrets basics;
 };
 
 enum { CORE_FRONTS_MAX = 2 * CONF_FRONTS_MAX };
@@ -58,6 +60,7 @@ struct core_front {
 	uint16_t           index;
 	uint64_t           acked;               /* generation of the snapshot that it uses */
 	bool               refused;             /* it could not take the last one */
+	bool               basics;              /* it was given services' secrets */
 };
 
 /* A snapshot that some front may still use. */

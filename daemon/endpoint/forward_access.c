@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/endpoint/forward_access.h"
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "daemon/endpoint/listeners.h"
+#include "daemon/endpoint/service_secret.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -28,24 +28,14 @@ static bool user_ids(const char *name, uid_t *ret_uid, gid_t *ret_gid)
 
 static bool read_secret(const char *path, struct forward_access *a, struct err *err)
 {
-	struct buf text;
-	struct span secret;
-	bool ok;
+	struct secret s = { 0 };
 
-	buf_init(&text, FORWARD_SECRET_MAX);
-	ok = file_read_private(path, FORWARD_SECRET_MAX, &text, err);
-	secret = span_trim(buf_span(&text));
-	while (secret.len && (secret.ptr[secret.len - 1] == '\n' || secret.ptr[secret.len - 1] == '\r'))
-		secret.len--;
-	if (ok && (secret.len < FORWARD_SECRET_MIN || !span_is_print(secret) ||
-	           span_find(secret, ' ') < secret.len))
-		ok = err_set(err, ERR_CONFIG, "%s: want one line of at least %d printable characters", path,
-		             FORWARD_SECRET_MIN);
-	if (ok)
-		forward_digest(secret, a->digest);
-	a->has_secret = ok;
-	buf_wipe_done(&text);
-	return ok;
+	if (!service_secret_read(path, FORWARD_SECRET_MIN, &s, err))
+		return false;
+	forward_digest(secret_span(&s), a->digest);
+	a->has_secret = true;
+	secret_done(&s);
+	return true;
 }
 
 bool forward_accesses_read(struct forward_accesses *ret_a, const struct conf *conf, struct diags *diags)

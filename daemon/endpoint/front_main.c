@@ -361,6 +361,16 @@ static void on_tls(struct front_process *p, const struct msg_tls *m)
 		log_error("TLS: %s", err.msg);
 }
 
+static void on_basic(struct front_process *p, const struct msg_basic *m)
+{
+	if (m->first)
+		front_basic_begin(p->engine);
+	if (m->service.len)
+		front_basic_add(p->engine, m->service, m->secret);
+	if (m->last)
+		front_basic_commit(p->engine);
+}
+
 static void on_roots(struct front_process *p, int fd)
 {
 	struct err err = { 0 };
@@ -414,6 +424,9 @@ static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 		break;
 	case MSG_TLS:
 		on_tls(p, &m->tls);
+		break;
+	case MSG_BASIC:
+		on_basic(p, &m->basic);
 		break;
 	case MSG_TLS_TICKETS:
 		if (!front_tls_tickets(p->engine, m->tickets.keys, &err))

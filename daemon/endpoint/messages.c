@@ -45,6 +45,7 @@ static const struct {
 	[MSG_SNAPSHOT]      = { "snapshot",      C,     F,     2 },
 	[MSG_SWEEP]         = { "sweep",         C,     F,     0 },
 	[MSG_TLS]           = { "tls",           C,     F,     0 },
+	[MSG_BASIC]         = { "basic",         C,     F,     0 },
 	[MSG_TLS_TICKETS]   = { "tls-tickets",   C,     F,     0 },
 	[MSG_TLS_ROOTS]     = { "tls-roots",     C,     F,     1 },
 	[MSG_ASSERTED]      = { "asserted",      C,     F,     0 },
@@ -360,6 +361,12 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		ok = put_span(out, m->tls.certificate, MSG_TLS_MAX) &&
 		     put_span(out, m->tls.key, MSG_TLS_MAX);
 		break;
+	case MSG_BASIC:
+		put_bool(out, m->basic.first);
+		put_bool(out, m->basic.last);
+		ok = put_span(out, m->basic.service, MSG_NAME_MAX) &&
+		     put_span(out, m->basic.secret, MSG_SECRET_MAX);
+		break;
 	case MSG_TLS_TICKETS:
 		ok = put_span(out, m->tickets.keys, MSG_TICKETS_MAX);
 		break;
@@ -500,6 +507,12 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->tls.last = get_bool(&r);
 		m->tls.certificate = wire_get_span(&r, MSG_TLS_MAX);
 		m->tls.key = wire_get_span(&r, MSG_TLS_MAX);
+		break;
+	case MSG_BASIC:
+		m->basic.first = get_bool(&r);
+		m->basic.last = get_bool(&r);
+		m->basic.service = wire_get_span(&r, MSG_NAME_MAX);
+		m->basic.secret = wire_get_span(&r, MSG_SECRET_MAX);
 		break;
 	case MSG_TLS_TICKETS:
 		m->tickets.keys = wire_get_span(&r, MSG_TICKETS_MAX);

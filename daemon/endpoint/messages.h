@@ -27,6 +27,7 @@ enum {
 	MSG_NAME_MAX = 255,             /* a service's name, a user's name */
 	MSG_TEXT_MAX = 8 << 10,         /* words for people */
 	MSG_TLS_MAX = 24 << 10,         /* one PEM: a key, or a chain of certificates */
+	MSG_SECRET_MAX = 1024,          /* bytes of a service's secret */
 	MSG_TICKETS_MAX = 1024,         /* bytes of ticket keys */
 	MSG_ROOTS_MAX = 4 << 20,        /* bytes of the memfd of MSG_TLS_ROOTS */
 	MSG_ERRNO_MAX = 4095,
@@ -94,6 +95,7 @@ enum msg_type {
 	MSG_SNAPSHOT,           /* snapshot; fds: snapshot memfd, words memfd (both read-only to the front) */
 	MSG_SWEEP,              /* a word has changed: look at every connection again */
 	MSG_TLS,                /* tls: one certificate chain with its key, of a set that replaces the last one */
+	MSG_BASIC,              /* basic: a service's secret, of a set that replaces the last one */
 	MSG_TLS_TICKETS,        /* tickets: session ticket keys shared by this host's fronts */
 	MSG_TLS_ROOTS,          /* fds: memfd, the PEM bundle that upstreams' certificates are verified against */
 	MSG_ASSERTED,           /* asserted */
@@ -226,6 +228,11 @@ struct msg_tls {
 	struct span key;                /* PEM; wipe after use */
 };
 
+struct msg_basic {
+	bool        first, last;        /* of the set */
+	struct span service, secret;    /* no service: the set is empty; wipe after use */
+};
+
 struct msg_tickets { struct span keys; };       /* as front_tls_tickets() takes them; wipe after use */
 
 struct msg_assert {
@@ -290,6 +297,7 @@ struct msg {
 		struct msg_snapshot      snapshot;
 		struct msg_snapshot_done snapshot_done;
 		struct msg_tls           tls;
+		struct msg_basic         basic;
 		struct msg_tickets       tickets;
 		struct msg_assert        assert_;
 		struct msg_asserted      asserted;

@@ -15,6 +15,7 @@
  *   gateway_request.c  applications that are asked in variables
  *   assertions.c signed assertions, from core
  *   forward.c    what another web server asks
+ *   basic.c      passwords, for applications that know nothing else
  *   browser.c    people without a mesh client: login, cookie, logout
  *   pages.c      what people see when they are refused
  *   audit.c      one line a request
@@ -153,7 +154,7 @@ struct exchange {
 	uint8_t             forward;            /* enum forward_style: a helper's question */
 	enum gateway        gateway;
 	bool                tcp, keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
-		            head_only, answered, html, te_trailers;
+		            head_only, answered, html, te_trailers, secret; /* secret: mem is to be wiped */
 	struct body         req, resp;
 	unsigned            status, interim;
 	struct reason       why;
@@ -243,6 +244,14 @@ void request_put_back(struct exchange *ex);     /* as if it had not come: it com
 /* As request_begin(), on a listener with a style. */
 bool forward_begin(struct conn *c);
 unsigned forward_status(const struct exchange *ex, unsigned status);    /* as this helper understands it */
+
+/* ---- basic.c ---- */
+
+/* This field of the client's is replaced by ours. */
+bool basic_replaces(const struct exchange *ex, struct span name);
+/* Our Authorization, where the service wants one. False: it cannot be written, with *ret_why. */
+bool basic_write(struct exchange *ex, struct head_out *o, const char **ret_why);
+void basics_free(struct front *f);
 
 /* ---- assertions.c ---- */
 
@@ -394,6 +403,7 @@ struct front {
 	const struct front_ops *ops;
 	void                   *arg;
 	char                   *name, *server, *page;
+	struct basic           *basics, *basics_coming;
 	struct assertion       *assertions[1024];
 	size_t                  assertion_count;
 	size_t                  redeems;        /* browsers that wait for core */

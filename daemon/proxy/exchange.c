@@ -22,6 +22,8 @@ static void free_mem(struct exchange *ex)
 {
 	struct front *f = ex->conn->front;
 
+	if (ex->mem && ex->secret)
+		mem_wipe(ex->mem, ex->mem_cap);
 	if (ex->mem && ex->mem_cap == EX_BLOCK && f->block_count < array_size(f->blocks))
 		f->blocks[f->block_count++] = ex->mem;
 	else

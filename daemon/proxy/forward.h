@@ -34,7 +34,6 @@ enum forward_style {
 
 enum {
 	FORWARD_SECRET_MIN  = 32,       /* bytes of a secret: not to be guessed */
-	FORWARD_SECRET_MAX  = 1024,
 	FORWARD_DIGEST_LEN  = 32,       /* SHA-256 of it, which is all that a front knows */
 	FORWARD_USERS_MAX   = 64,       /* users who may ask at one listener */
 };

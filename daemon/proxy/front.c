@@ -125,6 +125,7 @@ void front_free(struct front *f)
 		free(f->blocks[--f->block_count]);
 	buf_done(&f->lines);
 	assertions_clear(f);
+	basics_free(f);
 	EVP_MD_free(f->sha256);
 	EVP_MD_CTX_free(f->sha256_ctx);
 	free(f->cookies);

@@ -93,6 +93,12 @@ bool front_tls_commit(struct front *f, struct err *err);
 /* Session ticket keys shared by the fronts of a host, newest first, 80 bytes each;
  * without a call each front makes its own. */
 bool front_tls_tickets(struct front *f, struct span keys, struct err *err);
+/* Services' secrets for Basic authentication. Replaces the whole set when the next
+ * front_basic_begin()..front_basic_commit() ends; copied, and wiped when replaced. */
+void front_basic_begin(struct front *f);
+void front_basic_add(struct front *f, struct span service, struct span secret);
+void front_basic_commit(struct front *f);
+
 /* What upstreams' certificates are verified against, PEM bundle. */
 bool front_tls_roots(struct front *f, struct span pem, struct err *err);
 

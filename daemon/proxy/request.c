@@ -7,6 +7,7 @@
  */
 #include "daemon/proxy/engine.h"
 
+#include "base/mem.h"
 #include "daemon/proxy/http_parse.h"
 #include "daemon/proxy/profiles.h"
 
@@ -485,13 +486,13 @@ static bool write_head(struct exchange *ex, const struct message *m, struct span
 	write_host(ex, o);
 	/* hop-by-hop first: no Connection of the client's can name what we write below */
 	for (size_t i = 0; i < m->field_count; i++) {
-		if (header_passes_up(ex->snap, m, &m->fields[i]))
+		if (header_passes_up(ex->snap, m, &m->fields[i]) && !basic_replaces(ex, m->fields[i].name))
 			head_add_field(o, m->fields[i].name, m->fields[i].value);
 	}
 	write_framing(ex, m, o);
 	request_write_id(ex, m, o);
 	write_forwarded(ex, o);
-	if (!profiles_write(&about, ex->svc->headers, o, &why)) {
+	if (!profiles_write(&about, ex->svc->headers, o, &why) || !basic_write(ex, o, &why)) {
 		exchange_refuse(ex, 500, "identity-unspeakable", why);
 		return false;
 	}
@@ -686,6 +687,8 @@ bool request_begin(struct conn *c)
 
 	keep_texts(ex, m, out.len);
 	memcpy((char *)(uintptr_t)ex->head.ptr, out.ptr, out.len);
+	if (ex->secret)
+		mem_wipe(out.ptr, out.len);
 	ex->head.len = out.len;
 	ex->rid = span_of(ex->head.ptr + rid, rid_len);
 	f->stats.allowed++;

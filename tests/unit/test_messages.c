@@ -87,6 +87,9 @@ static struct msg sample(enum msg_type type)
 	case MSG_TLS:
 		m.tls = (struct msg_tls){ true, true, SPAN("CERT"), SPAN("KEY") };
 		break;
+	case MSG_BASIC:
+		m.basic = (struct msg_basic){ true, false, SPAN("wiki"), SPAN("SECRET") };
+		break;
 	case MSG_TLS_TICKETS:
 		m.tickets.keys = SPAN("eighty bytes");
 		break;
