@@ -84,6 +84,9 @@ static const struct conf_row service_rows[] = {
 	  .help = "Sets of identity headers that it is given, such as remote-user." },
 	{ "headers", CONF_LIST, AT(headers), 0, 64, "", .sub = header_rows,
 	  .sub_size = sizeof(struct conf_header), .help = "Identity headers of your own." },
+	{ "bind-assertion", CONF_BOOL, AT(bind_assertion), .def = "false",
+	  .help = "Assertions say for which method and path they are, so that one that leaks is good for no "
+	          "other request." },
 	{ "basic-secret", CONF_PATH, AT(basic_secret), .def = "",
 	  .help = "For an application that knows passwords alone: a file with a secret of at least 16 bytes, "
 	          "said as the password of everybody in Authorization: Basic, in place of the client's own." },

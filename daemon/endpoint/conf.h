@@ -46,6 +46,7 @@ struct conf_service {
 	char            *upstream_name; /* the name in an https upstream's certificate; "": its address */
 	bool             upstream_lax;
 	bool             tls;           /* its listeners speak TLS */
+	bool             bind_assertion;        /* one for each method and path */
 	char            *basic_secret;  /* file; "": no Basic authentication of ours */
 	int              basic_user;    /* enum conf_basic_user */
 	char            *root, *script; /* of fastcgi and scgi upstreams */

@@ -117,7 +117,7 @@ static bool make(struct core *c, const struct msg_assert *m, struct buf *out, st
 			.idp_issuer = id.issuer, .idp_subject = id.subject, .node = id.node,
 			.groups = id.groups, .group_count = id.group_count,
 			.tags = id.tags, .tag_count = id.tag_count, .amr = id.amr, .amr_count = id.amr_count,
-			.acr = id.acr, .auth_time = id.auth_time,
+			.acr = id.acr, .auth_time = id.auth_time, .method = m->method, .path = m->path,
 			.ends = id.expires_boot.ns == BOOT_NEVER.ns ? (struct wall){ INT64_MAX } : id.expires,
 		};
 

@@ -166,7 +166,7 @@ static void on_assertion(void *arg, const struct front_assert *ask)
 {
 	struct front_process *p = arg;
 	struct msg m = {.type = MSG_ASSERT,
-			.assert_ = {ask->cookie, p->snapshot, ask->slot, ask->service}};
+			.assert_ = {ask->cookie, p->snapshot, ask->slot, ask->service, ask->method, ask->path}};
 
 	/* With core away the engine asks again. */
 	tell(p, p->core, &m);

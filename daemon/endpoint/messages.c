@@ -383,6 +383,8 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		wire_u64(out, m->assert_.snapshot);
 		wire_u32(out, m->assert_.slot);
 		wire_u32(out, m->assert_.service);
+		ok = put_span(out, m->assert_.method, MSG_METHOD_MAX) &&
+		     put_span(out, m->assert_.path, MSG_PATH_MAX);
 		break;
 	case MSG_ASSERTED:
 		wire_u64(out, m->asserted.id);
@@ -530,6 +532,8 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->assert_.snapshot = wire_get_u64(&r);
 		m->assert_.slot = wire_get_u32(&r);
 		m->assert_.service = wire_get_u32(&r);
+		m->assert_.method = wire_get_span(&r, MSG_METHOD_MAX);
+		m->assert_.path = wire_get_span(&r, MSG_PATH_MAX);
 		break;
 	case MSG_ASSERTED:
 		m->asserted.id = wire_get_u64(&r);

@@ -27,6 +27,7 @@ enum {
 	MSG_NAME_MAX = 255,             /* a service's name, a user's name */
 	MSG_TEXT_MAX = 8 << 10,         /* words for people */
 	MSG_TLS_MAX = 24 << 10,         /* one PEM: a key, or a chain of certificates */
+	MSG_METHOD_MAX = 32, MSG_PATH_MAX = 4096,       /* bytes of a request that an assertion is bound to */
 	MSG_SECRET_MAX = 1024,          /* bytes of a service's secret */
 	MSG_TICKETS_MAX = 1024,         /* bytes of ticket keys */
 	MSG_ROOTS_MAX = 4 << 20,        /* bytes of the memfd of MSG_TLS_ROOTS */
@@ -239,6 +240,7 @@ struct msg_assert {
 	uint64_t id;                    /* the front's; comes back in MSG_ASSERTED */
 	uint64_t snapshot;              /* generation that slot and service are of */
 	uint32_t slot, service;
+	struct span method, path;       /* empty: bound to no request */
 };
 
 struct msg_asserted {

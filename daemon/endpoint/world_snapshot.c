@@ -249,6 +249,7 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	          (c->keep_request_id ? SERVICE_KEEP_REQUEST_ID : 0u) | (c->forwarded ? 0u : SERVICE_NO_XFF) |
 	          (c->balance == CONF_BALANCE_PERSON ? SERVICE_HASH_PERSON : 0u) |
 	          (c->enrolled ? SERVICE_ENROLLED : 0u) | (*c->basic_secret ? SERVICE_BASIC : 0u) |
+	          (c->bind_assertion ? SERVICE_ASSERTION_BOUND : 0u) |
 	          (c->basic_user == CONF_BASIC_SHORT ? SERVICE_BASIC_SHORT : 0u) | (c->tcp ? SERVICE_TCP : 0u) |
 	          (c->proxy_protocol == CONF_PROXY_V1 ? SERVICE_PROXY_V1 : 0u) |
 	          (c->proxy_protocol == CONF_PROXY_V2 ? SERVICE_PROXY_V2 : 0u) |

@@ -257,7 +257,7 @@ void basics_free(struct front *f);
 
 enum assertion_state { ASSERTION_NONE = 0, ASSERTION_READY, ASSERTION_WAIT };
 /* WAIT: c is woken by conn_later() when there is an answer. ret_text lives until the loop runs. */
-enum assertion_state assertion_get(struct conn *c, uint32_t service, struct span *ret_text);
+enum assertion_state assertion_get(struct exchange *ex, struct span *ret_text);
 void assertion_leave(struct conn *c);           /* waits no longer */
 void assertions_clear(struct front *f);
 

@@ -381,7 +381,7 @@ static bool judge(struct exchange *ex, const struct snap_listen *l, struct messa
 	if (!request_policy(ex))
 		return true;
 	if (ex->svc->flags & SERVICE_ASSERTION) {
-		switch (assertion_get(c, ex->service, &assertion)) {
+		switch (assertion_get(ex, &assertion)) {
 		case ASSERTION_READY:
 			break;
 		case ASSERTION_WAIT:

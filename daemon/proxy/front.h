@@ -34,8 +34,9 @@ struct front_connect {
 /* A signed assertion is wanted for an identity and a service of the snapshot in
  * use. Answer with front_assertion(), now or later. */
 struct front_assert {
-	uint64_t cookie;
-	uint32_t slot, service;
+	uint64_t    cookie;
+	uint32_t    slot, service;
+	struct span method, path;       /* of the request that it is bound to; empty: to none */
 };
 
 /* A browser came back from its login, or logs out (code is empty). Answer the

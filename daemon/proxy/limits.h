@@ -52,6 +52,7 @@ enum {
 	UPSTREAM_TRIES    = 2,          /* attempts of one request that was never answered */
 
 	FRONT_ASSERTIONS  = 8192,       /* kept signed assertions; about 1 KiB each */
+	FRONT_ASSERTION_PATH = 4096,    /* of a request that one is bound to: it stands in a header */
 	FRONT_ASSERTION_EARLY = 20,     /* seconds before its end in which the next one is made */
 
 	FRONT_REDEEMS     = 256,        /* browsers that come back from a login at once: each is a question to the coordinator */

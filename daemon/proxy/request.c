@@ -663,7 +663,7 @@ bool request_begin(struct conn *c)
 	}
 
 	if (ex->svc->flags & SERVICE_ASSERTION) {
-		switch (assertion_get(c, ex->service, &assertion)) {
+		switch (assertion_get(ex, &assertion)) {
 		case ASSERTION_READY:
 			break;
 		case ASSERTION_WAIT:

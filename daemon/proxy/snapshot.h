@@ -119,6 +119,7 @@ enum service_flags {
 	SERVICE_PROXY_V2      = 1 << 8,
 	SERVICE_PROXY_CN      = 1 << 9, /* version 2 also says the login as a client certificate's name */
 	SERVICE_BASIC         = 1 << 15, /* Authorization is ours: the login, and a secret that front_basic_add() gave */
+	SERVICE_ASSERTION_BOUND = 1 << 17, /* assertions are of one method and path */
 	SERVICE_BASIC_SHORT   = 1 << 16, /* ... and the login without @domain */
 	SERVICE_BROWSER       = 1 << 14, /* set by the builder: people are known by a cookie (browser.c), not by their address */
 	SERVICE_ENROLLED      = 1 << 5, /* the coordinator: every slot that is not empty may call, IDENT_ENROLLED too, and no

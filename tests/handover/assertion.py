@@ -35,14 +35,16 @@ class App(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    do_POST = do_GET
+
     def log_message(self, *args):
         pass
 
 
-def ask(port, path="/", source="127.0.0.1", **headers):
+def ask(port, path="/", source="127.0.0.1", method="GET", **headers):
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
     try:
-        c.request("GET", path, headers={"Host": "app", **headers})
+        c.request(method, path, headers={"Host": "app", **headers})
         r = c.getresponse()
         return r.status, r.read()
     except OSError as e:        # cut off: its session ended under it
@@ -70,9 +72,41 @@ def verifiers():
     return out
 
 
-def verify(cmd, token, audience="app"):
-    return subprocess.run([*cmd, f"{TMP}/jwks", "https://host.example.edu", audience], input=token, text=True,
+def verify(cmd, token, audience="app", request=()):
+    return subprocess.run([*cmd, f"{TMP}/jwks", "https://host.example.edu", audience, *request], input=token, text=True,
                           capture_output=True, timeout=20)
+
+
+def test_bound(tools, unbound):
+    """A service whose assertions are each for one method and path."""
+    check("bound: a student gets none", ask(1103, "/a", source="127.0.0.2")[0] == 403)
+    tokens = {}
+    for method, target in (("GET", "/a"), ("GET", "/a?x=1"), ("POST", "/a"), ("GET", "/b%20c"), ("GET", "/%61/../%62"),
+                           ("GET", "/")):
+        status, body = ask(1103, target, method=method)
+        tokens[method, target] = seen[-1]["X-Reeve-Assertion"]
+        check(f"bound: {method} {target} is let in with one", status == 200 and tokens[method, target], (status, body))
+    said = {k: (claims(t).get("htm"), claims(t).get("htp")) for k, t in tokens.items()}
+    check("bound: each names its method, and the path that the application sees, without the query", said == {
+        ("GET", "/a"): ("GET", "/a"), ("GET", "/a?x=1"): ("GET", "/a"), ("POST", "/a"): ("POST", "/a"),
+        ("GET", "/b%20c"): ("GET", "/b%20c"), ("GET", "/%61/../%62"): ("GET", "/b"), ("GET", "/"): ("GET", "/")}, said)
+    for name, cmd in tools.items():
+        token = tokens["GET", "/a"]
+        for request in (("POST", "/a"), ("GET", "/b"), ("GET", "/a/"), ("GET", "/A")):
+            check(f"{name}: of GET /a it is refused for {request}", verify(cmd, token, "bound", request).returncode == 1)
+        check(f"{name}: and taken for GET /a", verify(cmd, token, "bound", ("GET", "/a")).returncode == 0)
+        check(f"{name}: one that is bound to nothing is refused for a request",
+              verify(cmd, unbound, "app", ("GET", "/a")).returncode == 1)
+    long = "/" + "x" * 4100
+    check("bound: a path too long to be said is refused", ask(1103, long)[0] == 503)
+    check("bound: elsewhere it is no matter", ask(1100, long)[0] == 200)
+    results = []
+    threads = [threading.Thread(target=lambda i=i: results.append(ask(1103, f"/many/{i % 10}")[0])) for i in range(40)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    check("bound: forty at once, ten paths", results == [200] * 40, results)
 
 
 def configure_named(people, services, grants):
@@ -89,6 +123,7 @@ def main():
     services = {
         "app": {"listen": ["127.0.0.1:1100"], "profiles": ["assertion", "remote-user"], **up},
         "other": {"listen": ["127.0.0.1:1101"], "profiles": ["pomerium", "cloudflare-access", "google-iap"], **up},
+        "bound": {"listen": ["127.0.0.1:1103"], "profiles": ["assertion"], "bind-assertion": True, **up},
         "plain": {"listen": ["127.0.0.1:1102"], "profiles": ["remote-user"], **up},
     }
     grants = [{"src": ["staff@example.edu"], "dst": [f"svc:{n}" for n in services], "ip": ["*"]}]
@@ -114,7 +149,8 @@ def main():
           ("staff@example.edu", "app", "https://host.example.edu", ["lab"]), c)
     check("and is short-lived", 0 < c["exp"] - c["iat"] <= 300, c)
 
-    for name, cmd in verifiers().items():
+    tools = verifiers()
+    for name, cmd in tools.items():
         bad = verify(cmd, forged)
         check(f"{name}: what a client made up is refused", bad.returncode == 1, bad.stderr)
         bad = verify(cmd, got[0], audience="other")
@@ -123,6 +159,7 @@ def main():
         check(f"{name}: ours is taken", good.returncode == 0 and json.loads(good.stdout)["login"] == "staff@example.edu",
               good.stderr)
 
+    test_bound(tools, got[0])
     for _ in range(20):
         ask(1100)
     kept = {h["X-Reeve-Assertion"] for h in seen[-20:]}

@@ -109,7 +109,7 @@ static struct msg sample(enum msg_type type)
 		m.metrics = (struct msg_metrics){ UINT64_C(1) << 40, true, SPAN("reeve_requests 1\n") };
 		break;
 	case MSG_ASSERT:
-		m.assert_ = (struct msg_assert){ UINT64_C(1) << 40, UINT64_C(1) << 41, 5, 6 };
+		m.assert_ = (struct msg_assert){ UINT64_C(1) << 40, UINT64_C(1) << 41, 5, 6, SPAN("GET"), SPAN("/page") };
 		break;
 	case MSG_ASSERTED:
 		m.asserted = (struct msg_asserted){ UINT64_C(1) << 40, 1790000000, SPAN("a.b.c") };
