@@ -8,7 +8,7 @@
 #include <openssl/hmac.h>
 #include <string.h>
 
-static const char cookie_name[] = "__Host-reeve-login";
+static const char cookie_name[] = "__Host-hub-login";
 
 enum { COOKIE_SECONDS = 900, PURPOSE_MAX = 256 };
 

@@ -21,7 +21,8 @@ bool form_token_ok(const struct secret *key, const char *purpose, const char *br
 
 /*
  * What binds an attempt to one browser: 32 random bytes in the cookie
- * __Host-reeve-login, set by the first page and wanted by every later one.
+ * __Host-hub-login, set by the first page and wanted by every later one. (Names that begin with
+ * __Host-reeve are the fronts' own, and never reach an application: this is one.)
  */
 void browser_key_new(char ret_key[BROWSER_KEY_SIZE]);
 void page_set_browser_key(struct page *p, const char *browser_key);     /* adds the Set-Cookie */

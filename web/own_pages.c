@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char mark_name[] = "__Host-reeve-known";
+static const char mark_name[] = "__Host-hub-known";
 
 enum { MARK_SECONDS = 90 * 86400 };
 

@@ -12,7 +12,7 @@ from hub import *   # noqa: E402,F403
 
 SEEDS = [
     b'POST /v1/enrol/start HTTP/1.1\r\nHost: hub\r\nContent-Length: 10\r\n\r\n{"v":1}...',
-    b"GET /login/AQEBAQEBAQEBAQEBAQEBAQ HTTP/1.1\r\nHost: h\r\nCookie: __Host-reeve-login=abc\r\n\r\n",
+    b"GET /login/AQEBAQEBAQEBAQEBAQEBAQ HTTP/1.1\r\nHost: h\r\nCookie: __Host-hub-login=abc\r\n\r\n",
     b"GET /v1/map?have=0123456789abcdef:1 HTTP/1.1\r\nHost: h\r\nReeve-Node: n1\r\n\r\n",
     b'POST /v1/node HTTP/1.1\r\nHost: h\r\nReeve-Node: n1\r\nTransfer-Encoding: chunked\r\n\r\n'
     b'5\r\n{"a":\r\n3\r\n1}\n\r\n0\r\n\r\n',

@@ -209,7 +209,7 @@ try:
     q = urllib.parse.parse_qs(urllib.parse.urlsplit(end.url).query)
     t.ok(len(q["code"][0]) == 43 and q["state"] == ["S" * 43] and q["iss"] == [URL + "/idp"], "a fresh code lets in", end.url)
     known = page.browser
-    t.ok(known.cookie("__Host-reeve-known") is not None, "and this browser is known from now on")
+    t.ok(known.cookie("__Host-hub-known") is not None, "and this browser is known from now on")
     t.is_(own.Page(known, "POST", f["action"], urllib.parse.urlencode(dict(f["fields"], otp=code))).status, 404,
           "its form is over")
     page = try_password("admin@example.edu", admin.password, Web(hub, "192.0.2.51")).good()

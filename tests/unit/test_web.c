@@ -163,12 +163,12 @@ START_TEST(cookies_are_found)
 
 	browser_key_new(key);
 	ck_assert(!browser_key_get(span_str(""), got));
-	ck_assert(!browser_key_get(SPAN("__Host-reeve-login=short"), got));
+	ck_assert(!browser_key_get(SPAN("__Host-hub-login=short"), got));
 	snprintf(line, sizeof(line), "reeve-login=%s", key);
 	ck_assert(!browser_key_get(span_str(line), got));
-	snprintf(line, sizeof(line), "__Host-reeve-login=%s; __Host-reeve-login=%s", key, key);
+	snprintf(line, sizeof(line), "__Host-hub-login=%s; __Host-hub-login=%s", key, key);
 	ck_assert(!browser_key_get(span_str(line), got));
-	snprintf(line, sizeof(line), "a=b; __Host-reeve-login=%s; c", key);
+	snprintf(line, sizeof(line), "a=b; __Host-hub-login=%s; c", key);
 	ck_assert(browser_key_get(span_str(line), got));
 	ck_assert_str_eq(got, key);
 	page_init(&p);
