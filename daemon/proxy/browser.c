@@ -26,9 +26,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#define COOKIE_PREFIX "__Host-reeve"            /* of both: what applications never see */
 #define COOKIE_SESSION "__Host-reeve"
-#define COOKIE_LOGIN "__Host-reeve-login"
+#define COOKIE_LOGIN "__Host-reeve-begin"       /* "..-login" is the coordinator's own */
 #define COOKIE_END "; Path=/; Secure; HttpOnly; SameSite=Lax"
 #define PATH_OURS "/.well-known/reeve/"
 
@@ -81,8 +80,7 @@ static bool is_cookie(const struct field *f)
 
 static bool is_ours(struct span name)
 {
-	return name.len >= sizeof(COOKIE_PREFIX) - 1 &&
-	       span_ieq(span_head(name, sizeof(COOKIE_PREFIX) - 1), SPAN(COOKIE_PREFIX));
+	return span_ieq(name, SPAN(COOKIE_SESSION)) || span_ieq(name, SPAN(COOKIE_LOGIN));
 }
 
 static struct span pair_name(struct span pair)
@@ -125,7 +123,7 @@ static bool is_secret(struct span s)
 
 static bool holds_ours(struct span value)
 {
-	return value.len >= sizeof(COOKIE_PREFIX) - 1 &&
+	return value.len >= sizeof(COOKIE_SESSION) - 1 &&
 	       memmem(value.ptr, value.len, "__", 2) != NULL;
 }
 
@@ -305,7 +303,7 @@ static void login(struct exchange *ex, const struct message *m, struct span back
 
 	const struct span parts[] = { { "reeve browser v1", 17 }, buf_span(&value) };
 
-	if (!sha256(f, parts, array_size(parts), hash)) {
+	if (!ex->svc->browser_url.len || !sha256(f, parts, array_size(parts), hash)) {
 		exchange_refuse(ex, 503, "not-ready", NULL);
 		return;
 	}

@@ -182,8 +182,13 @@ bool header_passes_up(const struct snapshot *s, const struct message *m, const s
 /* An application's own word may not become a person's session, nor end one. */
 static bool sets_ours(const struct field *f)
 {
-	return f->id == HEAD_OTHER && f->name.len == 10 && span_ieq(f->name, SPAN("set-cookie")) &&
-	       f->value.len >= 12 && span_ieq(span_head(f->value, 12), SPAN("__Host-reeve"));
+	struct span name;
+
+	if (f->id != HEAD_OTHER || f->name.len != 10 || !span_ieq(f->name, SPAN("set-cookie")))
+		return false;
+	name = span_head(f->value, span_find(f->value, ';'));
+	name = span_trim(span_head(name, span_find(name, '=')));
+	return span_ieq(name, SPAN("__Host-reeve")) || span_ieq(name, SPAN("__Host-reeve-begin"));
 }
 
 bool header_passes_down(const struct message *m, const struct field *f)

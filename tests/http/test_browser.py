@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from wire import Client, Front, Origin, Tests, free_port
 
 LOGIN = "https://hub.example.edu/browser?node=n3&service=%s&bind="
-NAME, PRE = b"__Host-reeve", b"__Host-reeve-login"
+NAME, PRE = b"__Host-reeve", b"__Host-reeve-begin"
 
 
 def b64(raw):
@@ -89,7 +89,7 @@ class Browser(Tests):
         cookie = m.get(b"set-cookie").decode()
         value, _, more = cookie.partition(";")
         value = value.partition("=")[2]
-        assert cookie.startswith("__Host-reeve-login=") and more == " Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600", cookie
+        assert cookie.startswith("__Host-reeve-begin=") and more == " Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600", cookie
         own, _, back = value.partition(".")
         bind = b64(hashlib.sha256(b"reeve browser v1\0" + own.encode()).digest())
         assert where == LOGIN % name + bind, where
@@ -101,7 +101,7 @@ class Browser(Tests):
         self.front.command("reload")
 
     def returns(self, value, code="code1", host="wiki", **more):
-        return self.ask("/.well-known/reeve/session?code=" + code, host, "__Host-reeve-login=" + value, **more)
+        return self.ask("/.well-known/reeve/session?code=" + code, host, "__Host-reeve-begin=" + value, **more)
 
     def nobody(self, m):
         """It counted as nobody: sent to log in, and nothing reached the application."""
@@ -131,17 +131,17 @@ class Browser(Tests):
 
     def test_two_tabs_share_a_secret(self):
         own, _, value = self.begins(self.ask("/one"))
-        again, back, _ = self.begins(self.ask("/two", cookie="__Host-reeve-login=" + value))
+        again, back, _ = self.begins(self.ask("/two", cookie="__Host-reeve-begin=" + value))
         assert own == again and back == "/two"
         # what is no secret of ours is not taken for one
-        assert self.begins(self.ask("/", cookie="__Host-reeve-login=abc.Lw"))[0] != "abc"
+        assert self.begins(self.ask("/", cookie="__Host-reeve-begin=abc.Lw"))[0] != "abc"
 
     # ---- cookies ----
 
     def test_the_application_never_sees_it(self):
         for cookie, want in (("a=1; __Host-reeve=%s; b=2", b"a=1; b=2"), ("__Host-reeve=%s", None),
                              ("__Host-reeve=%s;a=1", b"a=1"), ("a=1;b=2;__Host-reeve=%s", b"a=1; b=2"),
-                             ("__Host-reeve-login=x.y; __Host-reeve=%s; __HOST-Reeve-x=1; c=__Host-d", b"c=__Host-d")):
+                             ("__Host-reeve-begin=x.y; __HOST-Reeve=1; __Host-reeve=%s; c=__Host-d; __Host-reeve-login=k", b"c=__Host-d; __Host-reeve-login=k")):
             assert self.ask(cookie=cookie % STAFF).status == 200, cookie
             assert self.origin.seen[-1].get(b"cookie") == want, (cookie, self.origin.seen[-1].head)
             assert STAFF.encode() not in self.origin.seen[-1].head
@@ -157,10 +157,10 @@ class Browser(Tests):
         """Session fixation by whoever controls a page of the application."""
         def reply(c, m):
             c.sendall(b"HTTP/1.1 200 OK\r\nSet-Cookie: mine=1\r\nSet-Cookie: __Host-reeve=%s; Path=/; Secure\r\n"
-                      b"set-cookie:  __host-Reeve-login=x\r\nSet-Cookie: __Host-other=2\r\nContent-Length: 0\r\n\r\n" % OTHER.encode())
+                      b"set-cookie:  __host-Reeve-begin=x\r\nSet-Cookie: __Host-reeve-login=2\r\nContent-Length: 0\r\n\r\n" % OTHER.encode())
         self.origin.reply = reply
         m = self.ask(cookie=STAFF)
-        assert m.all(b"set-cookie") == [b"mine=1", b"__Host-other=2"], m.head
+        assert m.all(b"set-cookie") == [b"mine=1", b"__Host-reeve-login=2"], m.head
 
     def test_a_cookie_that_nobody_gave_is_not_adopted(self):
         """Session fixation: what was there before the login is not what counts after it."""
@@ -212,7 +212,7 @@ class Browser(Tests):
         row = {"service": "wiki", "verifier": attacker, "cookie": NEW}
         self.codes(code1=row, code2=row, code3=row)
         for m in (self.returns(value), self.ask("/.well-known/reeve/session?code=code2"),
-                  self.returns("%s; __Host-reeve-login=%s.Lw" % (value, attacker), "code3")):
+                  self.returns("%s; __Host-reeve-begin=%s.Lw" % (value, attacker), "code3")):
             assert m.status == 403 and not m.all(b"set-cookie"), m.head
         # nor does it end the session that the victim has
         m = self.returns("%s; __Host-reeve=%s" % (value, STAFF), "code3")
