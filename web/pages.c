@@ -68,6 +68,12 @@ void page_login(struct page *p, const struct page_device *d, const char *action,
 		          "<button>Continue at <bdi>{title}</bdi></button></form>\n",
 		          { "value", issuers[i].value }, { "title", issuers[i].title });
 	}
+	if (n_issuers > 1) {
+		begin_form(b, action, token, false);
+		buf_add_str(b, "<label>Or by your e-mail address: <input name=\"account\" type=\"email\""
+			       " maxlength=\"254\" autocomplete=\"username\"></label>"
+			       "<button>Continue</button></form>\n");
+	}
 	page_end(p);
 }
 

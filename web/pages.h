@@ -26,7 +26,8 @@ struct page_choice {
 	const char *title;
 };
 
-/* GET /login/ATTEMPT. With several issuers: one button each. */
+/* GET /login/ATTEMPT. With several issuers: one button each, or a field "account", whose domain says
+ * which. */
 void page_login(struct page *p, const struct page_device *d, const char *action,
                 const struct page_choice *issuers, size_t n_issuers, const char *token);
 

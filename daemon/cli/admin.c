@@ -25,14 +25,15 @@ struct kind {
 
 static const struct cli_column node_columns[] = {
 	{ "ID", "id" }, { "NAME", "name" }, { "IPv4", "v4" }, { "USER", "user.login" }, { "TAGS", "tags" },
-	{ "ROUTES", "routes" }, { "UNTIL", "session.expires" }, { "SEEN", "seen" },
+	{ "ROUTES", "routes" }, { "UNTIL", "session.expires" }, { "SEEN", "seen" }, { "APPROVED", "approved" },
 };
 static const struct cli_column user_columns[] = {
 	{ "ID", "id" }, { "LOGIN", "login" }, { "NAME", "name" }, { "BLOCKED", "blocked" }, { "GROUPS", "groups" },
 };
 static const struct cli_column session_columns[] = {
-	{ "ID", "id" }, { "LOGIN", "login" }, { "NODE", "node" }, { "SINCE", "auth_time" }, { "UNTIL", "expires" },
-	{ "METHODS", "amr" }, { "FROM", "from" },
+	{ "ID", "id" }, { "LOGIN", "login" }, { "DEVICE", "name" }, { "NODE", "node" }, { "PROVED", "auth_time" },
+	{ "SINCE", "created" }, { "UNTIL", "expires" }, { "METHODS", "amr" }, { "FROM", "from" },
+	{ "CHECKED", "checked" },
 };
 static const struct cli_column key_columns[] = {
 	{ "ID", "id" }, { "TAGS", "tags" }, { "USES LEFT", "uses" }, { "UNTIL", "expires" }, { "NOTE", "note" },
@@ -42,14 +43,20 @@ static const struct kind kind_node = { "node", "nodes", 'n', "name", node_column
 	"usage: reeve node list | show NODE | rename NODE NAME | tag NODE TAG... | routes NODE PREFIX...\n"
 	"       reeve node revoke NODE      ends its session\n"
 	"       reeve node delete NODE      ends its enrolment\n"
+	"       reeve node approve NODE     lets a new device in that waits for it\n"
+	"       reeve node expire NODE DURATION|never   when its enrolment ends\n"
 	"NODE is an id (n7) or a name; `routes NODE` without a prefix approves none.\n" };
 static const struct kind kind_user = { "user", "users", 'u', "login", user_columns, array_size(user_columns),
-	"usage: reeve user list | show USER | revoke USER | block USER | unblock USER | delete USER\n"
+	"usage: reeve user list | show USER | revoke USER | disable USER | enable USER | delete USER\n"
+	"       reeve user link USER ISSUER SUBJECT   that identity is the same person\n"
+	"       reeve user merge USER OTHER           OTHER's account goes up in USER's\n"
+	"       reeve user release LOGIN              a name that nobody has any more may be somebody else's\n"
 	"USER is an id (u2) or a login; revoke ends every session of theirs.\n" };
 static const struct kind kind_session = { "session", "sessions", 's', NULL, session_columns, array_size(session_columns),
-	"usage: reeve session list | show SESSION | revoke SESSION\n" };
+	"usage: reeve session list | show SESSION | end SESSION\n" };
 static const struct kind kind_key = { "key", "keys", 'k', NULL, key_columns, array_size(key_columns),
 	"usage: reeve key list | create [--tag TAG]... [--uses N] [--expires DURATION] [--note TEXT] | revoke KEY\n"
+	"       reeve key create --tag TAG [--ephemeral] [--node-life DURATION]   of the nodes that enrol with it\n"
 	"       reeve key create --scim [--expires DURATION] [--note TEXT]\n"
 	"--scim: a token with which an identity provider writes users and groups, not an enrolment key.\n"
 	"A key is shown once, when it is made: keep it like a password.\n" };
@@ -177,6 +184,8 @@ static int common(const struct cli *cli, const struct kind *k, int argc, char **
 	return -1;
 }
 
+static int node_expire(const struct cli *cli, const char *node, const char *when);
+
 int cli_node(const struct cli *cli, int argc, char **argv)
 {
 	const char *r[REST_MAX] = { NULL };
@@ -197,7 +206,46 @@ int cli_node(const struct cli *cli, int argc, char **argv)
 		return act(cli, &kind_node, r[1], "DELETE", "/sessions", NULL, "its session has ended");
 	if (n == 2 && strcmp(r[0], "delete") == 0)
 		return act(cli, &kind_node, r[1], "DELETE", "", NULL, "deleted");
+	if (n == 2 && strcmp(r[0], "approve") == 0)
+		return act(cli, &kind_node, r[1], "POST", "", json_pack("{s:b}", "approved", 1), "approved");
+	if (n == 3 && strcmp(r[0], "expire") == 0)
+		return node_expire(cli, r[1], r[2]);
 	return usage(&kind_node, false);
+}
+
+static int user_merge(const struct cli *cli, const char *user, const char *other)
+{
+	struct err err = { 0 };
+	scoped_free char *id = find_id(cli, &kind_user, other, &err);
+
+	if (!id)
+		return cli_fail(cli, &err);
+	return act(cli, &kind_user, user, "POST", "", json_pack("{s:s}", "merge", id), "merged");
+}
+
+static int name_release(const struct cli *cli, const char *login)
+{
+	struct err err = { 0 };
+	char path[512];
+	json_t *o = NULL;
+
+	if (snprintf(path, sizeof(path), "/api/v1/names/%s", login) >= (int)sizeof(path) || strchr(login, '/') ||
+	    !cli_control(cli, "DELETE", path, NULL, &o, &err)) {
+		if (err.code == ERR_NONE)
+			err_set(&err, ERR_SYNTAX, "\"%.80s\" is no login name", login);
+		return cli_fail(cli, &err);
+	}
+	return show(cli, o, "released");
+}
+
+static int node_expire(const struct cli *cli, const char *node, const char *when)
+{
+	int64_t seconds = 0;
+
+	if (strcmp(when, "never") != 0 && (!duration_parse(span_str(when), &seconds) || seconds < 1))
+		return usage(&kind_node, false);
+	return act(cli, &kind_node, node, "POST", "", json_pack("{s:I}", "expires", (json_int_t)seconds),
+	           seconds ? "its enrolment ends then" : "its enrolment does not end");
 }
 
 int cli_user(const struct cli *cli, int argc, char **argv)
@@ -211,12 +259,19 @@ int cli_user(const struct cli *cli, int argc, char **argv)
 		return status;
 	if (n == 2 && strcmp(r[0], "revoke") == 0)
 		return act(cli, &kind_user, r[1], "DELETE", "/sessions", NULL, "every session of theirs has ended");
-	if (n == 2 && strcmp(r[0], "block") == 0)
+	if (n == 2 && (strcmp(r[0], "block") == 0 || strcmp(r[0], "disable") == 0))
 		return act(cli, &kind_user, r[1], "POST", "", json_pack("{s:b}", "blocked", 1), "blocked");
-	if (n == 2 && strcmp(r[0], "unblock") == 0)
+	if (n == 2 && (strcmp(r[0], "unblock") == 0 || strcmp(r[0], "enable") == 0))
 		return act(cli, &kind_user, r[1], "POST", "", json_pack("{s:b}", "blocked", 0), "may log in again");
 	if (n == 2 && strcmp(r[0], "delete") == 0)
 		return act(cli, &kind_user, r[1], "DELETE", "", NULL, "deleted, and their nodes");
+	if (n == 4 && strcmp(r[0], "link") == 0)
+		return act(cli, &kind_user, r[1], "POST", "",
+		           json_pack("{s:{s:s, s:s}}", "link", "issuer", r[2], "sub", r[3]), "linked");
+	if (n == 3 && strcmp(r[0], "merge") == 0)
+		return user_merge(cli, r[1], r[2]);
+	if (n == 2 && strcmp(r[0], "release") == 0)
+		return name_release(cli, r[1]);
 	return usage(&kind_user, false);
 }
 
@@ -229,7 +284,7 @@ int cli_session(const struct cli *cli, int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	if (n == 2 && strcmp(r[0], "revoke") == 0)
+	if (n == 2 && (strcmp(r[0], "revoke") == 0 || strcmp(r[0], "end") == 0))
 		return act(cli, &kind_session, r[1], "DELETE", "", NULL, "ended");
 	return usage(&kind_session, false);
 }
@@ -294,21 +349,24 @@ static int key_create(const struct cli *cli, int argc, char **argv)
 {
 	const char *tags[REST_MAX] = { NULL }, *uses = NULL, *expires = NULL, *note = NULL, *rest = NULL;
 	size_t tag_count = 0;
-	bool scim = false;
+	const char *life = NULL;
+	bool scim = false, ephemeral = false;
 	const struct cli_option options[] = {
-		{ "--scim", NULL, &scim, 0, NULL },
+		{ "--scim", NULL, &scim, 0, NULL }, { "--ephemeral", NULL, &ephemeral, 0, NULL },
+		{ "--node-life", &life, NULL, 1, NULL },
 		{ "--tag", tags, NULL, REST_MAX, &tag_count }, { "--uses", &uses, NULL, 1, NULL },
 		{ "--expires", &expires, NULL, 1, NULL }, { "--note", &note, NULL, 1, NULL }, { NULL, NULL, NULL, 0, NULL },
 	};
 	struct err err = { 0 };
-	int64_t seconds = 3600;
+	int64_t seconds = 3600, node_life = 0;
 	uint64_t count = 1;
 	json_t *body, *o = NULL;
 
 	if (!cli_options(argc, argv, options, &rest, 1, NULL))
 		return CLI_USAGE;
 	if ((uses && (!span_u64(span_str(uses), 1000000, &count) || !count)) ||
-	    (expires && !duration_parse(span_str(expires), &seconds)))
+	    (expires && !duration_parse(span_str(expires), &seconds)) ||
+	    (life && (!duration_parse(span_str(life), &node_life) || node_life < 1)))
 		return usage(&kind_key, false);
 	if (scim) {
 		body = json_pack("{s:b, s:s}", "scim", 1, "note", note ? note : "");
@@ -317,6 +375,10 @@ static int key_create(const struct cli *cli, int argc, char **argv)
 	} else {
 		body = json_pack("{s:o, s:I, s:I, s:s}", "tags", strings(tags, tag_count), "uses", (json_int_t)count,
 		                 "expires", (json_int_t)seconds, "note", note ? note : "");
+		if (ephemeral)
+			json_object_set_new(body, "ephemeral", json_true());
+		if (life)
+			json_object_set_new(body, "node_life", json_integer((json_int_t)node_life));
 	}
 	if (!cli_control(cli, "POST", "/api/v1/keys", body, &o, &err))
 		return cli_fail(cli, &err);

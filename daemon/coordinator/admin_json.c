@@ -58,6 +58,9 @@ void admin_node_json(const struct coordinator *co, const struct reg_node *n, str
 	add_time(out, "seen", n->last_seen);
 	add_str(out, "from", n->row->from);
 	add_id(out, "enrol_key", 'k', n->row->enrol_key);
+	add_time(out, "expires", n->row->expires);
+	buf_addf(out, ",\"approved\":%s,\"ephemeral\":%s", yes(n->row->approved),
+		 yes(n->row->ephemeral));
 	buf_addf(out, ",\"online\":%s,\"sent\":%" PRIu64 ",\"acked\":%" PRIu64 ",\"offered\":[",
 		 yes(n->online), f.sent, f.acked);
 	for (size_t i = 0; i < n->report.route_count; i++)
@@ -133,6 +136,7 @@ void admin_key_json(const struct key_row *k, struct buf *out)
 	add_time(out, "created", k->created);
 	add_time(out, "expires", k->expires);
 	add_id(out, "by", 'u', k->by);
+	buf_addf(out, ",\"ephemeral\":%s,\"node_life\":%" PRId64, yes(k->ephemeral), k->node_life);
 	buf_addf(out, ",\"uses\":%" PRId64 ",\"used\":%" PRId64 ",\"revoked\":%s}", k->uses,
 		 k->used, yes(k->revoked));
 }

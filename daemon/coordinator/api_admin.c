@@ -17,6 +17,7 @@ enum {
 	KEY_USES_MAX      = 1000000,
 	KEY_EXPIRES_MAX   = 366 * 86400,
 	KEY_EXPIRES_DEF   = 3600,
+	NODE_LIFE_MAX     = 10 * 366 * 86400,
 };
 
 static bool may(struct coordinator *co, struct request *r)
@@ -325,6 +326,16 @@ static void set_node(struct coordinator *co, struct request *r, const struct reg
 	}
 	op->tags = list_of(f, "tags", tag_ok);
 	op->routes = list_of(f, "routes", route_ok);
+	op->approve = fields_bool(f, "approved");
+	op->set_expires = json_object_get(f->obj, "expires") != NULL;
+	if (op->set_expires) {
+		/* Seconds from now; 0: never. The hub's own node stays. */
+		int64_t life = fields_int(f, "expires", 0, NODE_LIFE_MAX, FIELD_OPTIONAL);
+
+		op->expires.sec = life ? loop_wall(co->loop).sec + life : 0;
+		if (n->row->hub)
+			fields_fail(f, ERR_DENIED, "expires", "the hub's own node stays");
+	}
 	if (f->bad) {
 		op->job.free(&op->job);
 		request_error(r, f->err);
@@ -336,6 +347,9 @@ static void set_node(struct coordinator *co, struct request *r, const struct reg
 	audit_str(&b, "name", op->name);
 	audit_str(&b, "tags", op->tags);
 	audit_str(&b, "routes", op->routes);
+	audit_str(&b, "approved", op->approve ? "yes" : NULL);
+	if (op->set_expires)
+		audit_int(&b, "expires", op->expires.sec);
 	op->job.note = buf_take(&b);
 	coordinator_submit(co, r, &op->job, on_done);
 }
@@ -346,6 +360,8 @@ static void set_user(struct coordinator *co, struct request *r, const struct reg
 	struct wall     now = loop_wall(co->loop);
 	const json_t *link = fields_object(f, "link", FIELD_OPTIONAL),
 		     *blocked = json_object_get(f->obj, "blocked");
+	struct span     merge = fields_str(f, "merge", MAP_ID_MAX, FIELD_OPTIONAL);
+	uint64_t        other;
 	struct user_op *op;
 
 	if (link) {
@@ -360,20 +376,26 @@ static void set_user(struct coordinator *co, struct request *r, const struct reg
 		op = user_op_new(u->id, USER_LINK, now);
 		op->issuer = span_dup(issuer);
 		op->sub = span_dup(sub);
+	} else if (map_id_parse(merge, 'u', &other)) {
+		op = user_op_new(u->id, USER_MERGE, now);
+		op->other = other;
 	} else if (json_is_boolean(blocked)) {
 		op = user_op_new(u->id, json_is_true(blocked) ? USER_BLOCK : USER_UNBLOCK, now);
 	} else {
 		request_fail(r, ERR_SYNTAX,
-			     "\"blocked\": true or false, or \"link\": {\"issuer\", \"sub\"}");
+			     "\"blocked\": true or false, \"link\": {\"issuer\", \"sub\"}, or "
+			     "\"merge\": another user's id");
 		return;
 	}
 	struct buf b;
 	admin_note(&b, co, r,
 	     link                     ? "user-linked"
+	     : op->what == USER_MERGE ? "user-merged"
 	     : op->what == USER_BLOCK ? "user-blocked"
 				      : "user-unblocked");
 	audit_id(&b, "user", 'u', u->id);
 	audit_str(&b, "login", u->row->login);
+	audit_id(&b, "other", 'u', op->other);
 	audit_str(&b, "issuer", op->issuer);
 	audit_str(&b, "sub", op->sub);
 	op->job.note = buf_take(&b);
@@ -419,6 +441,7 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 	int64_t           uses = fields_int(f, "uses", 1, KEY_USES_MAX, FIELD_OPTIONAL);
 	int64_t           expires = fields_int(f, "expires", 1, KEY_EXPIRES_MAX, FIELD_OPTIONAL);
 	struct span       words = fields_str(f, "note", 200, FIELD_OPTIONAL);
+	int64_t           life = fields_int(f, "node_life", 1, NODE_LIFE_MAX, FIELD_OPTIONAL);
 	uint8_t           hash[32];
 	unsigned          n = 0;
 	struct err        err;
@@ -452,6 +475,8 @@ static void make_key(struct coordinator *co, struct request *r, struct fields *f
 		hash, tags, words_text, uses ? uses : 1, now,
 		(struct wall){now.sec + (expires ? expires : KEY_EXPIRES_DEF)}, r->user);
 	mem_wipe(hash, sizeof(hash));
+	op->ephemeral = fields_bool(f, "ephemeral");
+	op->node_life = life;
 	struct buf b;
 	admin_note(&b, co, r, "key-made");
 	audit_str(&b, "tags", tags);
@@ -721,6 +746,14 @@ void api_admin_delete(void *ctx, struct request *r)
 		coordinator_submit(co, r, &op->job, on_done);
 	} else if (span_eq(t.kind, SPAN("sessions")) && map_id_parse(t.id, 's', &id)) {
 		revoke(co, r, id, 0, 0);
+	} else if (span_eq(t.kind, SPAN("names")) && !t.sub.len && t.id.len <= LOGIN_MAX) {
+		scoped_free char *login = span_dup(t.id);
+
+		admin_note(&b, co, r, "name-released");
+		audit_str(&b, "login", login);
+		job = &name_op_release(login)->job;
+		job->note = buf_take(&b);
+		coordinator_submit(co, r, job, on_done);
 	} else if (span_eq(t.kind, SPAN("keys")) && map_id_parse(t.id, 'k', &id)) {
 		admin_note(&b, co, r, "key-revoked");
 		audit_id(&b, "key", 'k', id);

@@ -77,13 +77,17 @@ void api_enrol_start(void *ctx, struct request *r)
 	request_json(r, 200, &out);
 }
 
-static void refused(struct coordinator *co, const char *event, const char *name, const char *from,
+/* who: NULL where no provider said who it is. */
+static void refused(struct coordinator *co, const char *name, const char *from, const struct store_person *who,
 		    const struct err *err)
 {
-	struct buf *b = audit_begin(co->audit, loop_wall(co->loop), event);
+	struct buf *b = audit_begin(co->audit, loop_wall(co->loop), "enrolment-refused");
 
 	audit_str(b, "name", name);
 	audit_str(b, "from", from);
+	audit_str(b, "login", who ? who->login : NULL);
+	audit_str(b, "issuer", who ? who->issuer : NULL);
+	audit_str(b, "sub", who ? who->sub : NULL);
 	audit_str(b, "reason", err->msg);
 	audit_end(co->audit);
 }
@@ -95,7 +99,7 @@ static void on_enrolled(void *owner, struct store_job *job, const struct err *er
 	struct request     *r = http_find(co->http, job->who);
 
 	if (err) {
-		refused(co, "enrolment-refused", op->name, op->from, err);
+		refused(co, op->name, op->from, op->by_key ? NULL : &op->person, err);
 		if (r)
 			request_error(r, err);
 		return;
@@ -112,6 +116,7 @@ static void on_enrolled(void *owner, struct store_job *job, const struct err *er
 	audit_id(b, "user", 'u', u ? u->id : 0);
 	audit_str(b, "login", u ? u->row->login : "");
 	audit_id(b, "session", 's', n && n->session ? n->session->id : 0);
+	audit_str(b, "approved", n && !n->row->approved ? "not yet" : NULL);
 	audit_end(co->audit);
 	if (r)
 		coordinator_reply_node(co, job->who, op->node);
@@ -166,7 +171,7 @@ void api_enrol_prove(void *ctx, struct request *r)
 	    !mem_equal_ct(want, p.proof, sizeof(want))) {
 		mem_wipe(want, sizeof(want));
 		err_set(&err, ERR_CRYPTO, "the proof does not hold");
-		refused(co, "enrolment-refused", a->name, from_text(r, from), &err);
+		refused(co, a->name, from_text(r, from), NULL, &err);
 		attempts_drop(co->attempts, a);
 		request_error(r, &err);
 		return;

@@ -51,7 +51,7 @@ struct coordinator {
 enum {
 	HUB_WAIT_MS = 2000,             /* a new peer is told its node this much later at most */
 	SWEEP_SEC = 600,
-	LIFE_SEC = 5,                   /* between looks at what is over (lifetime.h) */
+	LIFE_SEC = 2,                   /* between looks at what is over (lifetime.h) */
 	KEEP_ENDED_SEC = 90 * 86400,    /* ended sessions are remembered */
 	REPORTS_PER_MINUTE = 30,        /* each may concern every endpoint */
 	OPENS_PER_MINUTE = 60,          /* each may be a full map */

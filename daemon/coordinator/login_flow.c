@@ -194,7 +194,7 @@ static void on_started(void *arg, struct login *login, const struct login_refusa
 }
 
 static void to_provider(struct coordinator *co, struct request *r, struct attempt *a, const char *name,
-			const char *browser, bool fresh)
+			const char *browser, bool fresh, const char *hint)
 {
 	scoped_buf struct buf redirect = { 0 };
 	int64_t               max_age = lifetime_max_age(co->conf, a->max_age);
@@ -215,6 +215,7 @@ static void to_provider(struct coordinator *co, struct request *r, struct attemp
 	struct login_options o = {.redirect_uri = redirect.ptr,
 				  .max_age = max_age,
 				  .prompt = a->silent ? "none" : NULL,
+				  .login_hint = hint,
 				  .acr_values = a->acr[0] ? a->acr : NULL};
 	struct asked        *q = ask(co, a, r);
 	q->fresh = fresh;
@@ -238,24 +239,49 @@ static bool renew(struct coordinator *co, struct request *r, struct attempt *a)
 			continue;
 		if (fresh)
 			browser_key_new(browser);
-		to_provider(co, r, a, issuers->names[i], browser, fresh);
+		to_provider(co, r, a, issuers->names[i], browser, fresh, NULL);
 		return true;
 	}
 	return false;
 }
 
+/* Whose domain that is: one that says so alone, else one that may name anybody. -1: nobody's, or
+ * not one's alone. */
+static int by_domain(const struct coordinator *co, const struct attempt *a, struct span account)
+{
+	const struct conf_map *issuers = &co->conf->issuers;
+	int                    found[2] = { -1, -1 };
+	size_t                 n[2] = { 0, 0 };
+
+	for (size_t i = 0; i < issuers->count; i++) {
+		const struct provider *p = (const struct provider *)issuers->items + i;
+		bool                   any = provider_has_domain(p, SPAN(""));
+
+		if (!may_choose(co, a, i) || !provider_has_domain(p, account))
+			continue;
+		found[any] = (int)i;
+		n[any]++;
+	}
+	return n[0] == 1 ? found[0] : n[0] == 0 && n[1] == 1 ? found[1] : -1;
+}
+
 static void go_on(struct coordinator *co, struct request *r, struct attempt *a, const char *browser)
 {
 	const struct conf_map *issuers = &co->conf->issuers;
-	scoped_buf struct buf  issuer = { 0 };
+	scoped_buf struct buf  issuer = { 0 }, account = { 0 };
 	const char            *name = NULL;
+	int                    at;
 
 	buf_init(&issuer, 256);
+	buf_init(&account, 256);
 	/* With one issuer there may be no field. */
 	if (form_field(buf_span(&r->body), "issuer", 200, &issuer)) {
 		for (size_t i = 0; i < issuers->count; i++)
 			if (may_choose(co, a, i) && span_eq(buf_span(&issuer), span_str(issuers->names[i])))
 				name = issuers->names[i];
+	} else if (form_field(buf_span(&r->body), "account", LOGIN_MAX, &account) && account.len) {
+		at = span_is_print(buf_span(&account)) ? by_domain(co, a, buf_span(&account)) : -1;
+		name = at >= 0 ? issuers->names[at] : NULL;
 	} else {
 		size_t n = 0;
 
@@ -267,10 +293,13 @@ static void go_on(struct coordinator *co, struct request *r, struct attempt *a, 
 	}
 	if (!name) {
 		sorry(co, r, 400, "No such identity provider",
-		      "Choose one of those that the page shows.", NULL);
+		      account.len ? "No identity provider here answers for that address: choose one of those "
+				    "that the page shows."
+				  : "Choose one of those that the page shows.",
+		      NULL);
 		return;
 	}
-	to_provider(co, r, a, name, browser, false);
+	to_provider(co, r, a, name, browser, false, account.len ? account.ptr : NULL);
 }
 
 /* ---- GET /login/callback ---- */
@@ -414,7 +443,7 @@ static void service_page(struct coordinator *co, struct request *r)
 	if (fresh)
 		browser_key_new(browser);
 	if (n == 1)
-		to_provider(co, r, a, name, browser, fresh);
+		to_provider(co, r, a, name, browser, fresh, NULL);
 	else
 		first_page(co, r, a);
 }

@@ -101,7 +101,7 @@ static void put_node(struct registry *r, struct reg_node *n)
 	touch(n);
 	arena_init(&mem, 4096);
 	t.tags = spans_of(list_of(n->row->tags, &mem));
-	if (n->session) {
+	if (n->session && n->row->approved) {
 		const struct session_row *s = n->session;
 		const struct reg_user    *u = registry_user(r, n->row->user);
 
@@ -527,7 +527,9 @@ struct reg_user *registry_by_login(const struct registry *r, struct span login)
 
 const struct session_row *registry_session(const struct reg_node *n, struct wall now)
 {
-	return n->session && now.sec < n->session->expires.sec ? n->session : NULL;
+	/* On a device that waits for approval nobody is logged in yet. */
+	return n->session && n->row->approved && now.sec < n->session->expires.sec ? n->session
+										   : NULL;
 }
 
 struct wall registry_next_expiry(const struct registry *r)
