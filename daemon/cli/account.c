@@ -68,7 +68,7 @@ static int answered(const struct cli *cli, json_t *o, const char *words)
 		cli_json(o);
 	} else if (json_object_get(o, "link")) {
 		cli_put(stdout, cli_str(o, "link"));
-		fprintf(stderr, "\nIt counts once, for %s.\n",
+		fprintf(stderr, "\nIt counts once, and ends %s.\n",
 			cli_age(json_integer_value(json_object_get(o, "expires")), when));
 	} else {
 		printf("%s\n", words);

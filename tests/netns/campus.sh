@@ -103,8 +103,21 @@ reeved_start()
 campus_hub_files()
 {
 	local etc=$T/host/hub/etc/reeve
-	cp "$idp/cert.pem" "$etc/idp.pem"
-	install -m 600 -o 60105 -g 60105 "$idp/client-secret" "$etc/client-secret"
+	local who
+	if [ -n "${own_accounts:-}" ]; then
+		who='"accounts": { "enabled": true, "title": "Example University", "domains": ["example.edu"] },'
+	else
+		cp "$idp/cert.pem" "$etc/idp.pem"
+		install -m 600 -o 60105 -g 60105 "$idp/client-secret" "$etc/client-secret"
+		who='"issuers": {
+			"campus": {
+				"issuer": "'$idp_issuer'", "title": "Example University", "client-id": "reeve",
+				"client-secret-file": "client-secret", "ca": "idp.pem",
+				"scopes": ["openid", "profile", "email", "groups"],
+				"domains": ["example.edu"], "mfa-amr": ["pwd+otp"], "require-mfa": true,
+			},
+		},'
+	fi
 	cat >"$etc/reeved.hujson" <<-'END'
 	{
 		"public": {
@@ -126,14 +139,7 @@ campus_hub_files()
 		"admins": ["admin@example.edu"],
 		"hub-endpoints": ["192.0.2.2:51820", "[2001:db8::2]:51820"],
 		"attempts-per-minute": 100000,
-		"issuers": {
-			"campus": {
-				"issuer": "$idp_issuer", "title": "Example University", "client-id": "reeve",
-				"client-secret-file": "client-secret", "ca": "idp.pem",
-				"scopes": ["openid", "profile", "email", "groups"],
-				"domains": ["example.edu"], "mfa-amr": ["pwd+otp"], "require-mfa": true,
-			},
-		},
+		$who
 	}
 	END
 	cat >"$etc/policy.hujson" <<-'END'
