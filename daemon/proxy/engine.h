@@ -98,6 +98,8 @@ bool io_start(struct front *f, struct io *io, int fd, loop_fd_fn *fn, void *arg)
 void io_events(struct io *io, uint32_t events);
 /* What is kept, or what was read now; *ret stays valid until the next read or io_keep(). */
 enum io_result io_fill(struct front *f, struct io *io, struct span *ret);
+/* Nothing has come that was not read, and no end: asked of the descriptor, not of its events. */
+bool io_is_quiet(struct io *io);
 /* Keeps the end of what io_fill() gave; the rest is done with. */
 void io_keep(struct io *io, struct span rest);
 struct iovec;

@@ -162,6 +162,17 @@ static void wake_stream(struct io *io)
 		h2_wake(container_of(io, struct conn, io));
 }
 
+bool io_is_quiet(struct io *io)
+{
+	char c;
+	ssize_t n = recv(io->watch.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	/* of TLS, session tickets come whenever they like */
+	if (n > 0 && io->ssl)
+		n = tls_read(io, &c, 1);
+	return n < 0 && errno == EAGAIN && io->in.len == 0;
+}
+
 void io_keep(struct io *io, struct span rest)
 {
 	if (io->in.len)

@@ -144,19 +144,39 @@ static bool wants_more(const struct upstream *s)
 	return s->flags & SNAP_UP_H2 ? up_h2_wants_more(s) : s->count < UPSTREAM_CONNS;
 }
 
+/*
+ * What is in an idle connection now was sent before the request that would take it:
+ * it is nobody's answer. The event that says so may be behind that request's in the
+ * loop, and an end that is seen here costs no request that cannot be sent twice.
+ */
+static struct upconn *idle_take(struct upstream *s)
+{
+	while (s->idle) {
+		struct upconn *u = s->idle;
+
+		if (io_is_quiet(&u->io))
+			return u;
+		up_close(u);
+	}
+	return NULL;
+}
+
 static bool acquire_from(struct exchange *ex, struct upstream *s)
 {
+	bool h2;
+
 	struct upconn *carrier = NULL;
 
 	if (!s || s->gone) {
 		exchange_fail(ex, 502, "no-upstream", "the application has no address here", END_UPSTREAM);
 		return false;
 	}
-	if (s->flags & SNAP_UP_H2 ? !s->wait_first && (carrier = up_h2_find(s)) : s->idle && !s->wait_first) {
-		if (carrier)
+	h2 = s->flags & SNAP_UP_H2;
+	if (!s->wait_first && (carrier = h2 ? up_h2_find(s) : idle_take(s))) {
+		if (h2)
 			up_h2_open(carrier, ex);
 		else
-			give(s->idle, ex);
+			give(carrier, ex);
 		return true;
 	}
 	if (s->waiting >= UPSTREAM_WAITERS) {
@@ -178,16 +198,17 @@ void upstream_acquire(struct exchange *ex)
 void upstream_kick(struct upstream *s)
 {
 	while (s->wait_first) {
-		struct upconn *carrier = s->flags & SNAP_UP_H2 ? up_h2_find(s) : NULL;
+		bool h2 = s->flags & SNAP_UP_H2;
+		struct upconn *carrier = h2 ? up_h2_find(s) : idle_take(s);
 		struct exchange *ex = s->wait_first;
 
-		if (!carrier && !s->idle)
+		if (!carrier)
 			break;
 		upstream_leave(ex);
-		if (carrier)
+		if (h2)
 			up_h2_open(carrier, ex);
 		else
-			give(s->idle, ex);
+			give(carrier, ex);
 		conn_later(ex->conn);
 	}
 	if (s->wait_first && wants_more(s))

@@ -517,7 +517,8 @@ class Wire(Tests):
         self.origin.reply = reply
         for src in (STAFF, ADMIN) * 3:
             answered, sent = threading.Event(), threading.Event()
-            assert self.get(src=src).body == b"ok"
+            m = self.get(src=src)
+            assert m.body == b"ok", (src, m.head, m.body)
             answered.set()
             assert sent.wait(20)
 
