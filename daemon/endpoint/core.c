@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/endpoint/core.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/endpoint/api.h"
@@ -298,6 +299,23 @@ static void use_metrics(struct core *c)
 		log_error("%s", err.msg);
 }
 
+/* Before the first configuration is used, what we are is on disk alone. */
+static bool prepare_issuers(const struct core *c, const struct conf *conf, struct err *err)
+{
+	scoped_buf struct buf text = { 0 }, path = { 0 };
+	struct enrolment e = { 0 };
+	struct err unread;
+
+	if (conf->mode != CONF_MESH || c->files)
+		return enrolment_issuers_ok(c->enrolment.url, conf, err);
+	buf_init(&path, 4096);
+	buf_addf(&path, "%s/enrolment.json", conf->state_dir);
+	if (!path.over && file_read(path.ptr, ENROLMENT_TEXT_MAX, &text, &unread) &&
+	    enrolment_decode(buf_span(&text), &e, &unread))
+		return enrolment_issuers_ok(e.url, conf, err);
+	return true;    /* not enrolled yet: join.c asks again */
+}
+
 static void prepare(struct core *c, const struct msg_conf *m, int fd)
 {
 	scoped_buf struct buf text = { 0 }, words = { 0 };
@@ -315,6 +333,12 @@ static void prepare(struct core *c, const struct msg_conf *m, int fd)
 	if (c->next && c->files && (c->next->conf->mode != c->files->conf->mode ||
 	                            c->next->conf->verify != c->files->conf->verify)) {
 		buf_add_str(&words, "another mode, or another \"verify\", needs a restart\n");
+		core_files_free(c->next);
+		c->next = NULL;
+	}
+	if (c->next && c->next->conf->verify == CONF_VERIFY_IDP &&
+	    !prepare_issuers(c, c->next->conf, &err)) {
+		buf_addf(&words, "%s\n", err.msg);
 		core_files_free(c->next);
 		c->next = NULL;
 	}

@@ -2,10 +2,31 @@
 #include "daemon/endpoint/enrolment.h"
 
 #include "base/hujson.h"
+#include "idp/provider.h"
 
 #include <string.h>
 
 enum { FIRST_LEASE_SEC = 3600 };        /* the real map is there within seconds, and brings its own */
+
+bool enrolment_issuers_ok(const char *url, const struct conf *conf, struct err *err)
+{
+	struct span place = span_str(url), rest;
+
+	if (conf->verify != CONF_VERIFY_IDP || place.len == 0)
+		return true;
+	for (size_t i = 0; i < conf->issuers.count; i++) {
+		struct span issuer = span_str(((const struct provider *)conf->issuers.items + i)->issuer);
+
+		/* As URLs are compared: the case of a host says nothing. */
+		if (issuer.len < place.len || !span_ieq(span_head(issuer, place.len), place))
+			continue;
+		rest = span_from(issuer, place.len);
+		if (rest.len == 0 || rest.ptr[0] == '/' || span_eq(rest, SPAN(":443")) || span_starts(rest, SPAN(":443/")))
+			return err_set(err, ERR_CONFIG, "\"verify\": \"idp\": issuer %s is the coordinator itself, which "
+			               "would vouch for itself", conf->issuers.names[i]);
+	}
+	return true;
+}
 
 void enrolment_encode(const struct enrolment *e, struct buf *out)
 {

@@ -9,6 +9,7 @@
  */
 
 #include "daemon/control/enrol.h"
+#include "daemon/endpoint/conf.h"
 
 enum { ENROLMENT_TEXT_MAX = 16 << 10, ENROLMENT_SOCKET_MAX = 108 };
 
@@ -26,6 +27,10 @@ struct enrolment {
 
 void enrolment_encode(const struct enrolment *e, struct buf *out);
 bool enrolment_decode(struct span json, struct enrolment *ret_e, struct err *err);
+
+/* "verify": "idp" with an issuer at url, the coordinator's own place (its own accounts): it would vouch
+ * for itself, which is what that setting is against. ERR_CONFIG. */
+bool enrolment_issuers_ok(const char *url, const struct conf *conf, struct err *err);
 
 /* What coordinator said at the end of an enrolment, as a map that reaches the
  * hub and allows nothing: enough to ask for the real one. */

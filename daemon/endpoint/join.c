@@ -161,7 +161,8 @@ void join_up(struct join *j, const struct join_ask *ask, join_fn *fn, void *arg)
 		answer(j, NULL, &err);
 		return;
 	}
-	if (!core_state_key(c, true, &err) || !enrol_url_check(span_str(ask->url), j->url, &err)) {
+	if (!core_state_key(c, true, &err) || !enrol_url_check(span_str(ask->url), j->url, &err) ||
+	    !enrolment_issuers_ok(j->url, c->files->conf, &err)) {
 		answer(j, NULL, &err);
 		return;
 	}

@@ -2,6 +2,8 @@
 #include "base/mem.h"
 #include "daemon/endpoint/conf.h"
 #include "daemon/endpoint/conf_stage.h"
+#include "daemon/endpoint/enrolment.h"
+#include "idp/provider.h"
 #include "tests/unit/main.h"
 
 #include <string.h>
@@ -223,4 +225,34 @@ START_TEST(staging)
 }
 END_TEST
 
-UNIT_MAIN("endpoint_conf", listens, upstreams, contradictions, modes, ports, staging)
+/* A coordinator may not vouch for itself. */
+START_TEST(own_issuers)
+{
+	static const struct { const char *issuer; bool good; } rows[] = {
+		{ "https://hub.example.edu/idp", false }, { "https://hub.example.edu", false },
+		{ "https://hub.example.edu/", false }, { "https://HUB.example.edu/idp", false },
+		{ "https://hub.example.edu:443/idp", false }, { "https://hub.example.edu:443", false },
+		{ "https://hub.example.edu:8443/idp", true }, { "https://hub.example.education", true },
+		{ "https://idp.example.edu/hub.example.edu", true }, { "https://hub.example.ed", true },
+	};
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct provider p = { .issuer = (char *)rows[i].issuer };
+		char *names[] = { (char *)"one" };
+		struct conf c = { .verify = CONF_VERIFY_IDP,
+		                  .issuers = { .names = names, .items = &p, .count = 1 } };
+		struct err err = { 0 };
+
+		ck_assert_msg(enrolment_issuers_ok("https://hub.example.edu", &c, &err) == rows[i].good, "%s",
+		              rows[i].issuer);
+		ck_assert_int_eq(err.code, rows[i].good ? ERR_NONE : ERR_CONFIG);
+		/* who believes the coordinator anyhow may believe its accounts; who is not enrolled has none */
+		c.verify = CONF_VERIFY_COORDINATOR;
+		ck_assert(enrolment_issuers_ok("https://hub.example.edu", &c, &err));
+		c.verify = CONF_VERIFY_IDP;
+		ck_assert(enrolment_issuers_ok("", &c, &err));
+	}
+}
+END_TEST
+
+UNIT_MAIN("endpoint_conf", listens, upstreams, contradictions, modes, ports, staging, own_issuers)
