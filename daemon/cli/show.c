@@ -214,6 +214,10 @@ static void put_services(const json_t *o)
 		printf(" at");
 		json_array_foreach(json_object_get(s, "listen"), k, l)
 			printf(" %s", json_string_value(l) ? json_string_value(l) : "");
+		if (*cli_str(s, "asked_by")) {
+			printf(", asked by ");
+			cli_put(stdout, cli_str(s, "asked_by"));
+		}
 		printf("%s%s\n", json_is_true(json_object_get(s, "tls")) ? ", TLS" : "",
 		       json_is_true(json_object_get(s, "public")) ? ", for everybody" : "");
 	}

@@ -172,8 +172,9 @@ static json_t *services_json(const struct core *c)
 
 			for (size_t k = 0; k < s->listen.count; k++)
 				json_array_append_new(listen, json_string(s->listen.list[k]));
-			json_array_append_new(a, json_pack("{s:s, s:o, s:b, s:b}", "name", maps[m]->names[i],
-			                                   "listen", listen, "public", (int)(m == 1), "tls", (int)s->tls));
+			json_array_append_new(a, json_pack("{s:s, s:o, s:b, s:b, s:s*}", "name", maps[m]->names[i],
+			                                   "listen", listen, "public", (int)(m == 1), "tls", (int)s->tls,
+			                                   "asked_by", s->forward ? conf_forward_name(s->forward) : NULL));
 		}
 	return a;
 }

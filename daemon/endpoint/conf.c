@@ -219,6 +219,11 @@ static const struct conf_row rows[] = {
 };
 #undef AT
 
+const char *conf_forward_name(int forward)
+{
+	return forwards[forward];
+}
+
 const struct conf_row *conf_rows(void)
 {
 	return rows;

@@ -114,6 +114,8 @@ const struct conf_row *conf_rows(void);
 struct conf *conf_new(struct span text, const char *dir, struct diags *diags);
 void conf_free(struct conf *c);         /* accepts NULL */
 
+/* "nginx": the word for a service's forward. */
+const char *conf_forward_name(int forward);
 const struct conf_service *conf_service(const struct conf_map *services, size_t i);
 
 enum conf_listen_kind {

@@ -2,6 +2,7 @@
 /* A snapshot is what was put in; a damaged one is refused, or at least never
  * leads outside; revocation words count at once. */
 #include "base/mem.h"
+#include "daemon/proxy/forward.h"
 #include "daemon/proxy/snapshot.h"
 #include "tests/unit/main.h"
 
@@ -264,8 +265,48 @@ START_TEST(contradictions)
 	ck_assert(!snapshot_add_service(b, &s, &i, &err));
 	s.custom = field;
 	ck_assert(!snapshot_add_service(b, &s, &i, &err));
+	s.custom_count = 0;
+	ck_assert(snapshot_add_service(b, &s, &i, &err));
+	s.forward = FORWARD_NGINX;      /* the listener is a front's already: a request there is no question */
+	ck_assert(snapshot_add_service(b, &s, &i, &err) == false && err.code == ERR_CONFIG);
 	snapshot_builder_free(b);
 }
 END_TEST
 
-UNIT_MAIN("snapshot", contradictions, lookups, sealed, damage)
+/* Who may ask at a listener, and by what. */
+START_TEST(forward)
+{
+	static const struct span listens[] = { { "unix:a", 6 } };
+	static const uint32_t uids[] = { 33, 0xfffffffe };
+	unsigned char digest[FORWARD_DIGEST_LEN];
+	struct service_desc s = { .name = SPAN("a"), .listens = listens, .listen_count = 1, .forward = FORWARD_NGINX,
+		                  .forward_uids = uids, .forward_uid_count = 2, .forward_port = 8080 };
+	struct snapshot_builder *b = snapshot_builder_new();
+	const struct snap_listen *l;
+	struct snapshot *snap;
+	struct buf out = { 0 };
+	struct err err = { 0 };
+	uint32_t i;
+
+	forward_digest(SPAN("0123456789abcdef0123456789abcdef"), digest);
+	s.forward_secret = span_of(digest, sizeof(digest));
+	ck_assert(snapshot_add_service(b, &s, &i, &err));
+	ck_assert_msg(snapshot_finish(b, &out, &err), "%s", err.msg);
+	snap = snapshot_open_mem(out.ptr, out.len, NULL, 0, &err);
+	ck_assert_msg(snap != NULL, "%s", err.msg);
+	l = snapshot_find_listen(snap, SPAN("unix:a"));
+	ck_assert(l && l->forward == FORWARD_NGINX && l->uids.count == 2);
+	ck_assert_uint_eq(snapshot_number(snap, l->uids, 0), 33);
+	ck_assert_uint_eq(snapshot_number(snap, l->uids, 1), 0xfffffffe);
+	ck_assert(span_eq(snapshot_text(snap, l->secret), span_of(digest, sizeof(digest))));
+	ck_assert_uint_eq(snapshot_service(snap, 0)->forward_port, 8080);
+	snapshot_unref(snap);
+
+	/* a style that nobody knows is no snapshot: its listener would be taken for a front's */
+	((struct snap_listen *)(void *)((char *)(uintptr_t)l))->forward = FORWARD_STYLES;
+	ck_assert(!snapshot_open_mem(out.ptr, out.len, NULL, 0, &err));
+	buf_done(&out);
+}
+END_TEST
+
+UNIT_MAIN("snapshot", contradictions, forward, lookups, sealed, damage)
