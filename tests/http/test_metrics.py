@@ -6,21 +6,11 @@ import re
 import socket
 import sys
 import threading
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import BUILD, NOBODY, STAFF, Client, Origin, Reader, Reeved, Tests, free_port
+from wire import BUILD, NOBODY, STAFF, Client, Origin, Reader, Reeved, Tests, free_port, wait
 
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)$')
-
-
-def wait(what, seconds=30):
-    end = time.monotonic() + seconds
-    while True:
-        r = what()
-        if r or time.monotonic() > end:
-            return r
-        time.sleep(0.05)
 
 
 def ask(at, path="/metrics", method="GET"):
@@ -78,6 +68,13 @@ class Metrics(Tests):
             "services": {"wiki": dict(service, hosts=["wiki"], upstream=[self.origin.url]),
                          "dead": dict(service, hosts=["dead"], upstream=["http://127.0.0.1:%d" % self.dead])},
             "more": {"metrics": self.where, "fronts": 2}})
+
+        def there():    # services are listened at before core has its configuration
+            try:
+                return ask(self.where).status == 200
+            except OSError:
+                return False
+        assert wait(there), self.reeved.said()
 
     def end(self):
         self.reeved.stop()

@@ -11,22 +11,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from frames import DATA, GOAWAY, HEADERS, RST, SETTINGS, WINDOW, frame, literal
-from wire import STAFF, STUDENT, Client, Ended, Front, Reader, Tests, free_port
-
-
-def wait(what, seconds=30):
-    """What becomes true, or the last thing that it was."""
-    end = time.monotonic() + seconds
-    while True:
-        r = what()
-        if r or time.monotonic() > end:
-            return r
-        time.sleep(0.02)
+from wire import STAFF, STUDENT, Client, Ended, Front, Reader, Tests, free_port, wait
 
 
 class NodeOrigin:

@@ -12,7 +12,7 @@ import time
 import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import ADMIN, STAFF, Client, Ended, Front, Origin, Tests, free_port
+from wire import ADMIN, STAFF, Client, Ended, Front, Origin, Tests, free_port, wait
 
 GET = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
 
@@ -213,8 +213,7 @@ class TLS(Tests):
             c = Client(self.port)
             c.send(bytes.fromhex("16030100c8010000c40303") + b"\0" * n)
             c.close()
-        time.sleep(0.5)
-        assert self.front.fds() <= before, (before, self.front.fds())
+        wait(lambda: self.front.fds() <= before, lambda: "%d descriptors, before %d" % (self.front.fds(), before))
 
 
 if not shutil.which("openssl"):
