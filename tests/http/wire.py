@@ -154,6 +154,8 @@ class Origin:
             except OSError:
                 return
             self.conns += 1
+            if c.family == socket.AF_INET:      # what was sent is there, and does not wait for an acknowledgement
+                c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(c,), daemon=True).start()
 
     def serve(self, c):
