@@ -119,6 +119,17 @@ static const struct conf_row service_rows[] = {
 	  .help = "How long one request may take in all; 0 is the default." },
 	{ "upgrade-idle-timeout", CONF_SECONDS, AT(upgrade_idle_sec), 0, 30 * 86400, "0",
 	  .help = "How long an upgraded connection may be silent; 0 is the default." },
+	{ "health-interval", CONF_SECONDS, AT(health_sec), 0, 86400, "0",
+	  .help = "How often each upstream is asked whether it is well; 0: never. One that is not gets no requests." },
+	{ "health-path", CONF_STR, AT(health_path), 0, 1024, "",
+	  .help = "Asked by GET with the service's first name in Host; 200 to 399 is well. Without it a connection "
+	          "is enough, as it is with tcp, h2c, fastcgi, scgi and uwsgi." },
+	{ "health-timeout", CONF_SECONDS, AT(health_timeout_sec), 0, 300, "0",
+	  .help = "How long one check may take; 0 is the default." },
+	{ "health-fall", CONF_INT, AT(health_fall), 0, 100, "0",
+	  .help = "Failures in a row until an upstream counts as down; 0 is the default." },
+	{ "health-rise", CONF_INT, AT(health_rise), 0, 100, "0",
+	  .help = "Successes in a row until it counts as up again; 0 is the default." },
 	{ "per-identity-max", CONF_INT, AT(per_identity_max), 0, 100000, "0",
 	  .help = "Requests of one identity at once; 0 is the default." },
 	{ "in-flight-max", CONF_INT, AT(in_flight_max), 0, 1000000, "0",
@@ -539,6 +550,9 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 			gateway = gateway_of(&u);
 			h2 = u.h2;
 		}
+		if (*s->health_path && (*s->health_path != '/' || gateway || h2 || s->tcp || !s->health_sec))
+			ok = diag_error(diags, map->at[i], "\"health-path\" is an absolute path, for http, https and "
+			                "unix upstreams, and wants a \"health-interval\"");
 		if ((*s->root || *s->script) && (!gateway || (*s->root && *s->root != '/') ||
 		                                 (*s->script && *s->script != '/')))
 			ok = diag_error(diags, map->at[i], "\"root\" and \"script\" are absolute paths, for "

@@ -66,6 +66,8 @@ struct conf_service {
 	char            *login_url;
 	int64_t          body_max;      /* bytes; 0: the default */
 	bool             body;          /* false: no bodies at all */
+	char            *health_path;   /* "": a connection is enough */
+	int64_t          health_sec, health_timeout_sec, health_fall, health_rise;      /* health_sec 0: not asked */
 	int64_t          connect_sec, first_byte_sec, idle_sec, total_sec, upgrade_idle_sec;
 	int64_t          per_identity_max, in_flight_max;
 };

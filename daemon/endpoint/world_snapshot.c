@@ -302,6 +302,11 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	s.first_byte_ns = sec_ns(c->first_byte_sec);
 	s.idle_ns = sec_ns(c->idle_sec);
 	s.total_ns = sec_ns(c->total_sec);
+	s.health_ns = sec_ns(c->health_sec);
+	s.health_path = span_str(c->health_path);
+	s.health_timeout_ns = sec_ns(c->health_timeout_sec);
+	s.health_fall = (uint32_t)c->health_fall;
+	s.health_rise = (uint32_t)c->health_rise;
 	s.upgrade_idle_ns = sec_ns(c->upgrade_idle_sec);
 	s.per_identity_max = c->per_identity_max;
 	s.in_flight_max = c->in_flight_max;

@@ -259,6 +259,23 @@ void audit_application(struct upconn *u, struct span text)
 	line_done(f, before);
 }
 
+void audit_upstream(const struct upstream *s, bool down, const char *why)
+{
+	struct front *f = s->run->front;
+	struct buf *b = &f->lines;
+	size_t before = b->len;
+
+	buf_add_str(b, "{\"time\":\"");
+	buf_add_span(b, now_text(f));
+	buf_add_str(b, "\",\"event\":\"upstream\"");
+	add_member(b, ",\"service\":", span_str(s->run->name));
+	add_member(b, ",\"upstream\":", span_str(s->name));
+	add_member(b, ",\"health\":", down ? SPAN("down") : SPAN("up"));
+	add_member(b, ",\"detail\":", span_str(why));
+	buf_add_str(b, "}\n");
+	line_done(f, before);
+}
+
 void audit_bad(struct conn *c, const struct fault *why)
 {
 	struct front *f = c->front;

@@ -9,6 +9,7 @@
  *   request.c    the steps of a request: host, identity, cross-site, policy, head
  *   upstream.c   pools and connections to applications
  *   upstream_h2.c  ... that speak HTTP/2
+ *   health.c     whether they are well
  *   response.c   their answers' heads
  *   relay.c      bodies both ways, upgrades
  *   tcp.c        services that are no HTTP
@@ -315,6 +316,7 @@ struct upstream {
 	unsigned       waiting;
 	uint64_t       connects, errors;
 	struct upstream *next_gone;
+	struct probe  *probe;                   /* NULL: it is not asked whether it is well */
 };
 
 enum up_state { UP_ASKED = 0, UP_CONNECTING, UP_TLS, UP_IDLE, UP_BUSY, UP_H2, UP_CLOSED };
@@ -353,6 +355,15 @@ void up_connected(struct front *f, uint64_t cookie, int fd, int error);
 void up_failed(struct upconn *u, const char *detail);
 void up_broken(struct upconn *u, const char *detail);    /* a carrier */
 
+/* ---- health.c ---- */
+
+/* As its service says now; v NULL: not at all. */
+void health_set(struct upstream *s, const struct snap_service *v);
+void health_free(struct upstream *s);
+bool health_is_down(const struct upstream *s);
+void health_counts(const struct upstream *s, uint64_t *ret_checks, uint64_t *ret_failed);
+bool health_connected(struct front *f, uint64_t cookie, int fd);        /* false: no probe's */
+
 /* ---- response.c ---- */
 
 void response_run(struct upconn *u);
@@ -375,6 +386,7 @@ const char *status_reason(unsigned status);
 void audit_exchange(struct exchange *ex, enum ex_end why);
 void audit_bad(struct conn *c, const struct fault *why);
 void audit_application(struct upconn *u, struct span text);     /* its error text */
+void audit_upstream(const struct upstream *s, bool down, const char *why);       /* its health has changed */
 void audit_flush(struct front *f);
 
 enum { LATENCY_BUCKETS = 14 };
@@ -428,6 +440,7 @@ struct front {
 	struct upconn          *asked[256];
 	struct conn           **later;
 	size_t                  later_count, later_cap;
+	struct probe           *probes;         /* that wait for a descriptor */
 	struct up_h2           *h2_later, *h2_turn;     /* carriers that were woken; those whose turn it is */
 	bool                    later_set, draining, drained, accept_paused;
 	int64_t                 drain_due;

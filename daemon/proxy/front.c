@@ -77,6 +77,7 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
 
 static void upstream_free(struct upstream *s)
 {
+	health_free(s);
 	free(s->name);
 	free(s->host);
 	free(s);
@@ -335,6 +336,8 @@ static void services_set(struct front *f)
 	}
 	for (struct service_run *r = f->runs; r; r = r->next) {
 		run_upstreams(f, r, snapshot_service(f->snap, r->index));
+		for (size_t i = 0; i < r->up_count; i++)
+			health_set(r->ups[i], snapshot_service(f->snap, r->index));
 		bury(r);
 	}
 }
@@ -422,7 +425,8 @@ void front_sweep(struct front *f)
 
 void front_connected(struct front *f, uint64_t cookie, int fd, int error)
 {
-	up_connected(f, cookie, fd, error);
+	if (!health_connected(f, cookie, fd))
+		up_connected(f, cookie, fd, error);
 }
 
 /* ---- draining ---- */

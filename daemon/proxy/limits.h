@@ -60,6 +60,8 @@ enum {
 
 	SERVICE_PER_IDENTITY = 256,     /* config "per-identity": a browser opens 6 connections, HTTP/2 asks for 100 */
 	SERVICE_IN_FLIGHT    = 8192,    /* config "in-flight" */
+	SERVICE_HEALTH_FALL  = 3,       /* config "health-fall": one lost packet is no illness */
+	SERVICE_HEALTH_RISE  = 2,       /* config "health-rise": it may fall again while it starts */
 
 	LOG_BUFFER        = 128 << 10,  /* log lines that wait to be taken; then they are lost, and counted */
 	LOG_TARGET_MAX    = 2 << 10,    /* bytes of a path in one line; the rest becomes "..." */
@@ -82,6 +84,7 @@ enum {
 #define SERVICE_IDLE_NS       (60 * SEC_NS)     /* config "idle-timeout": between two bytes of one body, either way */
 #define SERVICE_TOTAL_NS      (24 * 3600 * SEC_NS) /* config "total-timeout": large downloads over thin lines */
 #define SERVICE_UPGRADE_IDLE_NS (3600 * SEC_NS) /* config "upgrade-idle-timeout": WebSockets that never ping */
+#define SERVICE_HEALTH_TIMEOUT_NS (5 * SEC_NS)  /* config "health-timeout": of one check */
 #define UPSTREAM_KEEP_NS      (50 * SEC_NS)     /* an unused upstream connection: below the 60 s of most servers */
 #define UPSTREAM_H2_SILENT_NS (5 * SEC_NS)      /* a connection on which a request ran out of time: no more of them */
 #define UPSTREAM_REST_NS      (5 * SEC_NS)      /* how long an upstream that failed is left alone */

@@ -120,7 +120,7 @@ void front_metrics(const struct front *f, struct buf *b)
 	for (const struct service_run *r = f->runs; r; r = r->next)
 		latency(b, f, r);
 
-	help(b, "reeve_upstream_up", "gauge", "1, or 0 while an upstream rests after failures.");
+	help(b, "reeve_upstream_up", "gauge", "1, or 0 while an upstream rests after failures or is not well.");
 	for (const struct service_run *r = f->runs; r; r = r->next) {
 		for (size_t i = 0; i < r->up_count; i++) {
 			const struct upstream *s = r->ups[i];
@@ -129,7 +129,7 @@ void front_metrics(const struct front *f, struct buf *b)
 			service_labels(b, f, r);
 			buf_add_str(b, ",upstream=");
 			label(b, s->name);
-			buf_addf(b, "} %d\n", !(s->fails >= UPSTREAM_FAILS && now.ns < s->rest_until));
+			buf_addf(b, "} %d\n", !(s->fails >= UPSTREAM_FAILS && now.ns < s->rest_until) && !health_is_down(s));
 		}
 	}
 	help(b, "reeve_upstream_connections", "gauge", "Connections to an upstream.");
@@ -146,6 +146,26 @@ void front_metrics(const struct front *f, struct buf *b)
 			buf_add_str(b, ",upstream=");
 			label(b, s->name);
 			buf_addf(b, ",state=\"idle\"} %u\n", s->idle_count);
+		}
+	}
+	help(b, "reeve_health_checks_total", "counter", "Times that an upstream was asked whether it is well.");
+	for (const struct service_run *r = f->runs; r; r = r->next) {
+		for (size_t i = 0; i < r->up_count; i++) {
+			const struct upstream *s = r->ups[i];
+			uint64_t checks, failed;
+
+			if (!s->probe)
+				continue;
+			health_counts(s, &checks, &failed);
+			buf_add_str(b, "reeve_health_checks_total");
+			service_labels(b, f, r);
+			buf_add_str(b, ",upstream=");
+			label(b, s->name);
+			buf_addf(b, ",result=\"well\"} %llu\nreeve_health_checks_total", (unsigned long long)(checks - failed));
+			service_labels(b, f, r);
+			buf_add_str(b, ",upstream=");
+			label(b, s->name);
+			buf_addf(b, ",result=\"failed\"} %llu\n", (unsigned long long)failed);
 		}
 	}
 	help(b, "reeve_upstream_errors_total", "counter", "Connections to an upstream that failed.");

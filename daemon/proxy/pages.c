@@ -54,6 +54,7 @@ static const struct page pages[] = {
 	{ "upstream-connect", "The application does not answer", "You are allowed in, but the application behind this page cannot be reached.", TODO_LATER },
 	{ "upstream-silent", "The application does not answer", "You are allowed in, but the application behind this page did not answer in time.", TODO_LATER },
 	{ "upstream-failed", "The application failed", "You are allowed in, but the application behind this page gave no proper answer.", TODO_LATER },
+	{ "upstream-down", "The application is not well", "You are allowed in, but the application behind this page says that it is not well.", TODO_LATER },
 	{ "no-upstream", "The application is not there", "You are allowed in, but no application is configured behind this page.", TODO_OWNER },
 	{ "identity-unspeakable", "Your identity cannot be passed on", "You are allowed in, but the application cannot be told who you are.", TODO_ASK },
 	{ "no-assertion", "Your identity cannot be passed on", "You are allowed in, but this host cannot sign who you are at the moment.", TODO_LATER },

@@ -164,10 +164,12 @@ static bool services_ok(const struct snapshot *s)
 	for (size_t i = 0; i < count(s, PART_SERVICES); i++) {
 		const int64_t bounds[] = { v[i].connect_ns, v[i].first_byte_ns, v[i].idle_ns,
 			                   v[i].total_ns, v[i].upgrade_idle_ns,
-			                   v[i].per_identity_max, v[i].in_flight_max };
+			                   v[i].per_identity_max, v[i].in_flight_max,
+			                   v[i].health_timeout_ns };
 
 		if (!ref_ok(s, v[i].name) || !ref_ok(s, v[i].login_url) ||
 		    !ref_ok(s, v[i].browser_url) || v[i].policy_port > 65535 ||
+		    !ref_ok(s, v[i].health_path) || v[i].health_ns < 0 || !v[i].health_fall || !v[i].health_rise ||
 		    !ref_ok(s, v[i].root) || !ref_ok(s, v[i].script) ||
 		    !list_ok(s, v[i].hosts, PART_REFS) || !list_ok(s, v[i].origins, PART_REFS) ||
 		    !list_ok(s, v[i].upgrades, PART_REFS) ||

@@ -151,6 +151,10 @@ struct service_desc {
 	/* 0: the default of daemon/proxy/limits.h */
 	int64_t body_max;               /* bytes of one request body; -1: none */
 	int64_t connect_ns, first_byte_ns, idle_ns, total_ns, upgrade_idle_ns;
+	struct span health_path;        /* asked with GET; empty: a connection is enough */
+	int64_t health_ns;              /* between two checks of an upstream; 0: none */
+	int64_t health_timeout_ns;      /* of one; 0: the default, as for the next two */
+	uint32_t health_fall, health_rise;      /* in a row, until it is down, until it is up again */
 	int64_t per_identity_max;       /* requests of one identity at once */
 	int64_t in_flight_max;          /* requests of this service at once, in one front */
 };
@@ -263,6 +267,9 @@ struct snap_service {
 	struct snap_list upstreams, headers;            /* of struct snap_upstream, struct snap_header */
 	int64_t body_max, connect_ns, first_byte_ns, idle_ns, total_ns, upgrade_idle_ns;
 	int64_t per_identity_max, in_flight_max;        /* all with the defaults filled in */
+	struct snap_ref  health_path;
+	uint32_t health_fall, health_rise;
+	int64_t health_ns, health_timeout_ns;           /* health_ns 0: not asked */
 };
 
 struct snap_listen {

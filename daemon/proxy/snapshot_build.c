@@ -372,6 +372,10 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 		.upgrade_idle_ns = or_default(s->upgrade_idle_ns, SERVICE_UPGRADE_IDLE_NS),
 		.per_identity_max = or_default(s->per_identity_max, SERVICE_PER_IDENTITY),
 		.in_flight_max = or_default(s->in_flight_max, SERVICE_IN_FLIGHT),
+		.health_ns = s->health_ns,
+		.health_timeout_ns = or_default(s->health_timeout_ns, SERVICE_HEALTH_TIMEOUT_NS),
+		.health_fall = s->health_fall ? s->health_fall : SERVICE_HEALTH_FALL,
+		.health_rise = s->health_rise ? s->health_rise : SERVICE_HEALTH_RISE,
 	};
 
 	if (b->parts[PART_SERVICES].count >= SNAPSHOT_SERVICES_MAX)
@@ -384,6 +388,10 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 	if (!text_ok(s->name, "a service's name", err) || !text_ok(s->login_url, "a login URL", err) ||
 	    !text_ok(s->browser_url, "a login URL", err) || !text_ok(s->root, "a document root", err) || !text_ok(s->script, "a script", err))
 		return false;
+	if (s->health_path.len && (s->health_path.ptr[0] != '/' || !span_is_print(s->health_path) ||
+	                           span_find(s->health_path, ' ') < s->health_path.len))
+		return err_set(err, ERR_CONFIG, "service %.*s: the path of its health is none", SPAN_ARG(s->name));
+	v.health_path = text(b, s->health_path);
 	v.name = text(b, s->name);
 	v.login_url = text(b, s->login_url);
 	v.browser_url = text(b, s->browser_url);

@@ -29,7 +29,7 @@ static struct upstream *choose(struct exchange *ex, const struct upstream *not_t
 	struct conn *c = ex->conn;
 	int64_t now = front_now(c->front);
 	struct upstream *best = NULL;
-	size_t first = r->up_count ? r->turn++ % r->up_count : 0;
+	size_t first = r->up_count ? r->turn++ % r->up_count : 0, down = 0;
 
 	if ((ex->svc->flags & SERVICE_HASH_PERSON) && c->slot != SLOT_NONE && r->up_count) {
 		const struct snap_ident *d = snapshot_ident(c->front->snap, c->slot);
@@ -43,6 +43,10 @@ static struct upstream *choose(struct exchange *ex, const struct upstream *not_t
 	for (size_t i = 0; i < r->up_count; i++) {
 		struct upstream *s = r->ups[(first + i) % r->up_count];
 
+		if (health_is_down(s)) {
+			down++;
+			continue;
+		}
 		if (s == not_this && r->up_count > 1)
 			continue;
 		if (resting(s, now) && r->up_count > 1)
@@ -53,8 +57,11 @@ static struct upstream *choose(struct exchange *ex, const struct upstream *not_t
 			best = s;
 	}
 	/* all rest: asking one is how we learn that it is back */
-	if (!best && r->up_count)
+	if (!best && r->up_count > down) {
+		while (health_is_down(r->ups[first]))
+			first = (first + 1) % r->up_count;
 		best = r->ups[first];
+	}
 	return best;
 }
 
@@ -167,6 +174,10 @@ static bool acquire_from(struct exchange *ex, struct upstream *s)
 
 	struct upconn *carrier = NULL;
 
+	if (!s && ex->run->up_count) {
+		exchange_fail(ex, 503, "upstream-down", "the application is not well", END_UPSTREAM);
+		return false;
+	}
 	if (!s || s->gone) {
 		exchange_fail(ex, 502, "no-upstream", "the application has no address here", END_UPSTREAM);
 		return false;
@@ -545,6 +556,7 @@ void up_run(struct upconn *u)
 void upstream_retire(struct upstream *s)
 {
 	s->gone = true;
+	health_free(s);
 	while (s->idle)
 		up_close(s->idle);
 	for (struct upconn *u = s->all, *next; u; u = next) {

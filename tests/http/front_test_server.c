@@ -286,6 +286,11 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 		const char *key;
 		json_t *value;
 
+		d.health_ns = json_integer_value(json_object_get(v, "health-ms")) * 1000000;
+		d.health_timeout_ns = json_integer_value(json_object_get(v, "health-timeout-ms")) * 1000000;
+		d.health_fall = (uint32_t)json_integer_value(json_object_get(v, "health-fall"));
+		d.health_rise = (uint32_t)json_integer_value(json_object_get(v, "health-rise"));
+		d.health_path = text(v, "health-path");
 		d.listen_count = texts(v, "listen", listens, 16);
 		d.host_count = texts(v, "hosts", hosts, 64);
 		d.profile_count = texts(v, "profiles", profiles, 16);
