@@ -3,6 +3,7 @@
 
 #include "base/encode.h"
 #include "daemon/control/enrol_idp.h"
+#include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/sync.h"
 
@@ -95,7 +96,8 @@ static json_t *party_json(const struct core *c, const struct party *p, const str
 	bool valid;
 
 	core_now(c, &now);
-	valid = world_party_valid(p, now.wall) && !boot_passed(now.lease, now.boot);
+	bool over = boot_passed(now.lease, now.boot) && !(p->node && glass_is(p->node));
+	valid = world_party_valid(p, now.wall) && !over;
 	json_object_set_new(out, "user", json_null());
 	json_object_set_new(out, "session", json_null());
 	json_object_set_new(out, "caps", valid ? api_caps(c, p, ip) : json_object());
@@ -115,7 +117,7 @@ static json_t *party_json(const struct core *c, const struct party *p, const str
 		                 "tags", list(p->node->tags.list, p->node->tags.count));
 		if (p->node->user && !p->node->tags.count)
 			person_of_node(p->node, valid, out);
-		if (boot_passed(now.lease, now.boot))
+		if (over)
 			json_object_set_new(out, "why", json_string("lease"));
 		else if (!valid)
 			json_object_set_new(out, "why", json_string(why_word(p->node->session ? WHY_EXPIRED : p->why)));

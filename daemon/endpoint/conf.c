@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/endpoint/conf.h"
 
+#include "base/encode.h"
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "idp/provider.h"
@@ -155,6 +157,15 @@ static const struct conf_row mesh_rows[] = {
 };
 #undef AT
 
+static const struct conf_row glass_rows[] = {
+	{ "key", CONF_STR, offsetof(struct conf_glass, key), 44, 44, NULL,
+	  .help = "Its public device key, base64." },
+	{ "services", CONF_STRS, offsetof(struct conf_glass, services), 0, 64, "",
+	  .help = "Services of this host that it may use." },
+	{ "ip", CONF_STRS, offsetof(struct conf_glass, ip), 0, 64, "",
+	  .help = "What it may send to this host and to what this host routes, as in a policy's grants: tcp:22." },
+	CONF_END
+};
 static const struct conf_row certificate_rows[] = {
 	{ "certificate", CONF_PATH, offsetof(struct conf_certificate, certificate), .def = NULL,
 	  .help = "PEM file of the chain, the host's own first." },
@@ -216,6 +227,8 @@ static const struct conf_row rows[] = {
 	  .help = "With verify: idp, the identity providers whose word counts here; each needs its device-client-id." },
 	{ "evidence-max-age", CONF_SECONDS, AT(evidence_max_age), 1, 30 * 86400, "12h",
 	  .help = "With verify: idp, how long a login counts, from the moment that the person proved themselves." },
+	{ "break-glass", CONF_MAP, AT(glass), 0, 64, "", .sub = glass_rows, .sub_size = sizeof(struct conf_glass),
+	  .help = "Device keys that keep working here when coordinator and identity provider are gone, or say no." },
 	{ "server-keys", CONF_STRS, AT(server_keys), 0, 1024, "",
 	  .help = "With verify: idp, public device keys (base64) of servers that may act as their tags here." },
 	{ "login-url", CONF_STR, AT(login_url), 0, 2048, "", .help = "Where people log in." },
@@ -604,6 +617,26 @@ static bool metrics_ok(struct span at)
 	return ipport_parse(at, &ip) && ip.port;
 }
 
+/* The name becomes part of a tag and, where the map lacks the node, its host name. */
+static bool check_glass(const struct conf *c, struct diags *diags)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < c->glass.count; i++) {
+		const struct conf_glass *g = (const struct conf_glass *)c->glass.items + i;
+		const char *name = c->glass.names[i];
+		size_t len = strlen(name), n;
+		uint8_t key[32];
+
+		if (len > 40 || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != len || *name == '-' ||
+		    name[len - 1] == '-')
+			ok = diag_error(diags, c->glass.at[i], "\"break-glass\": a name has 1 to 40 of a-z, 0-9 and '-'");
+		if (!base64_decode(span_str(g->key), key, sizeof(key), &n) || n != sizeof(key))
+			ok = diag_error(diags, c->glass.at[i], "\"break-glass\": \"key\" is no public device key (base64 of 32 bytes)");
+	}
+	return ok;
+}
+
 static bool check(struct conf *c, struct diags *diags)
 {
 	struct place whole = { 0, 0 };
@@ -620,6 +653,7 @@ static bool check(struct conf *c, struct diags *diags)
 	ok &= check_services(c, &seen, &c->services, false, diags);
 	ok &= check_services(c, &seen, &c->public, true, diags);
 	ok &= check_issuers(c, diags);
+	ok &= check_glass(c, diags);
 	if (*c->metrics && !metrics_ok(span_str(c->metrics)))
 		ok = diag_error(diags, whole, "\"metrics\": want ADDRESS:PORT, numeric, or unix:/path");
 	for (size_t i = 0; i < c->mesh.routes.count; i++) {

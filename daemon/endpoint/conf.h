@@ -81,6 +81,12 @@ struct conf_mesh {
 	struct conf_strs users;         /* local users who may send into the mesh; none: everybody */
 };
 
+struct conf_glass {                     /* one of "break-glass": glass.h */
+	char            *key;           /* public device key, base64 */
+	struct conf_strs services;      /* of this host */
+	struct conf_strs ip;            /* "tcp:22": on this host and behind it */
+};
+
 struct conf_certificate { char *certificate, *key; };
 
 struct conf {
@@ -104,6 +110,7 @@ struct conf {
 	int              verify;        /* enum conf_verify */
 	struct conf_map  issuers;       /* of struct provider (idp/provider.h); CONF_VERIFY_IDP */
 	int64_t          evidence_max_age;      /* seconds since auth_time */
+	struct conf_map  glass;         /* of struct conf_glass */
 	struct conf_strs server_keys;   /* CONF_VERIFY_IDP: device keys of tagged nodes that count here */
 	char            *login_url, *source_url, *contact;
 	int64_t          watchdog_sec;  /* 0: hung processes are left alone */

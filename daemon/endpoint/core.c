@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "daemon/endpoint/api.h"
 #include "daemon/endpoint/core_inside.h"
+#include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/refusals.h"
 #include "daemon/endpoint/sync.h"
@@ -130,17 +131,22 @@ static void on_tick(void *arg)
 /* What the coordinator says, or what of it this endpoint could check. */
 static void set_map(struct core *c)
 {
-	struct map map;
+	struct map map, glass;
+	const struct map *seen = &c->map;
 
-	if (!c->files->vouch) {
-		world_set_map(c->world, &c->map, c->memory, loop_wall(c->loop));
-		return;
+	if (c->files->vouch) {
+		vouch_map(c->files->vouch, &c->map, loop_wall(c->loop), &map);
+		seen = &map;
 	}
-	vouch_map(c->files->vouch, &c->map, loop_wall(c->loop), &map);
-	world_set_map(c->world, &map, c->memory, loop_wall(c->loop));
-	for (size_t i = 0; i < map.node_count; i++)
-		if (vouch_why(c->files->vouch, map.nodes[i]->id))
-			world_set_why(c->world, map.nodes[i]->id, WHY_EVIDENCE);
+	/* The owner's keys last: nobody's word takes them away. */
+	glass_map(c->files->conf, seen, &glass);
+	world_set_map(c->world, &glass, c->memory, loop_wall(c->loop));
+	for (size_t i = 0; c->files->vouch && i < glass.node_count; i++)
+		if (vouch_why(c->files->vouch, glass.nodes[i]->id))
+			world_set_why(c->world, glass.nodes[i]->id, WHY_EVIDENCE);
+	glass_map_done(&glass);
+	if (!c->files->vouch)
+		return;
 	vouch_map_done(&map);
 	if (vouch_dirty(c->files->vouch))
 		core_state_store_verified(c);
@@ -164,7 +170,7 @@ static void set_policy(struct core *c)
 	struct diags d;
 	struct err err = { 0 };
 
-	if (c->policy_set && c->policy_owner == c->files->owner && len == c->policy_len &&
+	if (c->policy_set && c->policy_files == c->files && c->policy_owner == c->files->owner && len == c->policy_len &&
 	    (text == NULL) == (c->policy_text == NULL) && (!text || memcmp(text, c->policy_text, len) == 0))
 		return;
 	c->map_error[0] = '\0';
@@ -178,12 +184,20 @@ static void set_policy(struct core *c)
 		}
 		diags_done(&d);
 	}
+	if (c->files->conf->glass.count) {
+		struct policy *with = core_policy_with_glass(c->files->conf, pol ? span_of(text, len) : (struct span){ 0 },
+		                                             POLICY_MAP);
+
+		policy_unref(pol);
+		pol = with;
+	}
 	world_set_policy(c->world, pol, c->files->owner, loop_wall(c->loop));
 	policy_unref(pol);
 	free(c->policy_text);
 	c->policy_text = text ? mem_dup(text, len) : NULL;
 	c->policy_len = len;
 	c->policy_owner = c->files->owner;
+	c->policy_files = c->files;
 	c->policy_set = true;
 }
 

@@ -2,7 +2,9 @@
 #include "daemon/endpoint/core_inside.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/glass.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +114,48 @@ bool core_map_read(const char *path, struct map *ret_map, struct err *err)
 	return ok;
 }
 
+struct policy *core_policy_with_glass(const struct conf *conf, struct span text, enum policy_mode mode)
+{
+	scoped_buf struct buf b = { 0 };
+	struct policy *pol = NULL;
+	struct err err = { 0 };
+	struct diags d;
+
+	buf_init(&b, POLICY_TEXT_MAX);
+	diags_init(&d, "break-glass");
+	if (glass_policy(conf, text, &b, &err)) {
+		pol = policy_parse(buf_span(&b), mode, &d);
+		if (!pol)
+			diags_err(&d, &err);
+	}
+	diags_done(&d);
+	if (!pol)
+		log_error("break-glass: %s", err.msg);
+	return pol;
+}
+
+/* The owner's file narrows, and must not narrow what the owner's own entries open. */
+static bool read_owner(struct core_files *f, struct buf *words)
+{
+	scoped_buf struct buf text = { 0 };
+	struct policy *with;
+
+	if (!read_policy(f->conf->policy, POLICY_OWNER, &f->owner, words))
+		return false;
+	if (f->conf->glass.count == 0)
+		return true;
+	if (!read_text(f->conf->policy, POLICY_TEXT_MAX, &text, words))
+		return false;
+	with = core_policy_with_glass(f->conf, buf_span(&text), POLICY_OWNER);
+	if (!with) {
+		buf_add_str(words, "\"break-glass\" makes no policy: see its \"services\" and \"ip\"\n");
+		return false;
+	}
+	policy_unref(f->owner);
+	f->owner = with;
+	return true;
+}
+
 /* Reads what f->conf names. */
 static bool read_named(struct core_files *f, const char *file, struct buf *words)
 {
@@ -128,7 +172,7 @@ static bool read_named(struct core_files *f, const char *file, struct buf *words
 	if (*f->conf->policy && f->conf->mode == CONF_STANDALONE)
 		ok = read_policy(f->conf->policy, POLICY_FILE, &f->policy, words) && ok;
 	else if (*f->conf->policy)
-		ok = read_policy(f->conf->policy, POLICY_OWNER, &f->owner, words) && ok;
+		ok = read_owner(f, words) && ok;
 	if (f->conf->mode == CONF_STANDALONE) {
 		f->has_ids = read_identities(f->conf->identities, &f->ids, words);
 		ok = f->has_ids && ok;

@@ -92,7 +92,8 @@ struct core {
 	bool                policy_set;
 	char               *policy_text;        /* of the map, as it is compiled; NULL: none */
 	size_t              policy_len;
-	const struct policy *policy_owner;      /* compared, not used */
+	const struct policy *policy_owner;      /* these two: compared, not used */
+	const struct core_files *policy_files;
 	bool                store_map;          /* once it is in force */
 	struct enrolment    enrolment;
 	uint16_t            port;               /* UDP, of the device; 0: not known */
@@ -143,6 +144,8 @@ void core_map_changed(struct core *c);          /* c->map holds another state */
 struct core_files *core_files_read(uint32_t generation, struct span text, const char *dir, const char *file,
                                    struct buf *words);
 void core_files_free(struct core_files *f);     /* accepts NULL; wipes */
+/* With what "break-glass" grants (glass.h); NULL, and it is logged, where that makes no policy. */
+struct policy *core_policy_with_glass(const struct conf *conf, struct span text, enum policy_mode mode);
 bool core_map_read(const char *path, struct map *ret_map, struct err *err);
 
 /* core_state.c: failures are logged; what cannot be read is as if it were not there. */

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/endpoint/core_inside.h"
+#include "daemon/endpoint/glass.h"
+
+#include "base/encode.h"
+#include "base/log.h"
 
 enum {
 	LOOK_SEC = 10,
+	USED_SEC = 600,         /* a break-glass key that goes on is said again so often */
 	DEAD_SEC = 180,         /* a WireGuard session without a handshake for so long is over (REJECT_AFTER_TIME) */
 };
 
@@ -12,6 +17,30 @@ static bool in_vain(const struct party *p, const struct msg_peer_status *st, str
 {
 	return p->node && p->node->endpoint_count > 1 && st->tx > p->tx && st->rx == p->rx &&
 	       (st->handshake == 0 || now.sec - st->handshake > DEAD_SEC);
+}
+
+/* It works when nobody else is asked, so it is said whenever it does: also by packets alone. */
+static void say_used(struct core *c, struct party *p, const struct msg_peer_status *st)
+{
+	struct wall now = loop_wall(c->loop);
+	scoped_buf struct buf b = { 0 };
+	char time[WALL_TEXT_MAX], at[IP_TEXT_MAX];
+
+	if (!p->node || !glass_is(p->node) || st->rx <= p->rx || now.sec - p->used.sec < USED_SEC)
+		return;
+	p->used = now;
+	log_warn("break-glass: %s is used", p->node->tags.list[0].ptr);
+	buf_init(&b, 2048);
+	wall_text(now, time);
+	buf_addf(&b, "{\"time\":\"%s\",\"event\":\"break-glass\",\"tag\":", time);
+	buf_add_json(&b, p->node->tags.list[0]);
+	buf_add_str(&b, ",\"node_name\":");
+	buf_add_json(&b, p->node->name);
+	buf_add_str(&b, ",\"key\":\"");
+	base64_add(&b, span_of(p->node->key, sizeof(p->node->key)));
+	buf_addf(&b, "\",\"from\":\"%s\"}\n", st->endpoint.ip.family == IP_NONE ? "" : ipport_text(&st->endpoint, at));
+	if (c->audit && !b.over)
+		audit_lines(c->audit, buf_span(&b));
 }
 
 static void on_status(void *arg, const struct msg_status *part, const struct err *err)
@@ -30,6 +59,7 @@ static void on_status(void *arg, const struct msg_status *part, const struct err
 			p->way++;
 			moved = true;
 		}
+		say_used(c, p, st);
 		p->rx = st->rx;
 		p->tx = st->tx;
 	}
@@ -47,7 +77,7 @@ void core_paths_look(void *core)
 	if (!c->told || !c->told->device)
 		return;
 	for (size_t i = 0; i < n; i++)
-		if (list[i]->node && list[i]->node->endpoint_count > 1) {
+		if (list[i]->node && (list[i]->node->endpoint_count > 1 || glass_is(list[i]->node))) {
 			core_net_ask(c, on_status, c);
 			return;
 		}

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "daemon/control/refused.h"
 #include "daemon/endpoint/core_inside.h"
+#include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/sync.h"
 
 #include <stdlib.h>
@@ -45,7 +46,7 @@ void refusals_free(struct refusals *r)
 const char *refusals_why(const struct core *c, uint64_t node)
 {
 	const struct party *p = world_find(c->world, node);
-	const char *why = c->files->vouch && !vouch_is_checking(c->files->vouch, node)
+	const char *why = p && p->node && glass_is(p->node) ? NULL : c->files->vouch && !vouch_is_checking(c->files->vouch, node)
 	                ? vouch_why(c->files->vouch, node) : NULL;
 
 	if (why || !p)

@@ -37,6 +37,7 @@ struct party {
 	bool                       mark;        /* world_set_map()'s */
 	unsigned                   way;         /* which of its endpoints is tried; see core_paths.c */
 	uint64_t                   rx, tx;      /* of the device, when last looked at */
+	struct wall                used;        /* a break-glass key: when its use was last said */
 };
 
 struct world;

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/world_inside.h"
 #include "daemon/mesh/filter.h"
 
@@ -159,14 +160,15 @@ static void add_class(const struct world *w, struct net_state *s, const struct p
 	bool to_hub = p->node->hub && !world_is_hub(w);
 	struct boot end;
 
-	/* On the hub every node is at least enrolled; elsewhere the hub is. */
-	if (klass == CLASS_NONE && (world_is_hub(w) || to_hub)) {
+	/* On the hub every node is at least enrolled; elsewhere the hub is; and the owner's own keys are, so
+	 * that this host can reach them. */
+	if (klass == CLASS_NONE && (world_is_hub(w) || to_hub || glass_is(p->node))) {
 		klass = CLASS_LOGIN;
 		until = TOPOLOGY_NEVER;
 	}
 	if (klass == CLASS_NONE)
 		return;
-	end = class_end(w, klass, until, now, to_hub);
+	end = class_end(w, klass, until, now, to_hub || glass_is(p->node));
 	if (boot_passed(end, now->boot))
 		return;
 	c->ip = *ip;
@@ -174,7 +176,7 @@ static void add_class(const struct world *w, struct net_state *s, const struct p
 	c->klass = filter_class(w, klass, ip->family);
 	if (c->klass && to_hub)
 		c->klass |= FILTER_CLASS_CONTROL;
-	else if (c->klass && is_quiet(self, peer, klass))
+	else if (c->klass && !glass_is(p->node) && is_quiet(self, peer, klass))
 		c->klass |= FILTER_CLASS_QUIET;
 	c->until = end;
 	if (c->klass)

@@ -2,6 +2,7 @@
 #include "daemon/endpoint/world.h"
 
 #include "base/mem.h"
+#include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/world_inside.h"
 
 #include <openssl/evp.h>
@@ -68,7 +69,7 @@ uint32_t world_generation(const struct world *w, uint64_t party, const struct wo
 	const struct party *p = world_find(w, party);
 	enum ident_kind kind = p ? kind_of(p, now->wall) : IDENT_NONE;
 
-	if (kind == IDENT_NONE || boot_passed(now->lease, now->boot))
+	if (kind == IDENT_NONE || (boot_passed(now->lease, now->boot) && !(p->node && glass_is(p->node))))
 		return 0;
 	return who(p, kind);
 }
@@ -190,6 +191,9 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 		if (id.kind == IDENT_PERSON && id.class6 == CLASS_LOGIN)
 			id.class6 = CLASS_NONE;
 	}
+	/* Where some identities outlive the lease, it ends each of the others by itself. */
+	if (w->conf->glass.count && !(p->node && glass_is(p->node)) && now->lease.ns < id.expires_boot.ns)
+		id.expires_boot = now->lease;
 	ok = snapshot_add_ident(b, &id, &index, err);
 	if (ok && p->row)
 		ok = snapshot_add_prefix(b, &p->row->from, index, err);
@@ -398,7 +402,7 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 			return false;
 		}
 	words(w, b);
-	snapshot_set_lease(b, public ? BOOT_NEVER : now->lease,
+	snapshot_set_lease(b, public || w->conf->glass.count ? BOOT_NEVER : now->lease,
 	                   now->silent < 0 ? (struct boot){ 0 }
 	                                   : boot_add(now->boot, now->silent == INT64_MAX ? -now->boot.ns + 1
 	                                                                                  : -now->silent));

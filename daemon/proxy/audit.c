@@ -161,6 +161,13 @@ static void json_line(struct exchange *ex, enum ex_end why, struct buf *b)
 		add_member(b, ",\"session\":", snapshot_text(s, d->session));
 		add_member(b, ",\"node\":", snapshot_text(s, d->node));
 		add_member(b, ",\"node_name\":", snapshot_text(s, d->node_name));
+		/* "tag:break-glass-.." among them: the owner's own key, past everything else. */
+		for (uint32_t i = 0; i < d->tags.count; i++) {
+			buf_add_str(b, i ? "," : ",\"tags\":[");
+			add_text(b, snapshot_item(s, d->tags, i));
+		}
+		if (d->tags.count)
+			buf_add_char(b, ']');
 	}
 	add_client(b, c);
 	add_member(b, ",\"method\":", ex->method);

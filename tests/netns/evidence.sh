@@ -50,7 +50,7 @@ wiki_conf()     # evidence-max-age
 	END
 	cat >"$T/host/wiki/etc/reeve/reeved.hujson" <<-END
 	{
-		"policy": "owner.hujson",
+		"policy": "owner.hujson", "audit": "/var/log/reeve-audit.json",
 		"verify": "idp", "evidence-max-age": "$1",
 		"issuers": { "uni": {
 			"issuer": "$idp_issuer", "client-id": "reeve", "auth-method": "none",
@@ -68,6 +68,7 @@ on hub reeve-coordinator init --policy /etc/reeve/policy.hujson --user reeve-coo
 coordinator_start && reeved_start hub && wait_for 20 hub_pin || { echo "Bail out! no hub"; exit 99; }
 pin=$(cat "$T/pin")
 wiki_conf 12h
+install -o 60100 -m 600 /dev/null "$T/host/wiki/log/reeve-audit.json"
 server_up wiki tag:server || { echo "Bail out! no wiki"; exit 99; }
 for h in staff student; do
 	campus_laptop_files $h
@@ -213,4 +214,32 @@ core=$(for pid in $(pgrep -P "$(pid_of reeved-wiki)"); do
 kill -KILL "$core"
 ok "new keys, no provider, no coordinator, another core: who was verified is served" wait_for 30 both_served
 same "and is verified by what was kept" 2 sh -c "jq '[.[] | select(.client == \"reeve-device\")] | length' '$T/host/wiki/lib/reeve/verified.json'"
+
+#---- break-glass: the lease ends, and only the owner's own key goes on
+key_of() { at "$1" /usr/bin/python3 -c '
+import json, subprocess, sys
+print(next(json.loads(l)["node"]["key"] for l in open("/var/lib/reeve/map.ndjson") if "\"name\":\"%s\"" % sys.argv[1] in l))' "$2"; }
+wiki_key=$(key_of student wiki)
+sed -i 's|"verify": "idp",|"break-glass": { "ops": { "key": "'"$student_key"'", "services": ["open"] } }, &|' \
+	"$T/host/wiki/etc/reeve/reeved.hujson"
+sed -i 's|{ "mesh"|{ "break-glass": { "wiki": { "key": "'"$wiki_key"'" } }, "mesh"|' "$T/host/student/etc/reeve/reeved.hujson"
+reload
+kill -HUP "$(pid_of reeved-student)"
+tagged() { at wiki reeve --json status | jq -e '.peers[] | select(.node.name == "student") | .node.tags == ["tag:break-glass-ops"]'; }
+ok "the key is the owner's own now" wait_for 30 tagged
+ok "and is served what its entry says" wait_for 30 says student open 200
+fails "as nobody's login" grep -qi remote-user "$T/body"
+same "and nothing else" 403 code student student http://download/headers
+# The coordinator was heard two days ago, before a reboot; a lease lasts one.
+for h in wiki student; do
+	end reeved-$h
+	at $h sh -c 'sed -i "s/\"boot_id\":\"[^\"]*\"/\"boot_id\":\"00000000-0000-4000-8000-000000000000\"/
+		s/\"wall\":[0-9]*/\"wall\":$(($(date +%s) - 172800))/" /var/lib/reeve/lease.json'
+	reeved_start $h
+done
+ok "with the lease at its end the key is served" wait_for 30 says student open 200
+fails "and nobody else" says staff open 200
+ok "its requests are in the audit, by name" grep -q '"tags":\["tag:break-glass-ops"\]' "$T/host/wiki/log/reeve-audit.json"
+ok "and so is that it was used at all" wait_for 30 grep -q '"event":"break-glass","tag":"tag:break-glass-ops"' \
+	"$T/host/wiki/log/reeve-audit.json"
 finish
