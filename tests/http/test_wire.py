@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Every rule of the front, both ways, on the wire."""
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import socket
+import struct
 import sys
+import termios
 import threading
 import time
 
@@ -513,6 +516,7 @@ class Wire(Tests):
             c.sendall(OK)
             answered.wait(20)
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
+            wait(lambda: struct.unpack("i", fcntl.ioctl(c, termios.TIOCOUTQ, b"    "))[0] == 0)    # it has arrived
             sent.set()
         self.origin.reply = reply
         for src in (STAFF, ADMIN) * 3:

@@ -173,10 +173,10 @@ now_ms()
 	date +%s%3N
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds; at least 20 s, for a slow machine is no failure.
+# wait_for SECONDS COMMAND...: until it succeeds; at least a minute, for a slow machine is no failure.
 wait_for()
 {
-	local limit=$(($(now_ms) + ($1 < 20 ? 20 : $1) * 1000))
+	local limit=$(($(now_ms) + ($1 < 60 ? 60 : $1) * 1000))
 	shift
 	until "$@" >"$T/wait" 2>&1; do
 		[ "$(now_ms)" -lt $limit ] || return 1

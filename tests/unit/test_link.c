@@ -32,7 +32,7 @@ static int make(const char *name)
 }
 
 /* Lines of /proc/net/FILE that have all these words. */
-static unsigned lines(const char *file, const char *one, const char *two)
+static unsigned read_lines(const char *file, const char *one, const char *two)
 {
 	char path[64], line[512];
 	unsigned n = 0;
@@ -44,6 +44,17 @@ static unsigned lines(const char *file, const char *one, const char *two)
 	while (fgets(line, sizeof(line), f))
 		n += strstr(line, one) && strstr(line, two);
 	fclose(f);
+	return n;
+}
+
+/* The kernel, which changes routes of its own meanwhile, begins such a file anew then
+ * and says lines twice: what two readings in a row say is what there is. */
+static unsigned lines(const char *file, const char *one, const char *two)
+{
+	unsigned n = read_lines(file, one, two), again;
+
+	while ((again = read_lines(file, one, two)) != n)
+		n = again;
 	return n;
 }
 
