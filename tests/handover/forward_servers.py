@@ -41,7 +41,20 @@ class Application(http.server.BaseHTTPRequestHandler):
     """Says what it was told."""
     protocol_version = "HTTP/1.1"
 
+    def upgrade(self):
+        # the key is always the one of RFC 6455's example
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Who: "
+                         + (self.headers.get("Remote-User") or "-").encode() + b"\r\n\r\n")
+        self.wfile.flush()
+        while data := self.connection.recv(4096):
+            self.connection.sendall(data)
+        self.close_connection = True
+
     def answer(self):
+        if (self.headers.get("Upgrade") or "").lower() == "websocket":
+            self.upgrade()
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode("latin-1")
         text = json.dumps({"method": self.command, "path": self.path, "body": body,
                            "fields": [[k.lower(), v] for k, v in self.headers.items()]}).encode()
@@ -126,6 +139,26 @@ def field(answer, name):
     return [v for k, v in t["fields"] if k == name] if t else None
 
 
+def websocket(source, origin):
+    """(status, fields, what comes back of "ping")"""
+    s, f = call(source)
+    s.sendall("\r\n".join(["GET /a/ws HTTP/1.1", f"Host: {HOST}", "Upgrade: websocket", "Connection: Upgrade", f"Origin: {origin}",
+                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13", "", ""]).encode())
+    first = f.readline()
+    fields = {}
+    while (line := f.readline()) not in (b"\r\n", b""):
+        name, _, value = line.decode("latin-1").partition(":")
+        fields[name.lower()] = value.strip()
+    status = int(first.split(b" ")[1]) if first else 0
+    back = b""
+    if status == 101:
+        s.sendall(b"ping")
+        back = f.read(4)
+    f.close()
+    s.close()
+    return status, fields, back
+
+
 def configure(style, user, listen="unix:wiki"):
     write("identities.hujson", json.dumps(PEOPLE))
     write("policy.hujson", json.dumps({"grants": GRANTS}))
@@ -187,6 +220,12 @@ def battery(name):
     check(f"{name}: a body arrives", t and t["method"] == "POST" and t["body"] == "hello", a)
     a = ask(method="HEAD")
     check(f"{name}: HEAD", a[0] == 200 and a[1].get("x-app") == "yes", a)
+    a = websocket("127.0.0.1", "http://evil.example")
+    check(f"{name}: a page of another site opens no WebSocket", a[0] == 403, a)
+    a = websocket("127.0.0.2", "http://" + HOST)
+    check(f"{name}: nor does a student", a[0] == 403, a)
+    a = websocket("127.0.0.1", "http://" + HOST)
+    check(f"{name}: staff does, and it works", a[0] == 101 and a[2] == b"ping" and a[1].get("x-who") == "staff@example.edu", a)
     c = call("127.0.0.1")
     check(f"{name}: many requests on one connection", all(talk(c)[0] == 200 for _ in range(20)))
     return c
