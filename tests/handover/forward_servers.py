@@ -164,7 +164,8 @@ def configure(style, user, listen="unix:wiki"):
     write("policy.hujson", json.dumps({"grants": GRANTS}))
     return write("reeved.hujson", json.dumps({
         "identities": "identities.hujson", "policy": "policy.hujson", "unprivileged": True, "run-dir": "/run/reeve",
-        "state-dir": "state", "login-url": "https://hub.example/login", "services": {"wiki": {
+        # one, or what the first knows of a reload says nothing of what the second does
+        "state-dir": "state", "fronts": 1, "login-url": "https://hub.example/login", "services": {"wiki": {
             "forward-auth": style, "listen": [listen], "forward-users": [user], "hosts": [HOST],
             "profiles": ["remote-user"]}}}))
 
