@@ -42,7 +42,7 @@ class App(http.server.BaseHTTPRequestHandler):
 
 
 def ask(port, path="/", source="127.0.0.1", method="GET", **headers):
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(source, 0))
     try:
         c.request(method, path, headers={"Host": "app", **headers})
         r = c.getresponse()
@@ -171,9 +171,9 @@ def main():
 
     # Pipelined, and many at once: those that wait for the first assertion are all answered.
     daemon.send_signal(signal.SIGHUP)
-    until(5, lambda: "configuration 2 is in use" in read_file("reeved.log"))
+    until(30, lambda: "configuration 2 is in use" in read_file("reeved.log"))
     before = len(seen)
-    s = socket.create_connection(("127.0.0.1", 1100), timeout=10)
+    s = socket.create_connection(("127.0.0.1", 1100), timeout=30)
     s.sendall(b"GET /1 HTTP/1.1\r\nHost: app\r\n\r\nGET /2 HTTP/1.1\r\nHost: app\r\n\r\n"
               b"GET /3 HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
     data = b""
@@ -195,13 +195,13 @@ def main():
         keys = read_file("state/assertion.json")
         os.kill(int(core[0]), signal.SIGKILL)
         check("without core the signed one still serves", ask(1100)[0] == 200)
-        check("the next core signs with the same key", until(15, lambda: ask(1100)[0] == 200 and ask(1101)[0] == 200) and
+        check("the next core signs with the same key", until(30, lambda: ask(1100)[0] == 200 and ask(1101)[0] == 200) and
               keys == read_file("state/assertion.json") and verify([f"{TMP}/verify"], seen[-2]["X-Reeve-Assertion"]
                                                                    or "").returncode == 0)
 
     configure_named([STUDENT], services, grants)
     daemon.send_signal(signal.SIGHUP)
-    check("once the session has ended there is none", until(5, lambda: ask(1100)[0] == 403), read_file("reeved.log")[-500:])
+    check("once the session has ended there is none", until(30, lambda: ask(1100)[0] == 403), read_file("reeved.log")[-500:])
 
 
 run(main)

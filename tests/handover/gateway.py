@@ -122,7 +122,7 @@ pm.max_children = 2
 php_admin_flag[log_errors] = on
 """)
     start(fpm, "-y", conf, name="fpm")
-    if not until(10, lambda: listening(3001)):
+    if not until(30, lambda: listening(3001)):
         return check("php-fpm starts", False, read_file("fpm.log"))
     check("PHP: a student is refused", ask(1101, source="127.0.0.2")[0] == 403)
     check("PHP: nobody is refused", ask(1101, source="127.0.0.3")[0] == 403)
@@ -144,7 +144,7 @@ php_admin_flag[log_errors] = on
     check("PHP: HEAD has no body", ask(1101, "/", method="HEAD")[2] == b"")
     status, _, _ = ask(1101, "/?err")
     check("PHP: its status", status == 418, status)
-    check("PHP: its error text is in the log", until(5, lambda: "a word from the application" in read_file("reeved.log")))
+    check("PHP: its error text is in the log", until(30, lambda: "a word from the application" in read_file("reeved.log")))
     status, _, body = ask(1101, "/?upload", headers=["Transfer-Encoding: chunked"], body=b"1\r\nx\r\n0\r\n\r\n")
     check("PHP: a body without a length is refused with its reason", status == 411 and b"length" in body, (status, body))
 
@@ -155,7 +155,7 @@ def test_perl():
         return skip("fcgiwrap", "fcgiwrap or perl is not installed")
     script = write("app.pl", PERL, 0o755)
     start(wrap, "-s", f"unix:{TMP}/fcgiwrap.sock", name="fcgiwrap")
-    if not until(10, lambda: os.path.exists(f"{TMP}/fcgiwrap.sock")):
+    if not until(30, lambda: os.path.exists(f"{TMP}/fcgiwrap.sock")):
         return check("fcgiwrap starts", False, read_file("fcgiwrap.log"))
     check("Perl: a student is refused", ask(1102, source="127.0.0.2")[0] == 403)
     env = dict(line.split("=", 1) for line in ask(1102, "/x?a=1&b=%20", headers=FIELDS)[2].decode().splitlines())
@@ -175,7 +175,7 @@ def test_uwsgi():
     start(uwsgi, "--plugin", "python3", "--need-app", "--master", "--die-on-term", "--socket", "127.0.0.1:3003",
           "--scgi-socket", "127.0.0.1:3004", "--chdir", TMP, "--module", "app", "--processes", "2", "--buffer-size", "32768",
           name="uwsgi")
-    if not until(20, lambda: listening(3003) and listening(3004)):
+    if not until(30, lambda: listening(3003) and listening(3004)):
         return check("uWSGI starts", False, read_file("uwsgi.log"))
     for name, port in (("uwsgi", 1103), ("SCGI", 1104)):
         check(f"{name}: a student is refused", ask(port, source="127.0.0.2")[0] == 403)

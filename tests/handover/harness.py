@@ -137,7 +137,7 @@ def configure(people, services, grants):
 def reeved(conf, port):
     """Started, and serving at port; None (and counted) if it is not."""
     p = start(f"{BUILD}/reeved", "-c", conf, "-f", name="reeved")
-    if until(15, lambda: listening(port)):
+    if until(30, lambda: listening(port)):
         return p
     check("reeved starts", False, read_file("reeved.log"))
     return None

@@ -61,7 +61,7 @@ def main():
     if not reeved(configure([STAFF, STUDENT], services, grants), 1100):
         return
     start(sshd, "-D", "-e", "-f", config, name="sshd")
-    if not until(10, lambda: listening(2222)):
+    if not until(30, lambda: listening(2222)):
         return check("sshd starts", False, read_file("sshd.log"))
     for source, user, who in (("127.0.0.3", "staff", "nobody"), ("127.0.0.2", "staff", "a student with the right key"),
                               ("127.0.0.1", "root", "staff as root")):

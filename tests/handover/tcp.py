@@ -52,7 +52,7 @@ class Origin(threading.Thread):
 
 def call(source, port):
     s = socket.socket()
-    s.settimeout(10)
+    s.settimeout(30)
     s.bind((source, 0))
     s.connect(("127.0.0.1", port))
     return s
@@ -149,7 +149,7 @@ service imap-login {{
 }}
 """)
     start(dovecot, "-F", "-c", conf, name="dovecot")
-    if not until(10, lambda: listening(2005)):
+    if not until(30, lambda: listening(2005)):
         return check("Dovecot starts", False, read_file("dovecot.err")[-500:])
     check("Dovecot: a student gets no banner", read(call("127.0.0.2", 1005)) == b"")
     s = call("127.0.0.1", 1005)
@@ -179,7 +179,7 @@ frontend f
   http-request return status 200 content-type text/plain lf-string "%[src]:%[src_port] %[fc_pp_unique_id]"
 """)
     start(haproxy, "-db", "-f", conf, name="haproxy")
-    if not until(10, lambda: listening(2006)):
+    if not until(30, lambda: listening(2006)):
         return check("HAProxy starts", False, read_file("haproxy.log")[-500:])
     check("HAProxy: a student reaches nothing", read(call("127.0.0.2", 1006)) == b"")
     s = call("127.0.0.1", 1006)
@@ -208,7 +208,7 @@ stream {{
 }}
 """)
     start(nginx, "-p", TMP, "-c", conf, name="nginx")
-    if not until(10, lambda: listening(2007)):
+    if not until(30, lambda: listening(2007)):
         return check("nginx starts", False, read_file("nginx.err")[-500:])
     check("nginx: a student reaches nothing", read(call("127.0.0.2", 1007)) == b"")
     s = call("127.0.0.1", 1007)
@@ -255,7 +255,7 @@ def main():
     check("the right person hears a server that speaks first", banner.startswith(b"220 ready"), banner)
     spoof = b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n"
     s.sendall(spoof)
-    until(5, lambda: origins[2001].seen[-1].endswith(spoof))
+    until(30, lambda: origins[2001].seen[-1].endswith(spoof))
     tlv, rest = header_v2(origins[2001].seen[-1])
     own = vectors(tlv[0xE7][0][1:]) if tlv else {}
     check("version 2 says who", own.get(1) == [b"staff@example.edu"] and own.get(9) is not None, own)
@@ -265,7 +265,7 @@ def main():
     t = call("127.0.0.1", 1002)
     read_until(t, b"\r\n")
     want = b"PROXY TCP4 127.0.0.1 127.0.0.1 %d 1002\r\n" % t.getsockname()[1]
-    until(5, lambda: len(origins[2002].seen[-1]) >= len(want))
+    until(30, lambda: len(origins[2002].seen[-1]) >= len(want))
     check("version 1 says from where", bytes(origins[2002].seen[-1]) == want, origins[2002].seen[-1])
     check("an application that is not there: closed, not hung", read(call("127.0.0.1", 1004)) == b"")
 
@@ -279,7 +279,7 @@ def main():
     check("before its end the session's connection works", read_until(s, b"still here").endswith(b"still here"))
     configure([STUDENT], SERVICES, GRANTS)
     daemon.send_signal(signal.SIGHUP)
-    s.settimeout(5)
+    s.settimeout(30)
     began = time.monotonic()
     end = read(s)
     while end and b"timed out" not in end:
@@ -287,7 +287,7 @@ def main():
     check("when the session ends its connection ends", end == b"" or b"reset" in end, end)
     print(f"# it took {time.monotonic() - began:.3f} s from the signal")
     check("and no new one begins", read(call("127.0.0.1", 1001)) == b"")
-    check("the audit says who was cut off", until(5, lambda: '"end":"revoked"' in read_file("reeved.log")),
+    check("the audit says who was cut off", until(30, lambda: '"end":"revoked"' in read_file("reeved.log")),
           read_file("reeved.log")[-2000:])
     daemon.terminate()
     check("reeved ends by itself", daemon.wait(40) == 0)
