@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/control/browser.h"
 #include "idp/provider.h"
 
 #include <stdlib.h>
@@ -82,6 +83,9 @@ static const struct conf_row service_rows[] = {
 	{ "enrolled", CONF_BOOL, AT(enrolled), .def = "false",
 	  .help = "Every node of the mesh may call it, logged in or not, and it is told which one in "
 	          "Reeve-* headers: for the coordinator on the hub." },
+	{ "browser", CONF_STR, AT(browser), 0, 300, "",
+	  .help = "In \"public\": it is for people with only a browser, who log in at the coordinator and reach it at "
+	          "https://HOST or https://HOST:PORT. Policy knows it by its name, as it does a service of that name." },
 	{ "profiles", CONF_STRS, AT(profiles), 0, 16, "",
 	  .help = "Sets of identity headers that it is given, such as remote-user." },
 	{ "headers", CONF_LIST, AT(headers), 0, 64, "", .sub = header_rows,
@@ -256,6 +260,14 @@ const struct conf_row *conf_rows(void)
 const struct conf_service *conf_service(const struct conf_map *services, size_t i)
 {
 	return (const struct conf_service *)services->items + i;
+}
+
+const struct conf_service *conf_service_find(const struct conf_map *services, const char *name)
+{
+	for (size_t i = 0; i < services->count; i++)
+		if (strcmp(services->names[i], name) == 0)
+			return conf_service(services, i);
+	return NULL;
 }
 
 bool conf_listen_parse(struct span text, struct conf_listen *ret_l, struct err *err)
@@ -520,6 +532,44 @@ static bool check_listen(const struct conf *c, struct seen *seen, const struct c
 	return true;
 }
 
+static bool is_local(const struct conf_service *s)
+{
+	for (size_t k = 0; k < s->listen.count; k++) {
+		struct conf_listen l;
+
+		if (!conf_listen_parse(span_str(s->listen.list[k]), &l, NULL) || l.kind != CONF_LISTEN_AT ||
+		    !ip_is_loopback(&l.at.ip))
+			return false;
+	}
+	return true;
+}
+
+/* The cookie that says who it is travels by TLS alone: ours, or of what stands before us on this host. */
+static bool check_browser(const struct conf *c, const struct conf_service *s, struct place at, bool public,
+                          struct diags *diags)
+{
+	struct span host = span_from(span_str(s->browser), 8);
+
+	if (!*s->browser)
+		return true;
+	if (!public || s->tcp || s->enrolled)
+		return diag_error(diags, at, "\"browser\" is for services in \"public\", without \"tcp\" and \"enrolled\"");
+	if (!browser_origin_ok(span_str(s->browser)))
+		return diag_error(diags, at, "\"browser\": want https://HOST or https://HOST:PORT, in lower case");
+	if (c->mode == CONF_STANDALONE)
+		return diag_error(diags, at, "\"browser\": people log in at a coordinator, and standalone mode has none");
+	if (c->verify == CONF_VERIFY_IDP)
+		return diag_error(diags, at, "\"browser\": with \"verify\": \"idp\" nobody counts without evidence, and a "
+		                  "browser has none");
+	if (!s->tls && !is_local(s))
+		return diag_error(diags, at, "\"browser\": want \"tls\", or listeners on loopback alone");
+	host.len = span_find(host, ':');
+	for (size_t k = 0; k < s->hosts.count; k++)
+		if (span_ieq(span_str(s->hosts.list[k]), host))
+			return true;
+	return diag_error(diags, at, "\"browser\": its host is not among \"hosts\"");
+}
+
 static bool check_services(const struct conf *c, struct seen *seen, const struct conf_map *map,
                            bool public, struct diags *diags)
 {
@@ -578,7 +628,8 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 			                "who calls");
 		if (!s->tcp && s->proxy_protocol != CONF_PROXY_NONE)
 			ok = diag_error(diags, map->at[i], "\"proxy-protocol\" is for services with \"tcp\": true");
-		if (public && (s->profiles.count || s->headers.count))
+		ok &= check_browser(c, s, map->at[i], public, diags);
+		if (public && !*s->browser && (s->profiles.count || s->headers.count))
 			ok = diag_error(diags, map->at[i], "\"public\": no identity is known there, so there "
 			                "are no \"profiles\" or \"headers\" to write");
 	}

@@ -56,6 +56,7 @@ struct conf_service {
 	int              forward;       /* enum conf_forward: no upstream; a web server asks */
 	struct conf_strs forward_users; /* local users who may ask over a unix socket */
 	char            *forward_secret; /* file; "": none */
+	char            *browser;       /* "" or "https://HOST": for people with only a browser, who reach it there */
 	int64_t          forward_port;  /* where that web server listens; 0: 80 and 443 */
 	bool             enrolled;      /* SERVICE_ENROLLED: the coordinator's mesh listener, on the hub */
 	struct conf_strs profiles;
@@ -125,6 +126,7 @@ void conf_free(struct conf *c);         /* accepts NULL */
 
 /* "nginx": the word for a service's forward. */
 const char *conf_forward_name(int forward);
+const struct conf_service *conf_service_find(const struct conf_map *services, const char *name);       /* or NULL */
 const struct conf_service *conf_service(const struct conf_map *services, size_t i);
 
 enum conf_listen_kind {

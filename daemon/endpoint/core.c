@@ -384,6 +384,7 @@ static bool start(struct core *c)
 	c->world = world_new(core_state_epoch(c));
 	c->paths = loop_timer_new(c->loop, core_paths_look, c);
 	loop_timer_after(c->paths, SEC_NS);
+	c->browser_tick = loop_timer_new(c->loop, core_browsers_late, c);
 	c->client = client_new(c->loop, &err);
 	if (!c->client) {
 		log_error("%s", err.msg);
@@ -477,6 +478,9 @@ static void on_front(void *arg, const struct msg *m, int *fds, size_t n)
 	case MSG_ASSERT:
 		core_assertion_ask(f->core, f, &m->assert_);
 		break;
+	case MSG_BROWSER:
+		core_browser_ask(f->core, f, &m->browser);
+		break;
 	case MSG_AUDIT:
 		if (f->core->audit)
 			audit_lines(f->core->audit, m->audit.lines);
@@ -501,7 +505,9 @@ static void on_front_gone(void *arg, const struct err *why)
 		log_error("%s %u: %s", process_kind_name(f->kind), f->index, why->msg);
 	channel_free(f->channel);
 	f->channel = NULL;
+	core_browsers_settle(f->core);
 	metrics_gone(f->core->metrics, f);
+	core_browsers_settle(f->core);
 }
 
 static void on_net(void *arg, const struct msg *m, int *fds, size_t n)
@@ -621,6 +627,7 @@ static void end(struct core *c)
 	api_free(c->api);
 	core_fronts_free(c);
 	core_assertion_free(c);
+	core_browsers_free(c);
 	core_net_down(c);
 	join_free(c->join);
 	refusals_free(c->refusals);

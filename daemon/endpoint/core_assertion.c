@@ -32,6 +32,9 @@ static bool wanted(const struct conf *conf)
 	for (size_t i = 0; i < conf->services.count; i++)
 		if (service_wants(conf_service(&conf->services, i)))
 			return true;
+	for (size_t i = 0; i < conf->public.count; i++)
+		if (service_wants(conf_service(&conf->public, i)))
+			return true;
 	return false;
 }
 
@@ -82,18 +85,9 @@ void core_assertion_free(struct core *c)
 
 /* ---- one of them ---- */
 
-static const struct world_slot *slot_of(const struct core *c, const struct msg_assert *m)
+static bool make(struct core *c, const struct conf_map *services, const struct msg_assert *m, struct buf *out, struct wall *ret_exp, struct err *err)
 {
-	for (const struct core_live *l = c->live; l; l = l->next)
-		if (l->generation == m->snapshot)
-			return m->slot < l->n ? &l->slots[m->slot] : NULL;
-	return NULL;
-}
-
-static bool make(struct core *c, const struct msg_assert *m, struct buf *out, struct wall *ret_exp, struct err *err)
-{
-	const struct conf_map *services = &c->files->conf->services;
-	const struct world_slot *slot = slot_of(c, m);
+	const struct world_slot *slot = core_fronts_slot(c, m->snapshot, m->slot);
 	struct world_now now;
 	struct ident id;
 	struct arena mem;
@@ -139,7 +133,7 @@ void core_assertion_ask(struct core *c, struct core_front *f, const struct msg_a
 	buf_init(&text, MSG_ASSERTION_MAX);
 	if (!c->assertions || !c->files)
 		err_set(&err, ERR_NOTNOW, "there are no keys");
-	else if (make(c, m, &text, &exp, &err))
+	else if (make(c, f->kind == PROCESS_PUBLIC ? &c->files->conf->public : &c->files->conf->services, m, &text, &exp, &err))
 		answer.asserted = (struct msg_asserted){ m->id, exp.sec, buf_span(&text) };
 	if (err.code)
 		log_debug("front %u: no assertion: %s", f->index, err.msg);

@@ -221,6 +221,11 @@ static void live_free(struct core_live *l)
 	free(l);
 }
 
+static bool has_people(const struct core *c, const struct core_front *f)
+{
+	return f->channel && (f->kind == PROCESS_FRONT || world_for_browsers(c->files->conf));
+}
+
 /* Drops what no front can be using any more: everything older than the newest
  * snapshot that all of them have. */
 static void drop_old(struct core *c)
@@ -231,7 +236,7 @@ static void drop_old(struct core *c)
 	for (size_t i = 0; i < CORE_FRONTS_MAX; i++) {
 		const struct core_front *f = &c->fronts[i];
 
-		if (!f->channel || f->kind != PROCESS_FRONT)
+		if (!has_people(c, f))
 			continue;
 		any = true;
 		if (f->acked < all)
@@ -249,12 +254,20 @@ static void drop_old(struct core *c)
 	}
 }
 
+const struct world_slot *core_fronts_slot(const struct core *c, uint64_t generation, uint32_t slot)
+{
+	for (const struct core_live *l = c->live; l; l = l->next)
+		if (l->generation == generation)
+			return slot < l->n ? &l->slots[slot] : NULL;
+	return NULL;
+}
+
 static void sweep(struct core *c)
 {
 	struct msg m = { .type = MSG_SWEEP };
 
 	for (size_t i = 0; i < CORE_FRONTS_MAX; i++)
-		if (c->fronts[i].channel && c->fronts[i].kind == PROCESS_FRONT)
+		if (has_people(c, &c->fronts[i]))
 			channel_send(c->fronts[i].channel, &m, NULL, 0, NULL);
 }
 
@@ -303,12 +316,13 @@ static int seal(struct core *c, const struct world_now *now, bool public, struct
 void core_fronts_publish(struct core *c, const struct world_now *now)
 {
 	struct core_live *l = mem_alloc(sizeof(*l));
-	struct world_slot *none = NULL;
+	struct world_slot *same = NULL;
 	uint32_t *words;
-	size_t zero = 0;
+	size_t count = 0;
 	struct err err = { 0 };
 	int fd, words_fd, public_fd = -1;
 
+	world_set_hub(c->world, c->enrolment.enrolled && c->enrolment.url[0] ? c->enrolment.url : c->files->conf->login_url);
 	fd = seal(c, now, false, &l->slots, &l->n, &err);
 	if (fd < 0) {
 		log_error("no new snapshot: %s", err.msg);
@@ -321,7 +335,8 @@ void core_fronts_publish(struct core *c, const struct world_now *now)
 	words_fd = snapshot_words_new(words, l->n, &l->words, &err);
 	free(words);
 	if (words_fd >= 0 && c->files->conf->public.count)
-		public_fd = seal(c, now, true, &none, &zero, &err);
+		public_fd = seal(c, now, true, &same, &count, &err);
+	free(same);             /* the slots are those of the other one */
 	if (words_fd < 0 || (c->files->conf->public.count && public_fd < 0)) {
 		log_error("no new snapshot: %s", err.msg);
 		close_fd(&fd);
@@ -349,6 +364,7 @@ void core_fronts_publish(struct core *c, const struct world_now *now)
 			log_error("%s %u: snapshot: %s", process_kind_name(f->kind), f->index, err.msg);
 	}
 	drop_old(c);
+	core_browsers_published(c, now);
 }
 
 void core_front_up(struct core *c, struct core_front *f)
@@ -377,6 +393,7 @@ void core_front_done(struct core *c, struct core_front *f, const struct msg_snap
 	if (d->generation > f->acked && d->generation <= c->generation)
 		f->acked = d->generation;
 	drop_old(c);
+	core_browsers_settle(c);
 }
 
 void core_fronts_free(struct core *c)

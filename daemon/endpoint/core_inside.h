@@ -12,6 +12,7 @@
  *   core_net.c      orders to net
  *   core_fronts.c   snapshots, revocation words, certificates
  *   core_assertion.c  what fronts may say in our name
+ *   core_browser.c  people with only a browser: their codes become cookies
  *   core_paths.c    which of a peer's addresses is tried
  */
 
@@ -123,6 +124,10 @@ struct core {
 	struct loop_timer  *map_poll, *paths, *store;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
 
+	struct core_browser *browsers;          /* what the coordinator is asked for them */
+	size_t              browser_count;
+	struct loop_timer  *browser_tick;
+
 	struct assertion_keys *assertions;      /* NULL: no service carries them */
 	struct loop_timer  *assertion_turn;
 
@@ -178,6 +183,13 @@ void core_assertion_use(struct core *c);        /* a configuration is in use: do
 void core_assertion_ask(struct core *c, struct core_front *f, const struct msg_assert *m);
 void core_assertion_free(struct core *c);
 
+/* core_browser.c */
+void core_browser_ask(struct core *c, struct core_front *f, const struct msg_browser *m);
+void core_browsers_published(struct core *c, const struct world_now *now);      /* fronts were sent a snapshot */
+void core_browsers_settle(struct core *c);      /* one of them has it, or has gone */
+void core_browsers_late(void *core);            /* the timer's */
+void core_browsers_free(struct core *c);
+
 /* core_paths.c */
 void core_paths_look(void *core);               /* the timer's; sets it again */
 
@@ -187,6 +199,8 @@ void core_fronts_publish(struct core *c, const struct world_now *now);
 void core_front_up(struct core *c, struct core_front *f);
 void core_front_certificates(struct core *c, struct core_front *f);
 void core_front_done(struct core *c, struct core_front *f, const struct msg_snapshot_done *d);
+/* Of a snapshot that is still in use somewhere; NULL: it is not. */
+const struct world_slot *core_fronts_slot(const struct core *c, uint64_t generation, uint32_t slot);
 void core_fronts_free(struct core *c);
 bool core_certificates_read(struct core_files *f, struct diags *diags);
 /* Of the certificates in use, how many; one of our own counts once a front was given it. */

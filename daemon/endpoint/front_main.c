@@ -172,6 +172,16 @@ static void on_assertion(void *arg, const struct front_assert *ask)
 	tell(p, p->core, &m);
 }
 
+static void on_browser(void *arg, const struct front_browser *ask)
+{
+	struct front_process *p = arg;
+	struct msg m = { .type = MSG_BROWSER,
+			 .browser = { ask->id, p->snapshot, ask->service, ask->slot, ask->code, ask->verifier } };
+
+	if (!tell(p, p->core, &m) && ask->code.len)
+		front_browser_answer(p->engine, ask->id, (struct span){ 0 });
+}
+
 /* The last requests are the ones that somebody will ask about. */
 static void on_leave(void *arg)
 {
@@ -422,6 +432,9 @@ static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 	case MSG_METRICS_ASK:
 		on_metrics(p, m->metrics_ask.id);
 		break;
+	case MSG_BROWSED:
+		front_browser_answer(p->engine, m->browsed.id, m->browsed.cookie);
+		break;
 	case MSG_TLS:
 		on_tls(p, &m->tls);
 		break;
@@ -455,6 +468,7 @@ static void make_engine(struct front_process *p)
 	static const struct front_ops ops = {
 		.connect = on_connect,
 		.assertion = on_assertion,
+		.browser = on_browser,
 		.log = on_log,
 		.drained = on_drained,
 	};

@@ -48,6 +48,8 @@ static const struct {
 	[MSG_BASIC]         = { "basic",         C,     F,     0 },
 	[MSG_TLS_TICKETS]   = { "tls-tickets",   C,     F,     0 },
 	[MSG_TLS_ROOTS]     = { "tls-roots",     C,     F,     1 },
+	[MSG_BROWSED]       = { "browsed",       C,     1 << PROCESS_PUBLIC, 0 },
+	[MSG_BROWSER]       = { "browser",       1 << PROCESS_PUBLIC, C, 0 },
 	[MSG_ASSERTED]      = { "asserted",      C,     F,     0 },
 	[MSG_METRICS_ASK]   = { "metrics-ask",   C,     F,     0 },
 	[MSG_METRICS]       = { "metrics",       F,     C,     0 },
@@ -386,6 +388,17 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		ok = put_span(out, m->assert_.method, MSG_METHOD_MAX) &&
 		     put_span(out, m->assert_.path, MSG_PATH_MAX);
 		break;
+	case MSG_BROWSER:
+		wire_u64(out, m->browser.id);
+		wire_u64(out, m->browser.snapshot);
+		wire_u32(out, m->browser.service);
+		wire_u32(out, m->browser.slot);
+		ok = put_span(out, m->browser.code, MSG_CODE_MAX) && put_span(out, m->browser.verifier, MSG_CODE_MAX);
+		break;
+	case MSG_BROWSED:
+		wire_u64(out, m->browsed.id);
+		ok = put_span(out, m->browsed.cookie, MSG_CODE_MAX);
+		break;
 	case MSG_ASSERTED:
 		wire_u64(out, m->asserted.id);
 		wire_i64(out, m->asserted.expires);
@@ -534,6 +547,18 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->assert_.service = wire_get_u32(&r);
 		m->assert_.method = wire_get_span(&r, MSG_METHOD_MAX);
 		m->assert_.path = wire_get_span(&r, MSG_PATH_MAX);
+		break;
+	case MSG_BROWSER:
+		m->browser.id = wire_get_u64(&r);
+		m->browser.snapshot = wire_get_u64(&r);
+		m->browser.service = wire_get_u32(&r);
+		m->browser.slot = wire_get_u32(&r);
+		m->browser.code = wire_get_span(&r, MSG_CODE_MAX);
+		m->browser.verifier = wire_get_span(&r, MSG_CODE_MAX);
+		break;
+	case MSG_BROWSED:
+		m->browsed.id = wire_get_u64(&r);
+		m->browsed.cookie = wire_get_span(&r, MSG_CODE_MAX);
 		break;
 	case MSG_ASSERTED:
 		m->asserted.id = wire_get_u64(&r);

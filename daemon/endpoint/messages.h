@@ -10,7 +10,7 @@
  *
  *   parent <-> each    CONF, CONF_USE, CONF_DROP, NEIGHBOUR, DRAIN, END / READY, CONF_DONE
  *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS
- *   core   <-> front   SNAPSHOT, SWEEP, ASSERTED, TLS*, METRICS_ASK / SNAPSHOT_DONE, ASSERT, AUDIT*, METRICS
+ *   core   <-> front   SNAPSHOT, SWEEP, ASSERTED, BROWSED, TLS*, METRICS_ASK / SNAPSHOT_DONE, ASSERT, AUDIT*, METRICS
  *   net    <-> front   LISTEN / CONNECT, CONNECTED
  *   parent <-> net     LISTEN: copies that the parent keeps for net's next life / gives back
  *
@@ -33,6 +33,7 @@ enum {
 	MSG_ROOTS_MAX = 4 << 20,        /* bytes of the memfd of MSG_TLS_ROOTS */
 	MSG_ERRNO_MAX = 4095,
 	MSG_ASSERTION_MAX = 32 << 10,   /* one assertion */
+	MSG_CODE_MAX = 128,             /* a login's code, verifier or cookie */
 	MSG_AUDIT_MAX = 32 << 10,       /* audit lines in one message */
 	MSG_METRICS_MAX = 32 << 10,     /* metrics in one message */
 	MSG_LISTEN_MAX = 8,             /* listeners in one message: WIRE_FDS_MAX */
@@ -100,11 +101,13 @@ enum msg_type {
 	MSG_TLS_TICKETS,        /* tickets: session ticket keys shared by this host's fronts */
 	MSG_TLS_ROOTS,          /* fds: memfd, the PEM bundle that upstreams' certificates are verified against */
 	MSG_ASSERTED,           /* asserted */
+	MSG_BROWSED,            /* browsed: only to public fronts, as the question */
 	MSG_METRICS_ASK,        /* metrics_ask: answered by METRICS, in parts */
 
 	/* front -> core */
 	MSG_SNAPSHOT_DONE,      /* snapshot_done */
 	MSG_AUDIT,              /* audit: whole JSON lines, "\n" behind each */
+	MSG_BROWSER,            /* browser: somebody came back from a login, or logs out */
 	MSG_ASSERT,             /* assert: a signed assertion is wanted */
 	MSG_AUDIT_LOST,         /* audit_lost: lines that found no room */
 	MSG_METRICS,            /* metrics: Prometheus text */
@@ -249,6 +252,18 @@ struct msg_asserted {
 	struct span text;               /* empty: there is none for this identity */
 };
 
+struct msg_browser {
+	uint64_t    id;                 /* the front's; comes back in MSG_BROWSED */
+	uint64_t    snapshot;           /* generation that slot and service are of */
+	uint32_t    service, slot;      /* slot: whose session ends, where code is empty */
+	struct span code, verifier;     /* as struct front_browser */
+};
+
+struct msg_browsed {
+	uint64_t    id;
+	struct span cookie;             /* of the new session, which is in the newest snapshot; empty: refused */
+};
+
 struct msg_audit { struct span lines; };
 struct msg_audit_lost { uint64_t count; };
 
@@ -303,6 +318,8 @@ struct msg {
 		struct msg_tickets       tickets;
 		struct msg_assert        assert_;
 		struct msg_asserted      asserted;
+		struct msg_browser       browser;
+		struct msg_browsed       browsed;
 		struct msg_audit         audit;
 		struct msg_audit_lost    audit_lost;
 		struct msg_metrics_ask   metrics_ask;

@@ -98,10 +98,50 @@ size_t self_addresses(const char *except, struct ip ret_list[SELF_ADDRESSES_MAX]
 	return n;
 }
 
+static struct map_list list_of(struct map_report *r, const struct conf_strs *strs)
+{
+	struct map_list l = { .list = arena_calloc(&r->mem, strs->count ? strs->count : 1, sizeof(struct span)) };
+
+	for (size_t k = 0; k < strs->count; k++)
+		l.list[l.count++] = span_str(strs->list[k]);
+	return l;
+}
+
+/* In "public", for people with only a browser: the service of that name, or one more. */
+static void add_browsers(struct map_report *r, const struct conf *conf, size_t room)
+{
+	for (size_t i = 0; i < conf->public.count; i++) {
+		const struct conf_service *c = conf_service(&conf->public, i);
+		struct span name = span_str(conf->public.names[i]);
+		struct map_service *s = NULL;
+		uint16_t port;
+
+		if (!*c->browser || !map_name_ok(name) || conf_service_ports(c, &port, 1) == 0)
+			continue;
+		for (size_t k = 0; k < r->service_count && !s; k++)
+			if (span_eq(r->services[k].name, name))
+				s = &r->services[k];
+		if (!s && r->service_count < room) {
+			s = &r->services[r->service_count++];
+			s->name = name;
+			s->port = port;
+			s->http = true;
+			s->hosts = list_of(r, &c->hosts);
+			s->profiles = list_of(r, &c->profiles);
+		}
+		if (s)
+			s->browser = span_str(c->browser);
+	}
+}
+
 static void add_services(struct map_report *r, const struct conf *conf)
 {
-	r->services = arena_calloc(&r->mem, conf->services.count ? conf->services.count : 1, sizeof(*r->services));
-	for (size_t i = 0; i < conf->services.count && r->service_count < MAP_LIST_MAX; i++) {
+	size_t room = conf->services.count + conf->public.count;
+
+	if (room > MAP_LIST_MAX)
+		room = MAP_LIST_MAX;
+	r->services = arena_calloc(&r->mem, room + 1, sizeof(*r->services));
+	for (size_t i = 0; i < conf->services.count && r->service_count < room; i++) {
 		const struct conf_service *c = conf_service(&conf->services, i);
 		struct map_service *s = &r->services[r->service_count];
 		uint16_t ports[64];
@@ -112,14 +152,11 @@ static void add_services(struct map_report *r, const struct conf *conf)
 		s->name = span_str(conf->services.names[i]);
 		s->port = ports[0];
 		s->http = true;         /* fronted: also what is plain TCP is judged by a front */
-		s->hosts.list = arena_calloc(&r->mem, c->hosts.count ? c->hosts.count : 1, sizeof(struct span));
-		for (size_t k = 0; k < c->hosts.count; k++)
-			s->hosts.list[s->hosts.count++] = span_str(c->hosts.list[k]);
-		s->profiles.list = arena_calloc(&r->mem, c->profiles.count ? c->profiles.count : 1, sizeof(struct span));
-		for (size_t k = 0; k < c->profiles.count; k++)
-			s->profiles.list[s->profiles.count++] = span_str(c->profiles.list[k]);
+		s->hosts = list_of(r, &c->hosts);
+		s->profiles = list_of(r, &c->profiles);
 		r->service_count++;
 	}
+	add_browsers(r, conf, room);
 }
 
 static void add_hub(struct map_report *r, const struct self_hub *hub)

@@ -75,8 +75,17 @@ void world_free(struct world *w)
 	policy_unref(w->pol);
 	policy_unref(w->owner);
 	free(w->mesh_name);
+	free(w->hub);
 	free(w->jwks);
 	free(w);
+}
+
+void world_set_hub(struct world *w, const char *url)
+{
+	if (w->hub && strcmp(w->hub, url) == 0)
+		return;
+	free(w->hub);
+	w->hub = mem_strdup(url);
 }
 
 bool world_set_jwks(struct world *w, struct span jwks)
@@ -94,6 +103,29 @@ static void next_epoch(struct world *w)
 }
 
 /* The services of this host are what its owner configured, not what the map says of it. */
+static void put_own(struct world *w, const char *name, const struct conf_service *c)
+{
+	struct topology_service t = { 0 };
+	uint16_t ports[64];
+	struct span hosts[64], profiles[64];
+
+	t.name = span_str(name);
+	t.node = w->self;
+	/* Fronted: a plain TCP service is judged by a front as well (daemon/proxy/tcp.c), where
+	 * rules for HTTP paths, which cannot be shown to hold, deny. */
+	t.http = true;
+	t.port_count = conf_service_ports(c, ports, array_size(ports));
+	for (size_t k = 0; k < c->hosts.count && t.hosts.count < array_size(hosts); k++)
+		hosts[t.hosts.count++] = span_str(c->hosts.list[k]);
+	for (size_t k = 0; k < c->profiles.count && t.profiles.count < array_size(profiles); k++)
+		profiles[t.profiles.count++] = span_str(c->profiles.list[k]);
+	t.ports = ports;
+	t.hosts.list = hosts;
+	t.profiles.list = profiles;
+	if (!topology_service_put(w->topo, &t))
+		log_error("service %s: too many services", name);
+}
+
 static void put_own_services(struct world *w)
 {
 	size_t pos = 0;
@@ -109,28 +141,13 @@ static void put_own_services(struct world *w)
 			topology_service_remove(w->topo, span_str(name), w->self);
 		}
 	} while (s);
-	for (size_t i = 0; w->conf && i < w->conf->services.count; i++) {
-		const struct conf_service *c = conf_service(&w->conf->services, i);
-		struct topology_service t = { 0 };
-		uint16_t ports[64];
-		struct span hosts[64], profiles[64];
-
-		t.name = span_str(w->conf->services.names[i]);
-		t.node = w->self;
-		/* Fronted: a plain TCP service is judged by a front as well (daemon/proxy/tcp.c), where
-		 * rules for HTTP paths, which cannot be shown to hold, deny. */
-		t.http = true;
-		t.port_count = conf_service_ports(c, ports, array_size(ports));
-		for (size_t k = 0; k < c->hosts.count && t.hosts.count < array_size(hosts); k++)
-			hosts[t.hosts.count++] = span_str(c->hosts.list[k]);
-		for (size_t k = 0; k < c->profiles.count && t.profiles.count < array_size(profiles); k++)
-			profiles[t.profiles.count++] = span_str(c->profiles.list[k]);
-		t.ports = ports;
-		t.hosts.list = hosts;
-		t.profiles.list = profiles;
-		if (!topology_service_put(w->topo, &t))
-			log_error("service %s: too many services", w->conf->services.names[i]);
-	}
+	for (size_t i = 0; w->conf && i < w->conf->services.count; i++)
+		put_own(w, w->conf->services.names[i], conf_service(&w->conf->services, i));
+	/* One for browsers that has the name of another service is that service to policy. */
+	for (size_t i = 0; w->conf && i < w->conf->public.count; i++)
+		if (*conf_service(&w->conf->public, i)->browser &&
+		    !conf_service_find(&w->conf->services, w->conf->public.names[i]))
+			put_own(w, w->conf->public.names[i], conf_service(&w->conf->public, i));
 }
 
 static void compile_all(struct world *w, struct wall now)

@@ -81,8 +81,11 @@ struct world_slot {
 	uint32_t generation;            /* 0: nobody */
 };
 
+bool world_for_browsers(const struct conf *conf);       /* "public" has services for people with only a browser */
+
 /* The block for the fronts, or (public) for the public fronts, and its slots
- * (NULL and 0 for public). The caller frees *ret_slots. */
+ * (for public: the same slots, those of devices empty; NULL and 0 where it is not for browsers). The caller
+ * frees *ret_slots. */
 bool world_snapshot(const struct world *w, const struct world_now *now, bool public,
                     struct buf *ret_block, struct world_slot **ret_slots, size_t *ret_n, struct err *err);
 
@@ -95,6 +98,8 @@ bool world_ident(const struct world *w, uint64_t party, const struct world_now *
 /* The keys behind our assertions, for every snapshot from now on. True if they are others than before. */
 bool world_set_jwks(struct world *w, struct span jwks);
 const char *world_mesh(const struct world *w);          /* the mesh's name, "" if it has none; until the next set */
+/* "https://HUB": where people with only a browser are sent; "" for nowhere. */
+void world_set_hub(struct world *w, const char *url);
 const char *world_host(const struct world *w);          /* this host's name; until the next set */
 
 /* Borrowed until the next set. */

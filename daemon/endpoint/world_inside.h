@@ -19,6 +19,7 @@ struct world {
 	uint64_t           self;
 	struct overlay_ranges { struct prefix v4, v6; } ranges;
 	char              *mesh_name;
+	char              *hub;                 /* URL; NULL: none */
 	char              *jwks;                /* NULL: none */
 	char               own_host[256];       /* gethostname(): where nothing else names it */
 	char               map_epoch[MAP_EPOCH_LEN + 1];
@@ -27,6 +28,12 @@ struct world {
 	struct party     **list;                /* ascending by id */
 	size_t             count;
 };
+
+/* A browser's session is no device: it has no addresses, and only public fronts know it. */
+static inline bool is_browser(const struct party *p)
+{
+	return p->node && p->node->browser.len > 0;
+}
 
 /* Parties that have a service here that every node may call: this is the hub. */
 bool world_is_hub(const struct world *w);

@@ -335,6 +335,8 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 		const struct party *p = w->list[i];
 		struct compile_peer peer = { 0 };
 
+		if (is_browser(p))
+			continue;
 		add_hosts(w, s, p);
 		if (p == self)
 			continue;

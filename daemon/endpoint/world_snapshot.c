@@ -157,7 +157,8 @@ static void ident_of_node(const struct party *p, const struct world_now *now, st
 	}
 }
 
-static bool add_party(const struct world *w, struct snapshot_builder *b, const struct party *p,
+/* Every party has its slot in both snapshots; where it cannot call, the slot is empty. */
+static bool add_party(const struct world *w, struct snapshot_builder *b, const struct party *p, bool public,
                       const struct world_now *now, struct world_slot *slot, struct err *err)
 {
 	struct compile_peer peer = { 0 };
@@ -170,6 +171,10 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 
 	slot->party = p->id;
 	slot->generation = 0;
+	if (id.kind != IDENT_NONE && is_browser(p) != public) {
+		slot->generation = who(p, id.kind);
+		id.kind = IDENT_NONE;
+	}
 	if (id.kind == IDENT_NONE)
 		return snapshot_add_ident(b, &id, &index, err);
 	arena_init(&mem, 1024);
@@ -197,6 +202,8 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 	ok = snapshot_add_ident(b, &id, &index, err);
 	if (ok && p->row)
 		ok = snapshot_add_prefix(b, &p->row->from, index, err);
+	if (ok && is_browser(p))
+		ok = snapshot_add_session(b, p->node->key, index, err);
 	if (ok && world_v4(w, p, &ip))
 		ok = snapshot_add_addr(b, &ip, index, err);
 	if (ok && world_v6(w, p, &ip))
@@ -237,11 +244,34 @@ static void add_forward(struct service_desc *s, const struct conf_service *c, co
 		s->forward_secret = span_of(a->digest, sizeof(a->digest));
 }
 
-static bool add_service(struct snapshot_builder *b, const char *name, const struct conf_service *c,
+/* Where the front sends somebody with only a browser; it adds the hash of their browser's secret. */
+static struct span browser_url(const struct world *w, const char *name, const struct conf_service *c,
+                               struct arena *mem)
+{
+	const char *hub = *c->login_url ? c->login_url : w->hub;
+	char id[MAP_ID_MAX];
+
+	if (!hub || !*hub || !w->self)
+		return (struct span){ 0 };
+	return arena_printf(mem, "%s/login/service?node=%s&service=%s&bind=", hub,
+	                    map_id_text('n', w->self, id), name);
+}
+
+/* The port by which policy knows the service of that name, where it is not the listener's. */
+static uint16_t browser_port(const struct world *w, const char *name)
+{
+	const struct conf_service *c = conf_service_find(&w->conf->services, name);
+	uint16_t port;
+
+	return c && conf_service_ports(c, &port, 1) ? port : 0;
+}
+
+static bool add_service(const struct world *w, struct snapshot_builder *b, const char *name, const struct conf_service *c,
                         const struct forward_access *access, const struct tables *tables, bool public,
                         struct err *err)
 {
 	struct service_desc s = { .name = span_str(name) };
+	bool browser = public && *c->browser;
 	struct arena mem;
 	struct upstream_desc *up;
 	struct custom_header *headers;
@@ -249,7 +279,8 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	bool ok;
 
 	arena_init(&mem, 4096);
-	s.flags = (public ? SERVICE_PUBLIC : 0u) | (c->encoded_slashes ? SERVICE_ENCODED_SLASH : 0u) |
+	s.flags = (public && !browser ? SERVICE_PUBLIC : 0u) | (browser ? SERVICE_BROWSER : 0u) |
+	          (c->encoded_slashes ? SERVICE_ENCODED_SLASH : 0u) |
 	          (c->keep_request_id ? SERVICE_KEEP_REQUEST_ID : 0u) | (c->forwarded ? 0u : SERVICE_NO_XFF) |
 	          (c->balance == CONF_BALANCE_PERSON ? SERVICE_HASH_PERSON : 0u) |
 	          (c->enrolled ? SERVICE_ENROLLED : 0u) | (*c->basic_secret ? SERVICE_BASIC : 0u) |
@@ -296,6 +327,10 @@ static bool add_service(struct snapshot_builder *b, const char *name, const stru
 	s.origins = spans_of(&mem, &c->origins);
 	s.origin_count = c->origins.count;
 	s.upgrades = spans_of(&mem, &c->upgrades);
+	if (browser) {
+		s.browser_url = browser_url(w, name, c, &mem);
+		s.policy_port = browser_port(w, name);
+	}
 	s.upgrade_count = c->upgrades.count;
 	add_forward(&s, c, access);
 	s.login_url = span_str(c->login_url);
@@ -361,6 +396,14 @@ static void words(const struct world *w, struct snapshot_builder *b)
 	snapshot_set_words(b, &words);
 }
 
+bool world_for_browsers(const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->public.count; i++)
+		if (*conf_service(&conf->public, i)->browser)
+			return true;
+	return false;
+}
+
 bool world_snapshot(const struct world *w, const struct world_now *now, bool public,
                     struct buf *ret_block, struct world_slot **ret_slots, size_t *ret_n, struct err *err)
 {
@@ -369,10 +412,11 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 	struct world_slot *slots = NULL;
 	const struct tables *tables = NULL;
 	scoped_buf struct buf rules = { 0 };
+	bool identities = !public || world_for_browsers(w->conf);
 	size_t n = 0;
 
 	buf_init(&rules, SNAPSHOT_MAX);
-	if (!public && w->compile) {
+	if (identities && w->compile) {
 		compile_tables(w->compile, &rules);
 		if (rules.over || !tables_check(rules.ptr, rules.len, err)) {
 			snapshot_builder_free(b);
@@ -382,10 +426,10 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 		tables = tables_map(rules.ptr);
 		snapshot_set_policy(b, buf_span(&rules));
 	}
-	if (!public) {
+	if (identities) {
 		slots = mem_calloc(w->count ? w->count : 1, sizeof(*slots));
 		for (size_t i = 0; i < w->count; i++) {
-			if (add_party(w, b, w->list[i], now, &slots[n++], err))
+			if (add_party(w, b, w->list[i], public, now, &slots[n++], err))
 				continue;
 			free(slots);
 			snapshot_builder_free(b);
@@ -393,7 +437,7 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 		}
 	}
 	for (size_t i = 0; i < services->count; i++)
-		if (!add_service(b, services->names[i], conf_service(services, i),
+		if (!add_service(w, b, services->names[i], conf_service(services, i),
 		                 !public && w->forwards && i < w->forwards->n ? &w->forwards->list[i] : NULL,
 		                 tables, public, err)) {
 			err_prefix(err, "service \"%s\": ", services->names[i]);
@@ -402,7 +446,7 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 			return false;
 		}
 	words(w, b);
-	snapshot_set_lease(b, public || w->conf->glass.count ? BOOT_NEVER : now->lease,
+	snapshot_set_lease(b, !identities || w->conf->glass.count ? BOOT_NEVER : now->lease,
 	                   now->silent < 0 ? (struct boot){ 0 }
 	                                   : boot_add(now->boot, now->silent == INT64_MAX ? -now->boot.ns + 1
 	                                                                                  : -now->silent));

@@ -36,8 +36,15 @@ static uint32_t find_service(struct conn *c, struct span host)
 	if (!l)
 		return SERVICE_UNKNOWN;
 	service = snapshot_find_host(c->front->snap, l, host);
-	if (service == SERVICE_UNKNOWN && l->services.count == 1 && is_own_address(c, host))
+	if (service == SERVICE_UNKNOWN && l->services.count == 1 && is_own_address(c, host)) {
+		const struct snap_service *v;
+
 		service = snapshot_number(c->front->snap, l->services, 0);
+		v = snapshot_service(c->front->snap, service);
+		/* cookies are of a name: under the address nobody could ever come back from a login */
+		if (v && (v->flags & SERVICE_BROWSER))
+			service = SERVICE_UNKNOWN;
+	}
 	return service;
 }
 

@@ -86,6 +86,7 @@ static struct conf *make(const char *text, struct buf *words)
 
 #define ASK "\"forward-auth\":\"nginx\""
 #define WWW "\"forward-users\":\"www-data\""
+#define WWW_A "\"hosts\":\"a\",\"browser\":\"https://a\""
 #define SOCKET ASK ",\"listen\":\"unix:a\""
 
 START_TEST(contradictions)
@@ -119,6 +120,16 @@ START_TEST(contradictions)
 		  "need the same" },
 		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "," WWW "},\"b\":{" SOCKET "," WWW
 		  ",\"forward-secret\":\"s\"}}}", "need the same" },
+		{ "{" ALONE "\"public\":{\"a\":{\"listen\":\"127.0.0.1:1\"," WWW_A "," UP "}}}", "standalone mode has none" },
+		{ "{\"services\":{\"a\":{\"listen\":\"80\"," WWW_A "," UP "}}}", "is for services in \"public\"" },
+		{ "{\"public\":{\"a\":{\"listen\":\"192.0.2.1:1\"," WWW_A "," UP "}}}", "want \"tls\"" },
+		{ "{\"public\":{\"a\":{\"listen\":[\"127.0.0.1:1\",\"80\"]," WWW_A "," UP "}}}", "want \"tls\"" },
+		{ "{\"public\":{\"a\":{\"listen\":\"127.0.0.1:1\",\"browser\":\"http://a\"," UP "}}}", "want https://HOST" },
+		{ "{\"public\":{\"a\":{\"listen\":\"127.0.0.1:1\",\"browser\":\"https://a/x\"," UP "}}}", "want https://HOST" },
+		{ "{\"public\":{\"a\":{\"listen\":\"127.0.0.1:1\",\"hosts\":\"b\",\"browser\":\"https://a\"," UP "}}}",
+		  "is not among \"hosts\"" },
+		{ "{\"verify\":\"idp\",\"public\":{\"a\":{\"listen\":\"127.0.0.1:1\"," WWW_A "," UP "}}}",
+		  "a browser has none" },
 		{ "{\"mesh\":{\"routes\":\"10.9.0.1/24\"}}", "is no prefix" },
 		{ "{\"mesh\":{\"interface\":\"sixteen-letters-\"}}", "16 bytes, want 1..15" },
 	};

@@ -114,6 +114,12 @@ static struct msg sample(enum msg_type type)
 	case MSG_ASSERTED:
 		m.asserted = (struct msg_asserted){ UINT64_C(1) << 40, 1790000000, SPAN("a.b.c") };
 		break;
+	case MSG_BROWSER:
+		m.browser = (struct msg_browser){ UINT64_C(1) << 40, UINT64_C(1) << 41, 5, 6, SPAN("code"), SPAN("secret") };
+		break;
+	case MSG_BROWSED:
+		m.browsed = (struct msg_browsed){ UINT64_C(1) << 40, SPAN("cookie") };
+		break;
 	case MSG_LISTEN:
 		m.listen.conf = 7;
 		m.listen.first = true;

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * What public fronts ask for people with only a browser: the coordinator
+ * redeems the code; the cookie goes to the front once every public front knows
+ * the session, so that the person's next request finds it wherever it lands.
+ */
+#include "daemon/endpoint/core_inside.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/control/browser.h"
+#include "daemon/endpoint/sync.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	BROWSERS_MAX = 1024,            /* questions to the coordinator at once */
+	BROWSER_SEC  = 9,               /* from the question to the answer; a front waits a second longer */
+};
+
+struct core_browser {
+	struct core_browser   *next;
+	struct core           *core;
+	uint16_t               front;
+	uint64_t               id;              /* the front's; 0: it wants no answer */
+	struct client_request *request;         /* under way; NULL: answered */
+	struct boot            until;
+	uint64_t               generation;      /* of the snapshot that has the session; 0: none yet */
+	struct browser_reply   reply;
+};
+
+static void forget(struct core_browser **at)
+{
+	struct core_browser *b = *at;
+
+	*at = b->next;
+	b->core->browser_count--;
+	client_cancel(b->request);
+	mem_wipe(&b->reply, sizeof(b->reply));
+	free(b);
+}
+
+static void answer(struct core *c, uint16_t front, uint64_t id, struct span cookie)
+{
+	struct core_front *f = &c->fronts[CONF_FRONTS_MAX + front];
+	struct msg m = { .type = MSG_BROWSED, .browsed = { id, cookie } };
+	struct err err = { 0 };
+
+	if (id && f->channel && !channel_send(f->channel, &m, NULL, 0, &err))
+		log_debug("public %u: %s", front, err.msg);
+}
+
+static struct core_browser **find(struct core *c, const struct core_browser *b)
+{
+	struct core_browser **at = &c->browsers;
+
+	while (*at != b)
+		at = &(*at)->next;
+	return at;
+}
+
+static bool all_have(const struct core *c, uint64_t generation)
+{
+	for (size_t i = CONF_FRONTS_MAX; i < CORE_FRONTS_MAX; i++)
+		if (c->fronts[i].channel && c->fronts[i].acked < generation)
+			return false;
+	return true;
+}
+
+static struct core_browser *start(struct core *c, uint16_t front, uint64_t id, const char *path, struct span body,
+                                  client_done_fn *fn)
+{
+	struct core_browser *b;
+	struct err err = { 0 };
+
+	if (c->browser_count >= BROWSERS_MAX || !c->client) {
+		log_warn("%s: too many at once, or no coordinator", path);
+		return NULL;
+	}
+	b = mem_alloc(sizeof(*b));
+	b->core = c;
+	b->front = front;
+	b->id = id;
+	b->until = boot_add(loop_now(c->loop), BROWSER_SEC * SEC_NS);
+	b->request = sync_request(c, c->client, "POST", path, body, fn, b, &err);
+	if (!b->request) {
+		log_warn("%s: %s", path, err.msg);
+		free(b);
+		return NULL;
+	}
+	b->next = c->browsers;
+	c->browsers = b;
+	/* All wait equally long: whoever is first is first to be late. */
+	if (c->browser_count++ == 0)
+		loop_timer_after(c->browser_tick, BROWSER_SEC * SEC_NS);
+	return b;
+}
+
+/* ---- the end of a session ---- */
+
+static void on_ended(void *arg, const struct client_reply *r)
+{
+	struct core_browser *b = arg;
+	struct err err = { 0 };
+
+	b->request = NULL;
+	if (r->ok && r->status >= 300 && r->status != 404)
+		enrol_error_decode(r->status, r->body, &err);
+	else if (!r->ok)
+		err = *r->err;
+	if (err.code)
+		log_warn("ending a browser's session: %s", err.msg);
+	forget(find(b->core, b));
+}
+
+static void end_session(struct core *c, uint16_t front, uint64_t node)
+{
+	scoped_buf struct buf body = { 0 };
+
+	buf_init(&body, BROWSER_MSG_MAX);
+	browser_end_encode(node, &body);
+	start(c, front, 0, "/v1/browser/end", buf_span(&body), on_ended);
+}
+
+/* ---- its beginning ---- */
+
+void core_browsers_settle(struct core *c)
+{
+	struct core_browser **at = &c->browsers;
+
+	while (*at) {
+		struct core_browser *b = *at;
+
+		if (b->request || !b->generation || !all_have(c, b->generation)) {
+			at = &b->next;
+			continue;
+		}
+		answer(c, b->front, b->id, span_str(b->reply.cookie));
+		forget(at);
+	}
+}
+
+void core_browsers_published(struct core *c, const struct world_now *now)
+{
+	for (struct core_browser *b = c->browsers; b; b = b->next)
+		if (!b->request && !b->generation && world_generation(c->world, b->reply.node, now))
+			b->generation = c->generation;
+	core_browsers_settle(c);
+}
+
+/* What did not come in time is refused; a session that nobody has the cookie of ends. */
+void core_browsers_late(void *core)
+{
+	struct core *c = core;
+	struct core_browser **at = &c->browsers;
+	struct boot next = BOOT_NEVER;
+
+	while (*at) {
+		struct core_browser *b = *at;
+		uint64_t node = b->reply.node;
+		uint16_t front = b->front;
+
+		if (!boot_passed(b->until, loop_now(c->loop))) {
+			next = boot_min(next, b->until);
+			at = &b->next;
+			continue;
+		}
+		answer(c, b->front, b->id, (struct span){ 0 });
+		forget(at);
+		if (node) {
+			end_session(c, front, node);    /* in front of the list: not looked at now */
+			at = &c->browsers;
+			next = BOOT_NEVER;
+		}
+	}
+	loop_timer_set(c->browser_tick, next);
+}
+
+static void on_redeemed(void *arg, const struct client_reply *r)
+{
+	struct core_browser *b = arg;
+	struct core *c = b->core;
+	struct world_now now;
+	struct err err = { 0 };
+
+	b->request = NULL;
+	if (!r->ok)
+		err = *r->err;
+	else if (r->status != 200)
+		enrol_error_decode(r->status, r->body, &err);
+	else
+		browser_reply_decode(r->body, &b->reply, &err);
+	if (err.code) {
+		log_note("a browser's login: %s", err.msg);
+		answer(c, b->front, b->id, (struct span){ 0 });
+		forget(find(c, b));
+		return;
+	}
+	/* The map may have been faster than this answer: what is published has it then. */
+	core_now(c, &now);
+	if (!c->publish && world_generation(c->world, b->reply.node, &now))
+		core_browsers_published(c, &now);
+}
+
+void core_browser_ask(struct core *c, struct core_front *f, const struct msg_browser *m)
+{
+	const struct conf_map *services = c->files ? &c->files->conf->public : NULL;
+	struct browser_redeem r = { 0 };
+	scoped_buf struct buf body = { 0 };
+
+	if (!m->code.len) {
+		const struct world_slot *slot = core_fronts_slot(c, m->snapshot, m->slot);
+		const struct party *p = slot ? world_find(c->world, slot->party) : NULL;
+
+		if (p && p->node && p->node->browser.len)
+			end_session(c, f->index, p->id);
+		return;
+	}
+	buf_init(&body, BROWSER_MSG_MAX);
+	/* Only for the newest snapshot: the service's index is of its configuration. */
+	if (!services || m->snapshot != c->generation || m->service >= services->count ||
+	    !span_cstr(span_str(services->names[m->service]), r.service, sizeof(r.service)) ||
+	    !span_cstr(m->code, r.code, sizeof(r.code)) || !span_cstr(m->verifier, r.verifier, sizeof(r.verifier))) {
+		answer(c, f->index, m->id, (struct span){ 0 });
+		return;
+	}
+	browser_redeem_encode(&r, &body);
+	if (!start(c, f->index, m->id, "/v1/browser/redeem", buf_span(&body), on_redeemed))
+		answer(c, f->index, m->id, (struct span){ 0 });
+	mem_wipe(&r, sizeof(r));
+	mem_wipe(body.ptr, body.len);
+}
+
+void core_browsers_free(struct core *c)
+{
+	while (c->browsers)
+		forget(&c->browsers);
+	loop_timer_free(c->browser_tick);
+	c->browser_tick = NULL;
+}
