@@ -194,9 +194,27 @@ void world_set_policy(struct world *w, struct policy *pol, struct policy *owner,
 
 /* ---- standalone ---- */
 
-static void put_row(struct world *w, const struct identity_row *r, uint64_t id, struct dict *users)
+/* From what the row says of whom, not from its place: rows that come and go leave the others who they were. */
+static uint64_t row_id(const struct world *w, const struct identity_row *r)
+{
+	struct hash_key key = { 0x72656576652d726f, r->from.bits };
+	uint64_t id = hash_bytes(&key, r->from.ip.b, ip_len(&r->from.ip));
+
+	key.k1 = id;
+	id = hash_bytes(&key, r->login.ptr ? r->login.ptr : "", r->login.len);
+	for (size_t i = 0; i < r->tag_count; i++) {
+		key.k1 = id;
+		id = hash_bytes(&key, r->tags[i].ptr, r->tags[i].len);
+	}
+	while (id <= STANDALONE_SELF || dict_find(w->by_id, id_key(&id)))
+		id++;
+	return id;
+}
+
+static void put_row(struct world *w, const struct identity_row *r, struct dict *users)
 {
 	struct party *p = mem_alloc(sizeof(*p));
+	uint64_t id = row_id(w, r);
 	struct topology_node n = { .id = id };
 	char name[32];
 
@@ -249,7 +267,7 @@ void world_set_identities(struct world *w, struct identities *ids, struct wall n
 	topology_node_put(w->topo, &self);
 	w->list = mem_calloc(w->ids.count ? w->ids.count : 1, sizeof(struct party *));
 	for (size_t i = 0; i < w->ids.count; i++)
-		put_row(w, &w->ids.rows[i], STANDALONE_SELF + 1 + i, users);
+		put_row(w, &w->ids.rows[i], users);
 	dict_free(users);
 	put_own_services(w);
 	compile_all(w, now);

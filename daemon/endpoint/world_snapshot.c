@@ -61,7 +61,7 @@ static enum ident_kind kind_of(const struct party *p, struct wall now)
 		return IDENT_TAGGED;
 	if (world_party_valid(p, now))
 		return IDENT_PERSON;
-	return p->row ? IDENT_NONE : IDENT_ENROLLED;
+	return IDENT_ENROLLED;
 }
 
 uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now)
@@ -84,6 +84,11 @@ static void ident_of_row(const struct party *p, const struct world_now *now, str
 {
 	const struct identity_row *r = p->row;
 
+	if (id->kind == IDENT_ENROLLED) {       /* nobody until the file says otherwise, and told why */
+		id->why = WHY_EXPIRED;
+		id->expires_boot = BOOT_NEVER;
+		return;
+	}
 	id->login = r->login;
 	id->name = r->name;
 	id->email = r->email;
