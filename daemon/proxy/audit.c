@@ -187,8 +187,8 @@ static void json_line(struct exchange *ex, enum ex_end why, struct buf *b)
 	buf_add_str(b, "\"}\n");
 }
 
-/* Quoted text of the Common Log Format: what would end it is escaped. */
-static void add_quoted(struct buf *b, struct span s)
+/* Text of the Common Log Format: what would end it is escaped, which for a word is also a space. */
+static void add_escaped(struct buf *b, struct span s, unsigned char first)
 {
 	static const char hex[] = "0123456789abcdef";
 
@@ -196,11 +196,16 @@ static void add_quoted(struct buf *b, struct span s)
 		unsigned char c = (unsigned char)s.ptr[i];
 		char e[4] = { '\\', 'x', hex[c >> 4], hex[c & 15] };
 
-		if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+		if (c < first || c > 0x7e || c == '"' || c == '\\')
 			buf_add(b, e, 4);
 		else
 			buf_add_char(b, (char)c);
 	}
+}
+
+static void add_quoted(struct buf *b, struct span s)
+{
+	add_escaped(b, s, 0x20);
 }
 
 static void common_line(struct exchange *ex, struct buf *b, bool combined)
@@ -216,7 +221,7 @@ static void common_line(struct exchange *ex, struct buf *b, bool combined)
 	gmtime_r(&t, &tm);
 	strftime(when, sizeof(when), "%d/%b/%Y:%H:%M:%S +0000", &tm);
 	buf_addf(b, "%s - ", c->peer.family == IP_NONE ? "-" : ip_text(&c->peer, ip));
-	add_quoted(b, login.len ? login : SPAN("-"));
+	add_escaped(b, login.len ? login : SPAN("-"), 0x21);
 	buf_addf(b, " [%s] \"", when);
 	add_quoted(b, ex->method);
 	buf_add_char(b, ' ');

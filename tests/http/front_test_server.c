@@ -623,6 +623,8 @@ int main(int argc, char **argv)
 	conf.conn_max = (unsigned)json_integer_value(json_object_get(s.conf, "connections-max"));
 	if (log && strcmp(log, "combined") == 0)
 		conf.log = FRONT_LOG_COMBINED;
+	if (log && strcmp(log, "common") == 0)
+		conf.log = FRONT_LOG_COMMON;
 	if (log && strcmp(log, "none") == 0)
 		conf.log = FRONT_LOG_NONE;
 	s.front = front_new(s.loop, &ops, &s, &conf);

@@ -197,9 +197,9 @@ class Origin:
 
 
 class Front:
-    def __init__(self, conf, program=None):
+    def __init__(self, conf, program=None, log=None):
         self.dir = tempfile.mkdtemp(prefix="reeve-wire.")
-        self.conf, self.path, self.log = conf, self.dir + "/conf", self.dir + "/log"
+        self.conf, self.path, self.log = conf, self.dir + "/conf", log or self.dir + "/log"
         self.write()
         self.proc = subprocess.Popen([program or BUILD + "/front_test_server", self.path, self.log],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
