@@ -2,6 +2,7 @@
 #include "daemon/coordinator/conf.h"
 
 #include "daemon/coordinator/permit.h"
+#include "daemon/directory/reader_conf.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -115,6 +116,10 @@ static const struct conf_row rows[] = {
 		 "satisfy a grant's auth."},
 	{"attempts-per-minute", CONF_INT, AT(attempts_per_minute), 1, 100000, "120",
 	 .help = "Enrolments and logins that one address (IPv6: one /64) may begin in a minute."},
+	{"ldap", CONF_MAP, AT(ldap), 0, READERS_MAX, "", .sub = reader_rows,
+	 .sub_size = sizeof(struct reader_row),
+	 .help = "LDAP servers that say who is in which group, and whose account is disabled, by a name "
+		 "of your own."},
 	{"bearers", CONF_MAP, AT(bearers), 0, 64, "", .sub = bearer_rows,
 	 .sub_size = sizeof(struct bearer_row),
 	 .help = "Programs that show an OAuth 2.0 access token (JWT), by a name of your own: for the "
@@ -154,6 +159,20 @@ static bool is_own(const struct conf *c, const char *issuer)
 
 	return span_starts(s, url) && (span_eq(span_from(s, url.len), SPAN("/idp")) ||
 				       span_starts(span_from(s, url.len), SPAN("/idp/")));
+}
+
+static bool check_ldap(struct conf *c, struct diags *diags)
+{
+	struct err err = { 0 };
+	bool       ok = true;
+
+	for (size_t i = 0; i < c->ldap.count; i++)
+		if (!map_name_ok(span_str(c->ldap.names[i])))
+			ok = diag_error(diags, c->ldap.at[i], "a name is a lower-case DNS label");
+		else if (!reader_check((const struct reader_row *)c->ldap.items + i,
+				       c->ldap.names[i], &err))
+			ok = diag_error(diags, c->ldap.at[i], "%s", err.msg);
+	return ok;
 }
 
 static bool check_bearers(struct conf *c, struct diags *diags)
@@ -220,6 +239,7 @@ static bool check(struct conf *c, struct diags *diags)
 		else if (is_own(c, ((const struct provider *)c->issuers.items + i)->issuer))
 			ok = diag_error(diags, c->issuers.at[i],
 					"that issuer is this coordinator: \"accounts\" switches it on");
+	ok = check_ldap(c, diags) && ok;
 	return check_bearers(c, diags) && ok;
 }
 

@@ -42,6 +42,7 @@ struct conf {
 	bool             cross_device;
 	char            *source;                /* "" or where the source of what runs here is */
 	int64_t          attempts_per_minute;
+	struct conf_map  ldap;                  /* struct reader_row */
 	struct conf_map  bearers;               /* struct bearer_row */
 	int64_t          hold_share, hold_least, hold_window;   /* percent, members, seconds */
 	char            *audit;

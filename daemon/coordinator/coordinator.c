@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "daemon/coordinator/coordinator.h"
+#include "daemon/coordinator/ldap_feed.h"
 
 #include "daemon/coordinator/own.h"
 
@@ -479,6 +479,7 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 		return;
 	}
 	co->loaded = true;
+	ldap_feeds_start(co->ldap);
 	set_expiry(co);
 	loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
 	co->started = loop_wall(co->loop);
@@ -536,7 +537,9 @@ static void reload(struct coordinator *co)
 	audit_reopen(co->audit);
 	struct conf *next = read_conf(co->conf_path);
 	struct idp  *idp = next ? idp_new(co->loop, &next->issuers, &err) : NULL;
-	if (!next || !idp) {
+	struct ldap_feeds *ldap = idp ? ldap_feeds_new(co, next, &err) : NULL;
+	if (!next || !idp || !ldap) {
+		idp_free(idp);
 		log_error("the configuration stays as it was: %s", next ? err.msg : "see above");
 		conf_free(next);
 		return;
@@ -551,10 +554,14 @@ static void reload(struct coordinator *co)
 	logout_cancel(co);
 	idp_free(co->idp);
 	co->idp = idp;
+	ldap_feeds_free(co->ldap, false);
+	co->ldap = ldap;
 	struct conf *old = co->conf;
 	co->conf = next;
 	registry_conf(co->reg, next);
 	conf_free(old);
+	if (co->loaded)
+		ldap_feeds_start(co->ldap);
 	if (next->accounts.enabled && !co->own && !(co->own = own_new(co, &err)))
 		log_error("own accounts: %s", err.msg);
 	/* Roles may have changed: a new seq tells everybody. */
@@ -601,6 +608,9 @@ static bool start(struct coordinator *co, struct err *err)
 	/* Before the rest, so that they are there when the doors open. */
 	if (co->conf->accounts.enabled && !(co->own = own_new(co, err)))
 		return false;
+	co->ldap = ldap_feeds_new(co, co->conf, err);
+	if (!co->ldap)
+		return false;
 	struct load_op *op = load_op_new();
 	op->job.done = on_loaded;
 	return store_submit(co->store, &op->job, err);
@@ -618,6 +628,7 @@ static void end(struct coordinator *co)
 	http_free(co->http);
 	co->http = NULL;
 	/* Before the rest: what was submitted is written, though nobody is told. */
+	ldap_feeds_free(co->ldap, true);
 	store_close(co->store);
 	own_free(co->own);
 	refresher_free(co->refresher);

@@ -33,6 +33,7 @@ struct coordinator {
 	struct http       *http;
 	struct portal     *portal;
 	struct own        *own;                 /* own accounts (own.h); NULL: none are configured */
+	struct ldap_feeds *ldap;                /* ldap_feed.h; NULL: none are configured */
 	struct bearer_wait *bearer_waits;       /* tokens that an issuer's keys are asked about */
 	struct disbelief  *disbelief;
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
@@ -134,6 +135,7 @@ void api_admin_delete(void *ctx, struct request *r);
 /* groups_api.c: below .../groups. True: it was theirs, r is or will be answered, or out has the answer. */
 bool groups_get(struct coordinator *co, struct request *r, struct span id, struct span sub, struct buf *out);
 bool groups_post(struct coordinator *co, struct request *r, struct span id, struct span sub, struct fields *f);
+void groups_say_ended(struct coordinator *co, const struct row_changes *changes);
 void groups_say_held(struct coordinator *co, const struct row_changes *changes);
 struct hold_rules groups_rules(const struct coordinator *co);
 void groups_user_json(const struct coordinator *co, const struct reg_user *u, struct buf *out);

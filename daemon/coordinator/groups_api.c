@@ -3,7 +3,7 @@
  * Groups as administrators see them: who is in which one, by whose word, and
  * what a directory took away that waits for their confirmation.
  */
-#include "daemon/coordinator/coordinator.h"
+#include "daemon/coordinator/ldap_feed.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -148,6 +148,7 @@ static void get_held(struct coordinator *co, struct buf *out)
 void groups_status_json(const struct coordinator *co, struct buf *out)
 {
 	buf_addf(out, ",\"held\":%zu", dict_count(co->reg->held));
+	ldap_feeds_json(co->ldap, out);
 }
 
 bool groups_get(struct coordinator *co, struct request *r, struct span id, struct span sub,
@@ -161,6 +162,27 @@ bool groups_get(struct coordinator *co, struct request *r, struct span id, struc
 	else
 		return false;
 	return true;
+}
+
+/* Sessions that a directory's word has ended. Before the rows are committed. */
+void groups_say_ended(struct coordinator *co, const struct row_changes *changes)
+{
+	for (size_t i = 0; i < changes->count; i++) {
+		const struct session_row *s =
+			changes->list[i].kind == ROW_SESSION ? changes->list[i].session : NULL;
+
+		if (!s || !s->ended.sec)
+			continue;
+		const struct reg_user *u = registry_user(co->reg, s->user);
+		struct buf *b = audit_begin(co->audit, loop_wall(co->loop), "session-ended");
+
+		audit_id(b, "session", 's', s->id);
+		audit_id(b, "node", 'n', s->node);
+		audit_id(b, "user", 'u', s->user);
+		audit_str(b, "login", u ? u->row->login : "");
+		audit_str(b, "why", s->why);
+		audit_end(co->audit);
+	}
 }
 
 /* Before the rows are committed: what is there anew, and what is over. */
@@ -202,8 +224,10 @@ static void on_accepted(void *owner, struct store_job *job, const struct err *er
 	scoped_buf struct buf out = { 0 };
 
 	admin_record(co, job, err);
-	if (!err)
+	if (!err) {
+		groups_say_ended(co, &job->changes);
 		coordinator_commit(co, job);
+	}
 	if (!r)
 		return;
 	if (err) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/coordinator/coordinator.h"
 #include "daemon/coordinator/setup.h"
+#include "daemon/directory/reader.h"
 
 #include "config.h"
 
@@ -98,6 +99,8 @@ int main(int argc, char **argv)
 	bool                show = false;
 	uint64_t            n;
 	int                 c, status = 0;
+
+	reader_process_init();
 
 	if (argc > 1 && argv[1][0] != '-') {
 		verb = argv[1];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* What administrators do with own accounts: /v1/admin/accounts. */
+/* What administrators do with own accounts: /api/v1/accounts. */
 #include "daemon/coordinator/own.h"
 
 #include "base/encode.h"
@@ -221,7 +221,7 @@ static void act(struct coordinator *co, struct request *r, enum account_what wha
 	own_submit(co->own, r, NULL, op, on_done);
 }
 
-/* POST /v1/admin/accounts {"login","name"?}; .../accounts/a3 {"disabled":true} or {"reset":true} */
+/* POST /api/v1/accounts {"login","name"?}; .../accounts/a3 {"disabled":true} or {"reset":true} */
 void api_own_admin_post(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;

@@ -262,6 +262,7 @@ static void written(struct coordinator *co, struct store_job *job, const struct 
 	if (err)
 		return;
 	groups_say_held(co, &job->changes);
+	groups_say_ended(co, &job->changes);
 	coordinator_commit(co, job);
 }
 

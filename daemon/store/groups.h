@@ -53,6 +53,15 @@ struct source_op *source_op_new(const char *source, bool whole, struct hold_rule
 void source_op_said(struct source_op *op, const char *login, const char *groups, bool disabled);
 void source_op_gone(struct source_op *op, const char *login);
 
+/* Forgets LDAP sources that are not in keep (list): the configuration has them no more. */
+struct sources_op {
+	struct store_job job;
+	char            *keep;
+	struct wall      now;
+	size_t           changed;               /* out: people */
+};
+struct sources_op *sources_op_new(const char *keep, struct wall now);
+
 /* What was held counts from now. ERR_MISSING where it is not held any more. */
 struct held_op {
 	struct store_job  job;

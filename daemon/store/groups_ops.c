@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,6 +212,93 @@ struct held_op *held_op_new(uint64_t held, struct hold_rules rules, struct wall 
 	op->job.free = held_free;
 	op->held = held;
 	op->rules = rules;
+	op->now = now;
+	return op;
+}
+
+/* ---- sources that are no more ---- */
+
+static bool forget(struct db *db, const char *source, struct touched *t, struct row_changes *c,
+		   struct err *err)
+{
+	static const char *const tables[] = { "membership", "account", "group_base" };
+	char                     sql[80];
+	uint64_t                 held[256];
+	size_t                   n = 0;
+
+	struct db_rows q = db_query(db, err,
+				    "SELECT login_key FROM membership WHERE source = ?1"
+				    " UNION SELECT login_key FROM account WHERE source = ?1",
+				    "t", source);
+	while (db_next(&q, err)) {
+		scoped_free char *key = db_text(&q, 0);
+
+		touched_add(t, text_or(key));
+	}
+	if (!db_end(&q))
+		return false;
+	for (size_t i = 0; i < array_size(tables); i++) {
+		snprintf(sql, sizeof(sql), "DELETE FROM %s WHERE source = ?", tables[i]);
+		if (!db_run(db, err, sql, "t", source))
+			return false;
+	}
+	q = db_query(db, err, "SELECT id FROM held WHERE source = ?", "t", source);
+	while (n < array_size(held) && db_next(&q, err))
+		held[n++] = (uint64_t)db_int(&q, 0);
+	if (!db_end(&q) || !db_run(db, err, "DELETE FROM held WHERE source = ?", "t", source))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!part_held(db, held[i], c, err))
+			return false;
+	return true;
+}
+
+static bool sources_work(struct db *db, struct store_job *job, struct err *err)
+{
+	struct sources_op *op = container_of(job, struct sources_op, job);
+	char              *gone[64];
+	size_t             n = 0, ended = 0;
+	struct touched     t;
+	bool               ok;
+
+	struct db_rows q = db_query(db, err,
+				    "SELECT source FROM account WHERE source LIKE 'ldap:%'"
+				    " UNION SELECT source FROM membership WHERE source LIKE 'ldap:%'",
+				    "");
+	while (n < array_size(gone) && db_next(&q, err)) {
+		char *source = db_text(&q, 0);
+
+		if (row_list_has(op->keep, span_str(source)))
+			free(source);
+		else
+			gone[n++] = source;
+	}
+	ok = db_end(&q);
+	touched_init(&t);
+	for (size_t i = 0; i < n; i++) {
+		ok = ok && forget(db, gone[i], &t, &job->changes, err);
+		free(gone[i]);
+	}
+	ok = ok && part_touched(db, &t, op->now, &job->changes, &op->changed, &ended, err);
+	touched_done(&t);
+	return ok;
+}
+
+static void sources_free(struct store_job *job)
+{
+	struct sources_op *op = container_of(job, struct sources_op, job);
+
+	free(op->keep);
+	free(op);
+}
+
+struct sources_op *sources_op_new(const char *keep, struct wall now)
+{
+	struct sources_op *op = mem_alloc(sizeof(*op));
+
+	op->job.work = sources_work;
+	op->job.free = sources_free;
+	op->keep = mem_strdup(text_or(keep));
 	op->now = now;
 	return op;
 }

@@ -242,7 +242,7 @@ try:
     t.ok({"pwd", "otp", "mfa"} <= set(node["session"]["amr"]) and node["session"]["acr"] == "urn:reeve:acr:mfa",
          "with two factors, and says so", node["session"])
     t.ok(abs(node["session"]["auth_time"] - time.time()) < 120, "at this time")
-    t.is_(hub.mesh("GET", "/v1/admin/accounts", node=node["id"], user=node["user"]["id"], session=node["session"]["id"]).status,
+    t.is_(hub.mesh("GET", "/api/v1/accounts", node=node["id"], user=node["user"]["id"], session=node["session"]["id"]).status,
           403, "which makes nobody an administrator")
 
     # ---- disabled, and back ----

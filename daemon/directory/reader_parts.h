@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef DIRECTORY_READER_PARTS_H
+#define DIRECTORY_READER_PARTS_H
+
+/* Between a reader's two sides; private to it. */
+
+#include "base/secret.h"
+#include "daemon/directory/reader.h"
+
+#include <pthread.h>
+
+struct shared {
+	pthread_mutex_t     lock;       /* of what follows, up to the blank line */
+	unsigned            refs;
+	struct roster_list *list;       /* not taken yet */
+	bool                fresh;      /* a list came since the loop looked */
+	enum reader_state   state;
+	char                error[ERR_MSG_MAX];
+	int                 guarded;    /* a connection that is not bound yet; -1: none */
+	struct boot         guard_until;
+
+	int                 event, stop;        /* to the loop; to the thread */
+	struct reader_row   row;                /* a copy of its own */
+	char               *texts[16];
+	struct secret       password;
+	bool                answered;           /* the thread's: it had everything since it connected */
+};
+
+void shared_tell(struct shared *s, enum reader_state state, const struct err *err);
+void shared_list(struct shared *s, struct roster_list *list, enum reader_state state);       /* takes list */
+/* This connection ends at the row's timeout, by the loop's side, unless it is let go (-1) before. */
+void shared_guard(struct shared *s, int fd);
+bool shared_stopped(struct shared *s, int ms);                  /* waits up to so long for it */
+
+/* session.c: one connection to its end. True: all was read, come again in a poll's time. */
+bool session_run(struct shared *s, struct err *err);
+
+#endif

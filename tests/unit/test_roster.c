@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/directory/roster.h"
+#include "daemon/directory/sync.h"
+
+#include "base/mem.h"
+
+#include "tests/unit/main.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LIST(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static struct roster *ros;
+
+static void put(enum roster_kind kind, const char *dn, const char *name, const char *uid,
+		const char *const *members, const char *const *uids, const char *const *of)
+{
+	const struct roster_entry e = { kind, span_str(dn), span_str(dn), span_str(name), span_str(uid), members, uids, of };
+	struct err                err = { 0 };
+
+	ck_assert(roster_put(ros, &e, &err));
+}
+
+static void person(const char *name)
+{
+	char dn[128];
+
+	snprintf(dn, sizeof(dn), "uid=%s", name);
+	put(ROSTER_PERSON, dn, name, name, NULL, NULL, NULL);
+}
+
+static void group(const char *name, const char *const *members)
+{
+	char dn[128];
+
+	snprintf(dn, sizeof(dn), "cn=%s", name);
+	put(ROSTER_GROUP, dn, name, "", members, NULL, NULL);
+}
+
+/* "login: group group\n" for everybody, "!" behind who is disabled; the caller frees. */
+static char *whole(void)
+{
+	struct roster_list *l = roster_list(ros);
+	char               *out = mem_alloc(1 << 16), *p = out;
+
+	for (size_t i = 0; i < l->count; i++) {
+		p += sprintf(p, "%s%s:", l->people[i].login, l->people[i].disabled ? "!" : "");
+		for (char *g = l->people[i].groups; *g; g++)
+			if (*g == '\n')
+				*g = ' ';
+		p += sprintf(p, " %s\n", l->people[i].groups);
+	}
+	roster_list_free(l);
+	return out;
+}
+
+static void want(const char *text)
+{
+	char *got = whole();
+
+	ck_assert_str_eq(got, text);
+	free(got);
+}
+
+START_TEST(test_nesting)
+{
+	ros = roster_new();
+	want("");
+	person("Ann");
+	person("bob");
+	person("eve");
+	group("lab", LIST("uid=Ann", "uid=nobody", "cn=nothing"));
+	group("physics", LIST("cn=lab", "uid=bob"));
+	group("all", LIST("cn=physics"));
+	want("ann: all lab physics\nbob: all physics\neve: \n");
+	/* a circle, and a group that is its own member */
+	group("lab", LIST("uid=Ann", "cn=all", "cn=lab"));
+	want("ann: all lab physics\nbob: all lab physics\neve: \n");
+	/* told from the other side, by people and by groups, and by memberUid */
+	put(ROSTER_PERSON, "uid=eve", "eve", "eve", NULL, NULL, LIST("cn=lone", "cn=nothing"));
+	put(ROSTER_GROUP, "cn=lone", "lone", "", NULL, LIST("bob", "nobody"), LIST("cn=outer"));
+	group("outer", NULL);
+	want("ann: all lab physics\nbob: all lab lone outer physics\neve: lone outer\n");
+	/* gone, and another in its place */
+	roster_remove(ros, ROSTER_GROUP, SPAN("cn=lab"));
+	roster_remove(ros, ROSTER_GROUP, SPAN("cn=lab"));
+	group("physics", LIST("uid=eve"));
+	want("ann: \nbob: lone outer\neve: all lone outer physics\n");
+	roster_remove_kind(ros, ROSTER_GROUP);
+	want("ann: \nbob: \neve: \n");
+	ck_assert_uint_eq(roster_count(ros, ROSTER_PERSON), 3);
+	roster_free(ros);
+}
+END_TEST
+
+START_TEST(test_limits)
+{
+	char name[32], child[32];
+
+	/* Sixteen deep are followed; more are said. */
+	ros = roster_new();
+	person("ann");
+	group("g0", LIST("uid=ann"));
+	for (int i = 1; i < 30; i++) {
+		snprintf(name, sizeof(name), "g%d", i);
+		snprintf(child, sizeof(child), "cn=g%d", i - 1);
+		group(name, LIST(child));
+	}
+	struct roster_list *l = roster_list(ros);
+	size_t              lines = 1;
+	for (const char *p = l->people[0].groups; *p; p++)
+		lines += *p == '\n';
+	ck_assert_uint_eq(lines, ROSTER_NEST_MAX);
+	ck_assert_uint_eq(l->cut, 1);
+	ck_assert_uint_eq(l->groups, 30);
+	roster_list_free(l);
+	roster_free(ros);
+	/* nobody of ours is called that */
+	ros = roster_new();
+	put(ROSTER_PERSON, "uid=1", "", "", NULL, NULL, NULL);
+	put(ROSTER_PERSON, "uid=2", "a\nb", "", NULL, NULL, NULL);
+	put(ROSTER_PERSON, "uid=3", "a\xff", "", NULL, NULL, NULL);
+	person("ann");
+	put(ROSTER_GROUP, "cn=x", "a\nb", "", LIST("uid=ann"), NULL, NULL);
+	put(ROSTER_GROUP, "cn=y", "y", "", LIST("cn=x"), NULL, NULL);
+	want("ann: y\n");
+	l = roster_list(ros);
+	ck_assert_uint_eq(l->unnamed, 4);
+	roster_list_free(l);
+	roster_free(ros);
+}
+END_TEST
+
+START_TEST(test_accounts)
+{
+	ros = roster_new();
+	person("ann");
+	person("bob");
+	group("lab", LIST("uid=ann", "uid=bob", "uid=twin"));
+	put(ROSTER_DISABLED, "uid=bob", "", "", NULL, NULL, NULL);
+	put(ROSTER_DISABLED, "uid=nobody", "", "", NULL, NULL, NULL);
+	want("ann: lab\nbob!: lab\n");
+	/* one login in two entries: whose groups would it have? One of them disabled is enough. */
+	put(ROSTER_PERSON, "uid=twin", "ANN", "twin", NULL, NULL, NULL);
+	want("ann: \nbob!: lab\n");
+	put(ROSTER_DISABLED, "uid=twin", "", "", NULL, NULL, NULL);
+	want("ann!: \nbob!: lab\n");
+	roster_remove(ros, ROSTER_PERSON, SPAN("uid=twin"));
+	roster_remove(ros, ROSTER_DISABLED, SPAN("uid=bob"));
+	want("ann: lab\nbob: lab\n");
+	roster_free(ros);
+}
+END_TEST
+
+/* ---- RFC 4533 ---- */
+
+#define UUID "0123456789abcdef"
+#define BER(lit) ((struct berval){ sizeof(lit) - 1, (char *)(uintptr_t)("" lit) })
+
+static const struct {
+	const char *what;
+	struct berval value;
+	bool ok, refreshed, remove;
+	size_t uuids;
+} infos[] = {
+	{ "nothing", { 0, NULL }, false, false, false, 0 },
+	{ "another tag", BER("\x30\x00"), false, false, false, 0 },
+	{ "new cookie", BER("\x80\x02xy"), true, false, false, 0 },
+	{ "refreshDelete, done", BER("\xa1\x00"), true, true, false, 0 },
+	{ "refreshPresent with a cookie, done", BER("\xa2\x04\x04\x02xy"), true, true, false, 0 },
+	{ "refreshPresent, not done", BER("\xa2\x03\x01\x01\x00"), true, false, false, 0 },
+	{ "a cookie, not done", BER("\xa2\x07\x04\x02xy\x01\x01\x00"), true, false, false, 0 },
+	{ "cut off", BER("\xa2\x07\x04\x02xy\x01"), false, false, false, 0 },
+	{ "present ids", BER("\xa3\x14\x31\x12\x04\x10" UUID), true, false, false, 1 },
+	{ "deleted ids", BER("\xa3\x17\x01\x01\xff\x31\x12\x04\x10" UUID), true, false, true, 1 },
+	{ "an id of another size", BER("\xa3\x08\x01\x01\xff\x31\x03\x04\x01x"), false, false, false, 0 },
+	{ "a length beyond the end", BER("\xa3\x17\x01\x01\xff\x31\x7f\x04\x10" UUID), false, false, false, 0 },
+};
+
+START_TEST(test_sync)
+{
+	for (size_t i = 0; i < array_size(infos); i++) {
+		struct sync_info info = { 0 };
+		size_t           n = 0;
+
+		ck_assert_msg(sync_info_read(&infos[i].value, &info) == infos[i].ok, "%s", infos[i].what);
+		while (info.uuids && info.uuids[n].bv_val)
+			n++;
+		ck_assert_msg(info.refreshed == infos[i].refreshed && info.remove == infos[i].remove && n == infos[i].uuids,
+			      "%s", infos[i].what);
+		ber_bvarray_free(info.uuids);
+	}
+	LDAPControl       control = { (char *)LDAP_CONTROL_SYNC_STATE, BER("\x30\x15\x0a\x01\x03\x04\x10" UUID), 0 };
+	LDAPControl      *const list[] = { &control, NULL };
+	struct sync_state s;
+
+	ck_assert(!sync_state_read(NULL, &s));
+	ck_assert(sync_state_read(list, &s) && s.state == LDAP_SYNC_DELETE && memcmp(s.uuid, UUID, 16) == 0);
+	control.ldctl_value = BER("\x30\x15\x0a\x01\x04\x04\x10" UUID);         /* a state that is none */
+	ck_assert(!sync_state_read(list, &s));
+	control.ldctl_value = BER("\x30\x06\x0a\x01\x01\x04\x01x");             /* an id of another size */
+	ck_assert(!sync_state_read(list, &s));
+	struct berval *request = sync_request();
+	ck_assert(request && request->bv_len == 5 && memcmp(request->bv_val, "\x30\x03\x0a\x01\x03", 5) == 0);
+	ber_bvfree(request);
+}
+END_TEST
+
+UNIT_MAIN("roster", test_nesting, test_limits, test_accounts, test_sync)
