@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { AUDIT_LINE_MAX = 16 << 10 };
@@ -118,6 +119,41 @@ void audit_write(struct audit *a, struct wall now, const char *note, const struc
 		audit_str(&a->line, "reason", err->msg);
 	}
 	audit_end(a);
+}
+
+bool audit_tail(const struct audit *a, struct buf *ret, struct err *err)
+{
+	int         fd = open(a->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+	char        chunk[64 << 10];
+	off_t       at = 0;
+	ssize_t     n = 0;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		err_sys(err, "%s", a->path);
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	if (st.st_size > AUDIT_TAIL_MAX)
+		at = st.st_size - AUDIT_TAIL_MAX;
+	bool cut = at > 0;
+	while (at < st.st_size) {
+		size_t want = (size_t)(st.st_size - at) < sizeof(chunk) ? (size_t)(st.st_size - at) : sizeof(chunk);
+
+		n = pread(fd, chunk, want, at);
+		if (n <= 0)
+			break;
+		buf_add(ret, chunk, (size_t)n);
+		at += n;
+	}
+	if (n < 0)
+		err_sys(err, "%s", a->path);
+	close(fd);
+	/* Where it was cut, the first line is not whole. */
+	if (cut)
+		buf_drop(ret, span_find(buf_span(ret), '\n'));
+	return n >= 0;
 }
 
 uint64_t audit_lost(const struct audit *a)

@@ -35,6 +35,9 @@ void audit_end(struct audit *a);
  * and, once it is known, written with the refusal where err is not NULL. */
 void audit_note(struct buf *b, const char *event);      /* b is empty */
 void audit_write(struct audit *a, struct wall now, const char *note, const struct err *err);
+/* The end of the file, whole lines, at most AUDIT_TAIL_MAX bytes. */
+enum { AUDIT_TAIL_MAX = 4 << 20 };
+bool audit_tail(const struct audit *a, struct buf *ret, struct err *err);
 uint64_t audit_lost(const struct audit *a);
 
 #endif

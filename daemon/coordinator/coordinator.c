@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "daemon/coordinator/api_table.h"
 #include "daemon/coordinator/ldap_feed.h"
 
 #include "daemon/coordinator/own.h"
@@ -27,7 +28,7 @@
 
 enum {
 	ADMIN_BODY_MAX = 32 << 20,      /* a policy of POLICY_TEXT_MAX with its escapes */
-	SCIM_BODY_MAX = 1 << 20,        /* a group of ten thousand */
+	SCIM_BODY_MAX = 1 << 20,        /* a group of ten thousand; and what strangers may send */
 	FILES_MAX = 65536,
 };
 
@@ -49,6 +50,10 @@ const struct route public_routes[] = {
 	{ "GET",  "/idp/link",        api_own_link,     0 },
 	{ "GET",  "/idp/passkey.js",  api_own_script,   0 },
 	{ "GET",  "/idp/account",     api_own_account,  0 },
+	{ "GET",    "/api/v1/",       api_admin,        0 },
+	{ "POST",   "/api/v1/",       api_admin,        SCIM_BODY_MAX },
+	{ "PUT",    "/api/v1/",       api_admin,        SCIM_BODY_MAX },
+	{ "DELETE", "/api/v1/",       api_admin,        0 },
 	{ "GET",    "/scim/v2/",      api_scim,         0 },
 	{ "POST",   "/scim/v2/",      api_scim,         SCIM_BODY_MAX },
 	{ "PUT",    "/scim/v2/",      api_scim,         SCIM_BODY_MAX },
@@ -67,19 +72,10 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/logout",       api_logout,         1 << 10 },
 	{ "POST",   "/v1/browser/redeem", api_browser_redeem, BROWSER_MSG_MAX },
 	{ "POST",   "/v1/browser/end",  api_browser_end,    BROWSER_MSG_MAX },
-	{ "GET",    "/api/v1/accounts", api_own_admin_get, 0 },
-	{ "POST",   "/api/v1/accounts", api_own_admin_post, OWN_BODY_MAX },
-	{ "POST",   "/api/v1/accounts/", api_own_admin_post, OWN_BODY_MAX },
-	{ "DELETE", "/api/v1/accounts/", api_own_admin_delete, 0 },
-	{ "GET",    "/api/v1/",       api_admin_get,      0 },
-	{ "POST",   "/api/v1/",       api_admin_post,     ADMIN_BODY_MAX },
-	{ "PUT",    "/api/v1/",       api_admin_put,      ADMIN_BODY_MAX },
-	{ "DELETE", "/api/v1/",       api_admin_delete,   0 },
-	/* As it was called before; goes with the next release. */
-	{ "GET",    "/v1/admin/",       api_admin_get,      0 },
-	{ "POST",   "/v1/admin/",       api_admin_post,     ADMIN_BODY_MAX },
-	{ "PUT",    "/v1/admin/",       api_admin_put,      ADMIN_BODY_MAX },
-	{ "DELETE", "/v1/admin/",       api_admin_delete,   0 },
+	{ "GET",    "/api/v1/",         api_admin,          0 },
+	{ "POST",   "/api/v1/",         api_admin,          ADMIN_BODY_MAX },
+	{ "PUT",    "/api/v1/",         api_admin,          ADMIN_BODY_MAX },
+	{ "DELETE", "/api/v1/",         api_admin,          0 },
 	{ "GET",    "/source",          api_source,         0 },
 	{ "GET",    "/",                api_portal,         0 },
 	{ "POST",   "/session/end",     api_portal,         PORTAL_BODY_MAX },

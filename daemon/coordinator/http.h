@@ -53,6 +53,7 @@ struct request {
 	uint64_t      subject;          /* the handler's own: a node that the answer is about */
 	char         *bearer;           /* whose token was shown and found good (bearer.h); NULL: none */
 	uint32_t      permits;          /* what that token may */
+	bool          admin;            /* an administrator, or a program that may: api_table.c says so */
 
 	struct http  *http;             /* the rest is http.c's */
 	void         *connection, *response;

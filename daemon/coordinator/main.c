@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "daemon/coordinator/coordinator.h"
+#include "daemon/coordinator/api_table.h"
 #include "daemon/coordinator/setup.h"
 #include "daemon/directory/reader.h"
 
@@ -19,7 +19,7 @@ static const char usage[] =
 	"       reeve-coordinator key [-c FILE] --tag tag:NAME ... [--uses N]\n"
 	"                         [--expires TIME] [--note TEXT] [--pin PIN]\n"
 	"       reeve-coordinator check [-c FILE] [--print]\n"
-	"       reeve-coordinator --help | --version | --help-conf\n"
+	"       reeve-coordinator --help | --version | --help-api | --help-conf\n"
 	"\n"
 	"FILE is " SYSCONFDIR "/reeve/coordinator.hujson where it is not given.\n";
 
@@ -35,6 +35,7 @@ enum {
 	OPT_NOTE,
 	OPT_PIN,
 	OPT_PRINT,
+	OPT_HELP_API,
 	OPT_HELP_CONF,
 	OPT_VERSION
 };
@@ -53,6 +54,7 @@ static const struct option options[] = {
 	{"pin", required_argument, NULL, OPT_PIN},
 	{"print", no_argument, NULL, OPT_PRINT},
 	{"help", no_argument, NULL, 'h'},
+	{"help-api", no_argument, NULL, OPT_HELP_API},
 	{"help-conf", no_argument, NULL, OPT_HELP_CONF},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{NULL, 0, NULL, 0},
@@ -118,6 +120,8 @@ int main(int argc, char **argv)
 		case OPT_VERSION:
 			printf("reeve-coordinator %s\n", PACKAGE_VERSION);
 			return 0;
+		case OPT_HELP_API:
+			return print(api_print);
 		case OPT_HELP_CONF:
 			return print(conf_manual);
 		case OPT_STATE:

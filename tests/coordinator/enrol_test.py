@@ -39,7 +39,7 @@ try:
         ("neither key nor browser", 403, lambda: Device(hub).start()),
         ("a path with an escape", 404, lambda: hub.public("GET", "/v1/%65nrol")),
         ("a path of the other socket", 404, lambda: hub.public("GET", "/v1/map")),
-        ("administration in public", 404, lambda: hub.public("GET", "/api/v1/nodes")),
+        ("administration in public", 401, lambda: hub.public("GET", "/api/v1/nodes")),
         ("a proof without an attempt", 404, lambda: hub.public("POST", "/v1/enrol/prove", {
             "attempt": "AQEBAQEBAQEBAQEBAQEBAQ", "proof": enrol.b64url(bytes(32))})),
     ):

@@ -50,10 +50,10 @@ try:
     n, u = d.node["id"], d.node["user"]["id"]
     t.ok("session" not in d.node, "a new device of a person waits: nobody is logged in on it", d.node)
     t.ok(node(n).json["approved"] is False and "session" not in node(n).json, "administrators see that", node(n))
-    t.is_(hub.mesh("GET", "/v1/admin/nodes", node=n, user=u, session="s1").status, 403, "it is no administrator's")
+    t.is_(hub.mesh("GET", "/api/v1/nodes", node=n, user=u, session="s1").status, 403, "it is no administrator's")
     r = w.login(n)
     t.ok(r.status == 200 and "session" not in r.json["node"], "logging in again is no approval", r)
-    r = hub.mesh("POST", "/v1/admin/nodes/" + n, {"approved": True}, node=n, user=u)
+    r = hub.mesh("POST", "/api/v1/nodes/" + n, {"approved": True}, node=n, user=u)
     t.is_(r.status, 403, "nor is asking")
     web2 = w.server("wiki2", "tag:web")
     t.ok("session" not in web2.nodes.get(n, {}), "endpoints are told of nobody", web2.nodes.get(n))
