@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 
-from harness import STAFF, STUDENT, begin, check, configure, listening, program, read_file, reeved, run, skip, start, \
+from harness import STAFF, STUDENT, accepting, begin, check, configure, listening, program, read_file, reeved, run, skip, start, \
     until, write
 
 TMP = begin("gateway")
@@ -155,7 +155,7 @@ def test_perl():
         return skip("fcgiwrap", "fcgiwrap or perl is not installed")
     script = write("app.pl", PERL, 0o755)
     start(wrap, "-s", f"unix:{TMP}/fcgiwrap.sock", name="fcgiwrap")
-    if not until(30, lambda: os.path.exists(f"{TMP}/fcgiwrap.sock")):
+    if not until(30, lambda: accepting(f"{TMP}/fcgiwrap.sock")):
         return check("fcgiwrap starts", False, read_file("fcgiwrap.log"))
     check("Perl: a student is refused", ask(1102, source="127.0.0.2")[0] == 403)
     env = dict(line.split("=", 1) for line in ask(1102, "/x?a=1&b=%20", headers=FIELDS)[2].decode().splitlines())

@@ -119,6 +119,16 @@ def listening(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+def accepting(path):
+    """A unix socket's file is there before anybody listens at it."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(1)
+        try:
+            return s.connect_ex(path) == 0
+        except OSError:
+            return False
+
+
 def start(*argv, name, **more):
     with open(os.path.join(TMP, f"{name}.log"), "wb") as log:
         p = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **more)

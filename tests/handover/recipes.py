@@ -17,7 +17,7 @@ import socket
 import subprocess
 
 import harness
-from harness import STAFF, STUDENT, begin, check, listening, program, read_file, run, skip, start, until, write
+from harness import STAFF, STUDENT, accepting, begin, check, listening, program, read_file, run, skip, start, until, write
 
 TMP = begin("recipes")
 DOC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../doc/recipes")
@@ -117,7 +117,7 @@ def fcgiwrap(files):
             env.update(line.split("=", 2)[1:] for line in text.splitlines() if line.startswith("Environment="))
     os.makedirs(f"{ROOT}/run", exist_ok=True)
     start(program("fcgiwrap"), "-s", f"unix:{ROOT}/run/fcgiwrap.socket", name="fcgiwrap", env=env)
-    return until(30, lambda: os.path.exists(f"{ROOT}/run/fcgiwrap.socket"))
+    return until(30, lambda: accepting(f"{ROOT}/run/fcgiwrap.socket"))
 
 
 def git(*argv, at="127.0.0.1", cwd=None):
