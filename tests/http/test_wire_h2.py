@@ -80,11 +80,13 @@ class H2(Tests):
         assert self.curl(src=STUDENT, path="/private")[2] == 403
         assert self.curl(src=STUDENT, path="/public/../private")[2] == 403
         assert self.curl(src=STUDENT, path="/public/a")[2] == 200
-        assert self.curl(src=NOBODY)[2] == 403
-        assert self.curl(host="evil")[2] == 421
-        assert self.curl("-X", "POST", "-H", "Origin: http://evil.example", "-d", "a")[2] == 403
+        assert self.curl(src=NOBODY, path="/nobody")[2] == 403
+        assert self.curl(host="evil", path="/host")[2] == 421
+        assert self.curl("-X", "POST", "-H", "Origin: http://evil.example", "-d", "a", path="/post")[2] == 403
         assert self.curl("--path-as-is", path="/../x")[2] == 400
-        assert len(self.origin.seen) == 1, [s.line for s in self.origin.seen]
+        # the application may still hear of requests for "/" that a case before this gave up
+        came = [s.line for s in self.origin.seen if s.line != b"GET / HTTP/1.1"]
+        assert came == [b"GET /public/a HTTP/1.1"], came
 
     def test_bodies(self):
         def echo(c, m):
