@@ -148,7 +148,8 @@ static void ask(struct upstream *s, struct exchange *ex)
 /* Each that waits has a connection of its own being opened; of HTTP/2, one for many. */
 static bool wants_more(const struct upstream *s)
 {
-	return s->flags & SNAP_UP_H2 ? up_h2_wants_more(s) : s->count < UPSTREAM_CONNS;
+	return s->flags & SNAP_UP_H2 ? up_h2_wants_more(s)
+	                             : s->count < UPSTREAM_CONNS && s->count - s->busy - s->idle_count < s->waiting;
 }
 
 /*
