@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a coordinator that lies could have signed: a login of an account through a client of the
 provider that it holds, with a nonce that commits to a device key of its choice. Prints
-{"id_token","opening"}; the binding is computed here, apart from idp/evidence.c.
+{"id_token","opening","as_sent"}: the opening in hex and as base64url; the binding is computed here, apart from idp/evidence.c.
 
   mint.py DIR CLIENT REDIRECT ACCOUNT KEY-BASE64
 """
@@ -52,7 +52,7 @@ def main():
     text = answer.read()
     if answer.status != 200:
         sys.exit("token endpoint: %d %s" % (answer.status, text))
-    print(json.dumps({"id_token": json.loads(text)["id_token"], "opening": opening.hex()}))
+    print(json.dumps({"id_token": json.loads(text)["id_token"], "opening": opening.hex(), "as_sent": b64url(opening)}))
 
 
 if __name__ == "__main__":

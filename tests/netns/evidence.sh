@@ -26,7 +26,7 @@ campus_hub_files_all()
 	text = open(path).read()
 	row = re.search(r'"campus": \{(.*?)\n\t*\},', text, re.S).group(1)
 	text = text.replace('"issuers": {', '"issuers": {\n"portal": {' + row + '},', 1)
-	text = re.sub(r'("campus": \{)', r'\1 "login": "device", "device-client-id": "reeve-device",', text, 1)
+	text = re.sub(r'("campus": \{)', r'\1 "login": "device", "leeway": "0s", "device-client-id": "reeve-device",', text, 1)
 	open(path, "w").write(text)
 	END
 	cat >"$T/host/hub/etc/reeve/policy.hujson" <<-'END'
@@ -122,7 +122,7 @@ refused()
 {
 	ok "$3: refused, and reeve status says why" wait_for 30 why_is "$1" "$2"
 	fails "$3: nothing is served" says "$1" open 200 ${4-}
-	ok "$3: in the log" grep -q "not believed: .*$2" "$T/log/reeved-wiki"
+	ok "$3: in the log" wait_for 30 grep -q "not believed: .*$2" "$T/log/reeved-wiki"
 	ok "$3: in the coordinator's view" wait_for 30 seen_at_hub "$1" "$2"
 }
 
@@ -144,13 +144,47 @@ ok "staff is served by name" wait_for 30 says staff download 200
 ok "as the ID token names it" grep -qix 'Remote-User: staff@example.edu' "$T/body"
 ok "student logs in at the device" at_device student student@example.edu reeve login --issuer campus
 ok "and is served" wait_for 30 says student open 200
-same "but not what the token's groups do not open" 403 code student student http://download/headers
+ok "but not what the token's groups do not open" wait_for 30 says student download 403
+
+#---- step-up
+auth_time() { at wiki reeve --json status | jq '.peers[] | select(.node.name == "staff") | .session.auth_time'; }
+fails "a provider that does not do what was asked of it is refused" \
+	at_device staff staff@example.edu reeve login --issuer campus --acr urn:example:acr:stronger
+ok "in words that say what is missing" grep -q 'acr' "$T/up-staff"
+ok "and what was there goes on" wait_for 30 says staff download 200
+before=$(auth_time)
+later() { [ "$(auth_time)" -gt "$before" ]; }
+sleep 1.1
+ok "a fresher login on request" at_device staff staff@example.edu reeve login --issuer campus --max-age 0
+ok "is what the wiki knows of then" wait_for 30 later
+ok "and staff is served" wait_for 30 says staff download 200
+
+#---- what the coordinator itself does not take
+student_hex=$(sql "SELECT hex(key) FROM node WHERE name = 'student'")
+student_key=$(/usr/bin/python3 -c 'import base64, sys; print(base64.b64encode(bytes.fromhex(sys.argv[1])).decode())' "$student_hex")
+mint() { at student python3 "$TOP/tests/idp/mint.py" "$idp" "$1" "$2" "$3" "$student_key"; }
+control_post() { at student curl -sS --max-time 20 -d "$2" "http://100.64.0.1$1"; }
+attempt() { control_post /v1/login/start '{"v":1,"loopback":9,"device":true,"issuer":"campus"}' | jq -r .attempt; }
+bring() { control_post /v1/login/finish "$(jq -c --arg a "$1" '{attempt: $a, id_token: .id_token, opening: .as_sent}' "$2")"; }
+answers() { printf '%s' "$2" | grep -qF "$1"; }
+mint reeve-device http://127.0.0.1:9/callback student@example.edu >"$T/early"
+sleep 1.1
+ok "a token from before the login is none for it" answers '(iat)' "$(bring "$(attempt)" "$T/early")"
+a=$(attempt)
+mint reeve "$hub_url/login/callback" student@example.edu >"$T/portal"
+ok "nor is the portal's" answers '(aud)' "$(bring "$a" "$T/portal")"
+a=$(attempt)
+mint reeve-device http://127.0.0.1:9/callback staff@example.edu >"$T/others"
+ok "nor is somebody else's, on this device" answers "somebody else's" "$(bring "$a" "$T/others")"
+a=$(attempt) b=$(attempt)
+mint reeve-device http://127.0.0.1:9/callback student@example.edu >"$T/good"
+ok "its own is" answers '"session"' "$(bring "$a" "$T/good")"
+ok "once" answers 'made a session before' "$(bring "$b" "$T/good")"
+
 keep_truth
 student_id=$(sql "SELECT id FROM node WHERE name = 'student'")
 staff_id=$(sql "SELECT id FROM node WHERE name = 'staff'")
 staff_v4=$(sql "SELECT v4 FROM node WHERE name = 'staff'")
-student_hex=$(sql "SELECT hex(key) FROM node WHERE name = 'student'")
-student_key=$(/usr/bin/python3 -c 'import base64, sys; print(base64.b64encode(bytes.fromhex(sys.argv[1])).decode())' "$student_hex")
 living="node = $student_id AND ended = 0"
 
 #---- what the coordinator says of people counts for nothing
@@ -160,9 +194,9 @@ ok "an altered login name: staff is served" wait_for 30 says staff download 200
 ok "as who the token says" grep -qix 'Remote-User: staff@example.edu' "$T/body"
 fails "and nobody else" grep -qi director "$T/body"
 lie "UPDATE session SET groups = 'lab' || char(10) || 'staff'; UPDATE user SET groups = 'lab'"
-same "an altered group opens nothing" 403 code student student http://download/headers
+ok "an altered group opens nothing" wait_for 30 says student download 403
 lie "UPDATE policy SET text = replace(text, 'idp:lab', 'autogroup:member')"
-same "an altered policy opens nothing that the owner's file does not" 403 code student student http://download/headers
+ok "an altered policy opens nothing that the owner's file does not" wait_for 30 says student download 403
 lie "DELETE FROM session WHERE $living; UPDATE node SET user = NULL, tags = 'tag:other' WHERE id = $student_id"
 refused student 'server-keys' "a tag for somebody's key"
 
@@ -170,11 +204,11 @@ refused student 'server-keys' "a tag for somebody's key"
 lie "UPDATE session SET (id_token, opening) =
 	(SELECT id_token, opening FROM session WHERE node = $staff_id AND ended = 0) WHERE $living"
 refused student 'nonce:' "another person's token"
-at student python3 "$TOP/tests/idp/mint.py" "$idp" reeve "$hub_url/login/callback" staff@example.edu "$student_key" >"$T/portal"
+mint reeve "$hub_url/login/callback" staff@example.edu >"$T/portal"
 lie "UPDATE session SET $(evidence "$T/portal") WHERE $living"
 refused student 'aud:' "a portal login with the coordinator's choice of nonce"
 at idp python3 "$TOP/tests/idp/idp.py" admin "$idp" set '{"idTokenTtl":1}' >/dev/null
-at student python3 "$TOP/tests/idp/mint.py" "$idp" reeve-device http://127.0.0.1:9/callback staff@example.edu "$student_key" >"$T/late"
+mint reeve-device http://127.0.0.1:9/callback staff@example.edu >"$T/late"
 sleep 2
 lie "UPDATE session SET $(evidence "$T/late") WHERE $living"
 refused student 'exp:' "a token that has expired"
@@ -229,7 +263,7 @@ tagged() { at wiki reeve --json status | jq -e '.peers[] | select(.node.name == 
 ok "the key is the owner's own now" wait_for 30 tagged
 ok "and is served what its entry says" wait_for 30 says student open 200
 fails "as nobody's login" grep -qi remote-user "$T/body"
-same "and nothing else" 403 code student student http://download/headers
+ok "and nothing else" wait_for 30 says student download 403
 # The coordinator was heard two days ago, before a reboot; a lease lasts one.
 for h in wiki student; do
 	end reeved-$h
@@ -239,7 +273,7 @@ for h in wiki student; do
 done
 ok "with the lease at its end the key is served" wait_for 30 says student open 200
 fails "and nobody else" says staff open 200
-ok "its requests are in the audit, by name" grep -q '"tags":\["tag:break-glass-ops"\]' "$T/host/wiki/log/reeve-audit.json"
+ok "its requests are in the audit, by name" wait_for 30 grep -q '"tags":\["tag:break-glass-ops"\]' "$T/host/wiki/log/reeve-audit.json"
 ok "and so is that it was used at all" wait_for 30 grep -q '"event":"break-glass","tag":"tag:break-glass-ops"' \
 	"$T/host/wiki/log/reeve-audit.json"
 finish
