@@ -147,7 +147,7 @@ void page_own_new_password(struct page *p, const struct own_page *o, const char 
 	begin_form(b, o, "new-password", false);
 	/* So that a password manager knows whose it is. */
 	HTML_FILL(b,
-		  "<input type=\"hidden\" autocomplete=\"username\" value=\"{login}\">"
+		  "<input name=\"username\" autocomplete=\"username\" hidden readonly value=\"{login}\">"
 		  "<p><label>A new password, at least {n} characters<br><input name=\"password\" "
 		  "type=\"password\""
 		  " autocomplete=\"new-password\" required minlength=\"{n}\" "

@@ -5,7 +5,7 @@
 /* The pages' style, and the hash under which their policy admits it. A unit
  * test says what the hash must be when the text has changed. */
 
-#define STYLE_SHA256 "xlUR/cq5a5lZglM5TVNtj4CPFIt9AuT2z1FreCNTFIU="
+#define STYLE_SHA256 "hNWe2wW9gW3SF/Z2qw/mh1g6O+qf+MtP0bFqDfNljmU="
 
 #define STYLE_TEXT \
 	":root{color-scheme:light dark;--line:#8886;--soft:#8882;--go:#175c3c;--stop:#8a1c1c}" \
@@ -19,6 +19,7 @@
 	".warn{border-left:.3rem solid var(--stop);padding-left:.8rem}" \
 	"form{display:inline-block;margin:.3rem .6rem .3rem 0}" \
 	"button{background:var(--go);border:0;border-radius:.4rem;color:#fff;cursor:pointer;font:inherit;padding:.5rem 1.1rem}" \
+	"input:not([type=hidden]){background:transparent;border:1px solid var(--line);border-radius:.4rem;box-sizing:border-box;color:inherit;font:inherit;padding:.5rem .7rem;width:min(24rem,100%)}" \
 	"form[data-refuse] button{background:transparent;border:1px solid currentColor;color:inherit}" \
 	"button:focus-visible,a:focus-visible{outline:3px solid #4a90d9;outline-offset:2px}" \
 	".wide{overflow-x:auto}" \
