@@ -105,8 +105,6 @@ static const struct conf_row rows[] = {
 	 .help = "A person's device is forgotten so long after the last login on it. 0: never."},
 	{"ephemeral-after", CONF_SECONDS, AT(ephemeral_after), 5, 7 * 86400, "5m",
 	 .help = "An ephemeral node is forgotten when it was not in touch for so long."},
-	{"rotation-time", CONF_SECONDS, AT(rotation_time), 10, 86400, "10m",
-	 .help = "How long a node's old key stays valid beside a new one that was not heard yet."},
 	{"lease", CONF_SECONDS, AT(lease), 60, MAP_LEASE_MAX, "24h",
 	 .help = "How long an endpoint may act on what it last heard from the coordinator."},
 	{"login-time", CONF_SECONDS, AT(login_time), 60, 3600, "10m",

@@ -4,9 +4,8 @@
 
 /*
  * How long things last: a session (by duration, time of the day, proof and
- * idleness), an enrolment, an ephemeral node, a key that is on its way out. The
- * rules are the configuration's; here is their arithmetic, and the round that
- * ends what is over. Wall time, since people and providers speak of that; a
+ * idleness), an enrolment, an ephemeral node. The rules are the configuration's; here is their
+ * arithmetic, and the round that ends what is over. Wall time, since people and providers speak of that; a
  * clock that is set is noticed within a minute.
  */
 
@@ -29,7 +28,7 @@ struct wall lifetime_session(const struct conf *conf, struct wall auth_time, str
  * a session should: the smaller of that and wanted (< 0: nothing wanted). < 0: any. */
 int64_t lifetime_max_age(const struct conf *conf, int64_t wanted);
 
-/* Ends idle sessions, forgets nodes that are over, drops keys that nobody took. */
+/* Ends idle sessions, forgets nodes that are over. */
 void lifetime_round(struct coordinator *co);
 
 #endif

@@ -129,7 +129,7 @@ static bool enrol_work(struct db *db, struct store_job *job, struct err *err)
 	struct db_rows q =
 		db_query(db, err,
 			 "SELECT id, enrol_key, coalesce(user, 0) FROM node"
-			 " WHERE key = ?1 OR next_key = ?1",
+			 " WHERE key = ?",
 			 "b", op->device, sizeof(op->device));
 	if (db_next(&q, err)) {
 		old = db_int(&q, 0);

@@ -133,18 +133,6 @@ struct node_set_op {
 };
 struct node_set_op *node_set_op_new(uint64_t node);
 
-/* A node gets another key: NEXT keeps it beside the old one, which is valid until the node was
- * heard with the new one (TAKE) or until the time for that is over (DROP). ERR_EXISTS where
- * the key is somebody's already. */
-struct rotate_op {
-	struct store_job job;
-	uint64_t         node;
-	enum { ROTATE_NEXT, ROTATE_TAKE, ROTATE_DROP } what;
-	uint8_t          key[32];               /* NEXT, TAKE: it must be the one that waits */
-	struct wall      until;                 /* NEXT */
-};
-struct rotate_op *rotate_op_new(uint64_t node, int what, const uint8_t key[32], struct wall until);
-
 /* Remembers a logout token and ends what it names, at once: the sessions of that issuer with that
  * sid, else all of that subject (sid, sub: NULL is not said). ERR_EXISTS where the token was
  * obeyed before. It is no error that nobody is logged in. */

@@ -105,7 +105,7 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 	struct db_rows q = db_query(db, err,
 				    "SELECT key, name, v4, tags, coalesce(user, 0), enrol_key, "
 				    "hub, os, report, routes, origin, created, approved, "
-				    "ephemeral, expires, next_key, next_until, browser, host"
+				    "ephemeral, expires, browser, host"
 				    " FROM node WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_NODE, id);
@@ -129,14 +129,12 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 		n->report = db_text(&q, 8);
 		n->routes = db_text(&q, 9);
 		n->from = db_text(&q, 10);
-		n->browser = db_text(&q, 17);
-		n->host = (uint64_t)db_int(&q, 18);
+		n->browser = db_text(&q, 15);
+		n->host = (uint64_t)db_int(&q, 16);
 		n->created.sec = db_int(&q, 11);
 		n->approved = db_int(&q, 12) != 0;
 		n->ephemeral = db_int(&q, 13) != 0;
 		n->expires.sec = db_int(&q, 14);
-		n->has_next = db_blob(&q, 15, n->next_key, sizeof(n->next_key));
-		n->next_until.sec = db_int(&q, 16);
 		r->node = n;
 		r->gone = false;
 	}

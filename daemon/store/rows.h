@@ -33,9 +33,6 @@ struct node_row {
 	bool        approved;           /* an administrator let it in, or nobody need have */
 	bool        ephemeral;          /* goes when it is not in touch any more */
 	struct wall expires;            /* of the enrolment; 0: never */
-	bool        has_next;           /* a rotation: next_key is to take key's place */
-	uint8_t     next_key[32];
-	struct wall next_until;         /* else it is dropped then */
 };
 
 struct user_row {

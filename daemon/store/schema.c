@@ -88,9 +88,6 @@ static const char *const step_2[] = {
 	"ALTER TABLE node ADD COLUMN approved INTEGER NOT NULL DEFAULT 1",
 	"ALTER TABLE node ADD COLUMN ephemeral INTEGER NOT NULL DEFAULT 0",
 	"ALTER TABLE node ADD COLUMN expires INTEGER NOT NULL DEFAULT 0",
-	"ALTER TABLE node ADD COLUMN next_key BLOB",
-	"ALTER TABLE node ADD COLUMN next_until INTEGER NOT NULL DEFAULT 0",
-	"CREATE UNIQUE INDEX node_next_key ON node(next_key)",
 	"ALTER TABLE enrol_key ADD COLUMN ephemeral INTEGER NOT NULL DEFAULT 0",
 	"ALTER TABLE enrol_key ADD COLUMN node_life INTEGER NOT NULL DEFAULT 0",
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* Names that stay somebody's, keys that rotate, providers' logouts, and databases of before. */
+/* Names that stay somebody's, providers' logouts and refresh tokens, and how long nodes last. */
 #include "daemon/store/ops.h"
 
 #include "base/mem.h"
@@ -191,42 +191,6 @@ START_TEST(test_names)
 }
 END_TEST
 
-START_TEST(test_rotation)
-{
-	struct store_person p = person("https://a.example", "1", "staff@example.edu");
-	struct seen         s, t;
-	struct row_changes  c = { 0 };
-
-	fresh();
-	ck_assert_int_eq(enrol(1, &p, &s), ERR_NONE);
-	ck_assert_int_eq(enrol(2, &p, &t), ERR_NONE);
-	ck_assert_int_eq(done(&rotate_op_new(s.node, ROTATE_TAKE, key_of(9), T0)->job), ERR_MISSING);
-	ck_assert_int_eq(done(&rotate_op_new(s.node, ROTATE_NEXT, key_of(2), at(60))->job), ERR_EXISTS);
-	ck_assert_int_eq(done(&rotate_op_new(s.node, ROTATE_NEXT, key_of(1), at(60))->job), ERR_EXISTS);
-	ck_assert_int_eq(done(&rotate_op_new(99, ROTATE_NEXT, key_of(9), at(60))->job), ERR_MISSING);
-	ck_assert_int_eq(run(&rotate_op_new(s.node, ROTATE_NEXT, key_of(9), at(60))->job, &c), ERR_NONE);
-	ck_assert(c.seq && c.list[0].node->has_next && c.list[0].node->key[0] == 1);
-	ck_assert_int_eq(c.list[0].node->next_key[0], 9);
-	ck_assert(c.list[0].node->next_until.sec == at(60).sec);
-	row_changes_done(&c);
-	/* it is taken: no other node gets it, and nobody enrols with it */
-	ck_assert_int_eq(done(&rotate_op_new(t.node, ROTATE_NEXT, key_of(9), at(60))->job), ERR_EXISTS);
-	struct store_person q = person("https://a.example", "2", "student@example.edu");
-	ck_assert_int_eq(enrol(9, &q, NULL), ERR_EXISTS);
-	/* only the one that waits is taken */
-	ck_assert_int_eq(done(&rotate_op_new(s.node, ROTATE_TAKE, key_of(8), T0)->job), ERR_MISSING);
-	ck_assert_int_eq(run(&rotate_op_new(s.node, ROTATE_TAKE, key_of(9), T0)->job, &c), ERR_NONE);
-	ck_assert(!c.list[0].node->has_next && c.list[0].node->key[0] == 9 && c.list[0].id == s.node);
-	row_changes_done(&c);
-	ck_assert_int_eq(done(&rotate_op_new(s.node, ROTATE_DROP, NULL, T0)->job), ERR_MISSING);
-	ck_assert_int_eq(done(&rotate_op_new(s.node, ROTATE_NEXT, key_of(10), at(60))->job), ERR_NONE);
-	ck_assert_int_eq(run(&rotate_op_new(s.node, ROTATE_DROP, NULL, T0)->job, &c), ERR_NONE);
-	ck_assert(!c.list[0].node->has_next && c.list[0].node->key[0] == 9);
-	row_changes_done(&c);
-	clean();
-}
-END_TEST
-
 static size_t logout(const char *issuer, const char *sub, const char *sid, const char *jti, enum err_code *ret)
 {
 	struct logout_op  *op = logout_op_new(issuer, sub, sid, jti, at(10), at(200));
@@ -357,4 +321,4 @@ START_TEST(test_life)
 }
 END_TEST
 
-UNIT_MAIN("store_life", test_names, test_rotation, test_logout, test_refresh, test_life)
+UNIT_MAIN("store_life", test_names, test_logout, test_refresh, test_life)
