@@ -364,6 +364,43 @@ START_TEST(logout_tokens)
 }
 END_TEST
 
+/* Our clock is `skew` seconds ahead of the provider's, or behind: for each second of an hour either way. */
+START_TEST(clocks_that_do_not_agree)
+{
+	static const char fresh[] = "{\"iat\":1790000000,\"auth_time\":1790000000,\"exp\":1790000300}";
+	static const char later[] = "{\"iat\":1790000000,\"auth_time\":1790000000,\"exp\":1790000300,"
+				    "\"nbf\":1790000020}";
+	static const char lasting[] = "{\"iat\":1790000000,\"auth_time\":1790000000,\"exp\":1790086400}";
+	char *token = token_of(ec, NULL, fresh), *nbf = token_of(ec, NULL, later), *day = token_of(ec, NULL, lasting);
+	struct token_want want = want_base(), exact = want_base(), young = want_base();
+
+	exact.leeway = 0;
+	young.max_age = 100;
+	for (int64_t skew = -3700; skew <= 3700; skew++) {
+		int64_t now = NOW + skew;
+		/* not before it was issued; dead at exp, not after it: leeway counted both times */
+		enum token_reason w = skew < -30 ? TOKEN_IAT : skew >= 330 ? TOKEN_EXP : TOKEN_OK;
+
+		ck_assert_msg(check(token, &want, now) == w, "skew %lld", (long long)skew);
+		w = skew < 0 ? TOKEN_IAT : skew >= 300 ? TOKEN_EXP : TOKEN_OK;
+		ck_assert_msg(check(token, &exact, now) == w, "no leeway, skew %lld", (long long)skew);
+		/* what lasts for a day is no login any more when an attempt's time is over */
+		w = skew < -30 || skew > 630 ? TOKEN_IAT : TOKEN_OK;
+		ck_assert_msg(check(day, &want, now) == w, "a day, skew %lld", (long long)skew);
+		/* a proof that must be a hundred seconds young */
+		w = skew < -30 ? TOKEN_IAT : skew >= 330 ? TOKEN_EXP : skew > 130 ? TOKEN_AUTH_TIME : TOKEN_OK;
+		ck_assert_msg(check(token, &young, now) == w, "max_age, skew %lld", (long long)skew);
+		if (skew >= -30 && skew < -10)
+			ck_assert_msg(check(nbf, &want, now) == TOKEN_NBF, "nbf, skew %lld", (long long)skew);
+		else if (skew >= -10 && skew < 330)
+			ck_assert_msg(check(nbf, &want, now) == TOKEN_OK, "nbf, skew %lld", (long long)skew);
+	}
+	free(token);
+	free(nbf);
+	free(day);
+}
+END_TEST
+
 START_TEST(keys_that_are_left_out)
 {
 	cjose_err e;
@@ -454,7 +491,7 @@ int main(void)
 	const TTest *const all[] = {
 		each_claim_has_its_reason, what_was_asked_for_must_be_shown, signatures_and_keys,
 		form_comes_first, payloads_are_json_objects_once, at_hash_binds_the_access_token,
-		logout_tokens, keys_that_are_left_out, every_reason_has_a_name,
+		logout_tokens, clocks_that_do_not_agree, keys_that_are_left_out, every_reason_has_a_name,
 	};
 	Suite *s = suite_create("idp_token");
 	TCase *c = tcase_create("idp_token");
