@@ -103,7 +103,7 @@ static const struct conf_row rows[] = {
 	 .help = "A new device of a person counts once an administrator approved it (reeve node approve)."},
 	{"node-life", CONF_SECONDS, AT(node_life), 0, 10 * 366 * 86400, "0",
 	 .help = "A person's device is forgotten so long after the last login on it. 0: never."},
-	{"ephemeral-after", CONF_SECONDS, AT(ephemeral_after), 5, 7 * 86400, "5m",
+	{"ephemeral-after", CONF_SECONDS, AT(ephemeral_after), 1, 7 * 86400, "5m",
 	 .help = "An ephemeral node is forgotten when it was not in touch for so long."},
 	{"lease", CONF_SECONDS, AT(lease), 60, MAP_LEASE_MAX, "24h",
 	 .help = "How long an endpoint may act on what it last heard from the coordinator."},

@@ -481,8 +481,10 @@ static void on_gone(void *arg, struct stream *s)
 			continue;
 		fd->stream = NULL;
 		n = registry_node(f->reg, fd->node);
-		if (n)
+		if (n) {
 			n->online = false;
+			n->last_seen = loop_wall(f->loop);
+		}
 		log_debug("n%" PRIu64 " does not listen any more", fd->node);
 		return;
 	}

@@ -106,8 +106,11 @@ static int64_t silent_for(const struct coordinator *co, const struct reg_node *n
 	int64_t since = n->last_seen.sec > co->started.sec ? n->last_seen.sec : co->started.sec;
 	int64_t now = loop_wall(co->loop).sec;
 
-	/* What a browser does is not told here: its session is as idle as it is old. */
-	if (n->row->browser[0] && n->session && n->session->created.sec > since)
+	/* It begins with its enrolment. What a browser does is not told here: its session is as idle
+	 * as it is old; and somebody who logs in is there. */
+	if (n->row->created.sec > since)
+		since = n->row->created.sec;
+	if (n->session && n->session->created.sec > since)
 		since = n->session->created.sec;
 	if (n->online || now < since)
 		return 0;

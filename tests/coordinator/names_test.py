@@ -55,8 +55,9 @@ try:
     t.ok("belongs to another" in refused["reason"] and refused["issuer"] == issuer2 and refused["sub"],
          "the audit has who it was, for an administrator to link", refused)
     t.is_(len(hub.root("GET", "users").json["users"]), 1, "and nothing of them is stored")
-    t.is_(hub.root("POST", "users/" + u1, {"link": {"issuer": refused["issuer"], "sub": refused["sub"]}}).status, 200,
+    t.is_(w.cli("user", "link", "staff@example.edu", refused["issuer"], refused["sub"]).returncode, 0,
           "linked by an administrator")
+    t.ok(w.cli("user", "link", "staff@example.edu", refused["issuer"], refused["sub"]).returncode != 0, "once")
     r = login("theirs", "staff@example.edu", "else", second)
     t.is_((r.status, r.json["node"]["user"]["id"]), (200, u1), "both are the same person")
 
@@ -64,7 +65,7 @@ try:
     r = login("pad", "student@example.edu", "else", second)
     u2, pad = r.json["node"]["user"]["id"], r.json["node"]["id"]
     t.is_(hub.root("POST", "users/" + u1, {"merge": u1}).status, 404, "nobody is merged with themselves")
-    t.is_(hub.root("POST", "users/" + u1, {"merge": u2}).status, 200, "an administrator merges")
+    t.is_(w.cli("user", "merge", "staff@example.edu", "student@example.edu").returncode, 0, "an administrator merges")
     t.is_(hub.root("GET", "users/" + u2).status, 404, "the other account is gone")
     n = hub.root("GET", "nodes/" + pad).json
     t.ok(n["user"]["id"] == u1 and "session" not in n, "its device is theirs, and nobody is logged in there", n)
@@ -86,7 +87,8 @@ try:
     t.ok(r.status == 200 and r.json["node"]["user"]["id"] != u3, "who had it before comes back with it, as a new account", r)
     u4 = r.json["node"]["user"]["id"]
     hub.root("DELETE", "users/" + u4)
-    t.is_(hub.root("DELETE", "names/admin@example.edu").status, 200, "an administrator releases it")
+    t.is_(w.cli("user", "release", "no/name").returncode, 1, "a name that is none")
+    t.is_(w.cli("user", "release", "admin@example.edu").returncode, 0, "an administrator releases it")
     r = login("desk2", "admin@example.edu", "else", second)
     t.ok(r.status == 200 and r.json["node"]["user"]["id"] not in (u3, u4), "then it is the next one's", r)
 

@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from people import *   # noqa: E402,F403
 
 t = Test()
-w = World(POLICY, **{"approve-devices": True, "ephemeral-after": "5s"})
+w = World(POLICY, **{"approve-devices": True, "ephemeral-after": "3s"})
 hub = w.hub
 
 
@@ -30,11 +30,11 @@ try:
     t.is_(node(web.node).json["approved"], True, "who made the key has approved its servers")
 
     # ---- what has a clock begins first ----
-    key = hub.root("POST", "keys", {"tags": ["tag:job"], "uses": 3, "ephemeral": True}).json["key"]
+    key = w.cli("key", "create", "--tag", "tag:job", "--uses", "3", "--ephemeral").stdout.strip()
     jobs = [Device(hub, "job%d" % i) for i in range(2)]
     for j in jobs:
         j.enrol(enrol.Key(key))
-    short = hub.root("POST", "keys", {"tags": ["tag:job"], "node_life": 2}).json["key"]
+    short = w.cli("key", "create", "--tag", "tag:job", "--node-life", "2s").stdout.strip()
     brief = Device(hub, "brief")
     r = brief.enrol(enrol.Key(short))
     t.is_(r.status, 200, "a node for two seconds")
@@ -57,7 +57,8 @@ try:
     t.is_(r.status, 403, "nor is asking")
     web2 = w.server("wiki2", "tag:web")
     t.ok("session" not in web2.nodes.get(n, {}), "endpoints are told of nobody", web2.nodes.get(n))
-    t.is_(hub.root("POST", "nodes/laptop", {"approved": True}).status, 200, "an administrator approves")
+    t.is_(w.cli("node", "approve", "nobody").returncode, 5, "a device that is none is not approved")
+    t.is_(w.cli("node", "approve", "laptop").stdout, "approved\n", "an administrator approves")
     while "session" not in web2.nodes.get(n, {}):
         web2.batch()
     t.is_(web2.nodes[n]["user"]["login"], "staff@example.edu", "then it is the person's, with the login from before")
@@ -72,9 +73,10 @@ try:
     t.ok(gone(web2, two), "an enrolment that ended: endpoints forget the node")
     until(lambda: node(brief.node["id"]).status == 404, "the end of a server's")
     t.is_(brief.start(enrol.Key(short)).status, 200, "it may ask again")
-    t.is_(hub.root("POST", "nodes/laptop", {"expires": 3600}).status, 200, "one that ends in an hour")
+    t.is_(w.cli("node", "expire", "laptop", "soon").returncode, 2, "a time that is none")
+    t.is_(w.cli("node", "expire", "laptop", "1h").returncode, 0, "one that ends in an hour")
     t.ok(node(n).json["expires"] > time.time(), "says so", node(n))
-    hub.root("POST", "nodes/laptop", {"expires": 0})
+    w.cli("node", "expire", "laptop", "never")
     t.is_(node(n).json["expires"], 0, "or never")
     w.reload(**{"node-life": "30d"})
     w.login(n)
@@ -89,15 +91,24 @@ try:
         web2.batch()
     ask = w.ask(n).json
     fin = w.go(ask)
-    t.is_(hub.root("POST", "users/staff@example.edu", {"blocked": True}).status, 200, "a person is disabled")
+    p = w.cli("session", "list")
+    t.ok("laptop" in p.stdout and "pad" in p.stdout and "192.0.2.7" in p.stdout, "sessions are listed with device and place", p)
+    t.is_(w.cli("user", "disable", "staff@example.edu").returncode, 0, "a person is disabled")
     while "session" in web2.nodes[three] or "session" in web2.nodes[n]:
         web2.batch()
     t.is_(w.sessions(), {}, "every session of theirs has ended, and endpoints were told")
     r = hub.mesh("POST", "/v1/login/finish", fin, node=n)
     t.ok(r.status == 403 and "blocked" in r.json["message"], "a login that was under way is refused", r)
     t.is_(w.login(n).status, 403, "and so is a new one")
-    hub.root("POST", "users/staff@example.edu", {"blocked": False})
+    w.cli("user", "enable", "staff@example.edu")
     t.is_((w.login(n).status, len(w.sessions())), (200, 1), "enabled again: by a new login, no session comes back")
+    p = w.cli("session", "end", list(w.sessions())[0])
+    t.is_((p.returncode, w.sessions()), (0, {}), "and that can be ended alone")
+    # one whose enrolment is younger than the coordinator's start is not gone before it came
+    late, at = Device(hub, "late"), time.time()
+    late.enrol(enrol.Key(key))
+    until(lambda: node(late.node["id"]).status == 404, "a node that never came")
+    t.ok(time.time() - at >= 2, "a node has its time from its enrolment on", time.time() - at)
     until(lambda: node(busy).status == 404, "an ephemeral node that left")
     t.ok(True, "until it stops")
     events = {e["event"] for e in hub.audit()}

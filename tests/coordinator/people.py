@@ -190,6 +190,11 @@ class World:
         s.device = d
         return s
 
+    def cli(self, *args):
+        """`reeve` of root on the hub."""
+        return subprocess.run([BUILD + "/reeve", "--control", self.hub.dir + "/run/mesh.sock"] + list(args),
+                              capture_output=True, text=True, timeout=60)
+
     def sessions(self):
         return {s["id"]: s for s in self.hub.root("GET", "sessions").json["sessions"]}
 
