@@ -14,6 +14,7 @@ static const char *sentence(const char *why)
 {
 	static const struct { const char *why, *words; } rows[] = {
 		{ "never",      "nobody has logged in on it yet" },
+		{ "waits",      "an administrator has not approved this device yet (reeve node approve)" },
 		{ "expired",    "the login has run out" },
 		{ "revoked",    "the session was ended" },
 		{ "logged-out", "the person has logged out" },

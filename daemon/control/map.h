@@ -102,6 +102,7 @@ struct map_node {
 	struct map_attr     *attrs;             /* posture */
 	size_t               attr_count;
 	bool                 hub;               /* the coordinator's own node */
+	bool                 waits;             /* for an administrator's approval: nobody acts on it */
 	struct span          browser;           /* not empty: no device but a browser's session at that service of
 	                                         * this endpoint, and key is its cookie's hash (browser.h) */
 	struct map_list      tags;              /* a tagged node has no user */

@@ -203,6 +203,8 @@ void map_node_encode(const struct map_node *n, struct buf *out)
 	map_add_attrs(out, n->attrs, n->attr_count);
 	if (n->hub)
 		buf_add_str(out, ",\"hub\":true");
+	if (n->waits)
+		buf_add_str(out, ",\"waits\":true");
 	if (n->browser.len)
 		map_add_member(out, "browser", n->browser);
 	map_add_list(out, "tags", &n->tags);
@@ -419,6 +421,7 @@ struct map_node *map_node_from_json(const json_t *obj, struct err *err)
 	map_get_services(&f, mem, &n->services, &n->service_count);
 	map_get_attrs(&f, mem, &n->attrs, &n->attr_count);
 	n->hub = fields_bool(&f, "hub");
+	n->waits = fields_bool(&f, "waits");
 	n->browser = map_get_str(&f, mem, "browser", 63, FIELD_OPTIONAL);
 	map_get_list(&f, mem, "tags", &n->tags);
 	n->user = get_user(&f, mem);

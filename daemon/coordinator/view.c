@@ -127,6 +127,7 @@ static struct map_node *fill(const struct registry *r, const struct reg_node *fr
 	n->v4 = from->row->v4;
 	n->v6 = from->v6;
 	n->hub = from->row->hub;
+	n->waits = !from->row->approved;
 	n->browser = copy(n, from->row->browser);
 	n->endpoint_count = registry_endpoints(r, from, endpoints, array_size(endpoints));
 	n->endpoints = arena_calloc(&n->mem, n->endpoint_count + 1, sizeof(*n->endpoints));

@@ -120,7 +120,8 @@ static json_t *party_json(const struct core *c, const struct party *p, const str
 		if (over)
 			json_object_set_new(out, "why", json_string("lease"));
 		else if (!valid)
-			json_object_set_new(out, "why", json_string(why_word(p->node->session ? WHY_EXPIRED : p->why)));
+			json_object_set_new(out, "why", json_string(p->node->waits ? "waits"
+				: why_word(p->node->session ? WHY_EXPIRED : p->why)));
 	}
 	json_object_set_new(out, "node", node);
 	return out;

@@ -48,7 +48,8 @@ try:
     # ---- approval ----
     d = w.enrol("laptop")
     n, u = d.node["id"], d.node["user"]["id"]
-    t.ok("session" not in d.node, "a new device of a person waits: nobody is logged in on it", d.node)
+    t.ok("session" not in d.node and d.node["waits"] is True, "a new device of a person waits: nobody is logged in on it",
+         d.node)
     t.ok(node(n).json["approved"] is False and "session" not in node(n).json, "administrators see that", node(n))
     t.is_(hub.mesh("GET", "/api/v1/nodes", node=n, user=u, session="s1").status, 403, "it is no administrator's")
     r = w.login(n)
@@ -61,6 +62,7 @@ try:
     t.is_(w.cli("node", "approve", "laptop").stdout, "approved\n", "an administrator approves")
     while "session" not in web2.nodes.get(n, {}):
         web2.batch()
+    t.ok("waits" not in web2.nodes[n], "it waits no more", web2.nodes[n])
     t.is_(web2.nodes[n]["user"]["login"], "staff@example.edu", "then it is the person's, with the login from before")
     t.is_(w.login(n).json["node"]["user"]["id"], u, "and stays so")
 
