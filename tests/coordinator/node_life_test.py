@@ -86,6 +86,7 @@ try:
     until(lambda: node(job).status == 404, "an ephemeral node")
     t.is_(node(busy).status, 200, "an ephemeral node goes when it is not in touch, and one that listens does not")
     s.close()
+    hub.root("POST", "nodes/" + busy, {"name": "left"})     # what it is told finds nobody
     # ---- disabled ----
     three = w.enrol("pad").node["id"]
     hub.root("POST", "nodes/pad", {"approved": True})
