@@ -59,9 +59,16 @@ static json_t *tags_of(const struct span *l, size_t n)
 	return a;
 }
 
+/* Go's int64, above zero: ids of rows in a file are 64 bits of a hash. */
+static json_int_t number(uint64_t id)
+{
+	id &= INT64_MAX;
+	return id ? (json_int_t)id : 1;
+}
+
 static json_t *profile(uint64_t id, struct span login, struct span name, struct span picture)
 {
-	return json_pack("{s:I, s:o, s:o, s:o, s:[]}", "ID", (json_int_t)id, "LoginName", text(login),
+	return json_pack("{s:I, s:o, s:o, s:o, s:[]}", "ID", number(id), "LoginName", text(login),
 	                 "DisplayName", text(name.len ? name : login), "ProfilePicURL", text(picture), "Roles");
 }
 
@@ -97,7 +104,7 @@ static json_t *node_of(const struct core *c, const struct party *p, const struct
 	for (size_t i = 0; n && i < n->route_count; i++)
 		json_array_append_new(allowed, json_string(prefix_text(&n->routes[i], from)));
 	node = json_pack("{s:I, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:{s:o}, s:o, s:b, s:o, s:o}",
-		"ID", (json_int_t)p->id, "StableID", stable, "Name", full_name(c, name), "User", (json_int_t)user,
+		"ID", number(p->id), "StableID", stable, "Name", full_name(c, name), "User", number(user),
 		"Key", n ? key_of(n) : json_string("nodekey:0000000000000000000000000000000000000000000000000000000000000000"),
 		"KeyExpiry", time_of(who->kind == IDENT_PERSON ? who->expires.sec : 0),
 		"Addresses", addresses, "AllowedIPs", allowed, "Hostinfo", "Hostname", text(name),
