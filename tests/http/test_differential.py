@@ -85,6 +85,8 @@ EXPECTED = [
         "a tab behind a value is white space (RFC 9110 5.6.3)"),
     (b"Q", REFUSE, "HPE_INVALID_TRANSFER_ENCODING", rb"(?i)transfer-encoding:[^\r]*;",
         "parameters of a coding mean nothing; what is passed on has none"),
+    (b"S", "another body", "^$", rb"HTTP/1\.[01] 304",
+        "a 304 has no body (RFC 9112 6.3); Node before 20 reads one"),
 ]
 
 
