@@ -299,41 +299,54 @@ static bool user_at(json_t *o, enum verb verb, const struct path *p, const json_
 	return true;
 }
 
-bool scim_user_patch(json_t *o, const json_t *patch, struct scim_error *e)
+static bool user_large(struct scim_error *e)
 {
-	const json_t *ops, *op, *v;
+	return scim_refuse(e, 413, NULL, "a user of more than %d bytes", SCIM_RESOURCE_MAX);
+}
+
+static bool user_op(json_t *o, const json_t *op, struct scim_error *e)
+{
+	enum verb     verb = verb_of(op);
+	const json_t *path = scim_get(op, "path"), *value = scim_get(op, "value");
+	json_t       *v;
 	const char   *key;
 	struct path   p;
+
+	if (verb == VERB_NONE)
+		return scim_refuse(e, 400, "invalidSyntax", "\"op\" is add, replace or remove");
+	/* It is copied to every value that its path names. */
+	if (value && json_dumpb(value, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY) > SCIM_RESOURCE_MAX)
+		return user_large(e);
+	if (json_is_string(path) && json_string_length(path)) {
+		if (verb != VERB_REMOVE && !value)
+			return scim_refuse(e, 400, "invalidValue", "there is no value");
+		return path_read(span_str(json_string_value(path)), &p, e) &&
+		       user_at(o, verb, &p, value, e);
+	}
+	if (verb == VERB_REMOVE)
+		return scim_refuse(e, 400, "noTarget", "what to remove is not said");
+	if (!json_is_object(value))
+		return scim_refuse(e, 400, "invalidValue", "without a path the value is an object");
+	/* Members named like paths ("name.givenName", "urn:...:department") are paths. */
+	json_object_foreach((json_t *)(uintptr_t)value, key, v)
+		if (!path_read(span_str(key), &p, e) || !user_at(o, verb, &p, v, e))
+			return false;
+	return true;
+}
+
+bool scim_user_patch(json_t *o, const json_t *patch, struct scim_error *e)
+{
+	const json_t *ops, *op;
 	size_t        i;
 
 	if (!scim_is_patch(patch, &ops, e))
 		return false;
 	json_array_foreach(ops, i, op) {
-		enum verb     verb = verb_of(op);
-		const json_t *path = scim_get(op, "path"), *value = scim_get(op, "value");
-
-		if (verb == VERB_NONE)
-			return scim_refuse(e, 400, "invalidSyntax", "\"op\" is add, replace or remove");
-		if (json_is_string(path) && json_string_length(path)) {
-			if (verb != VERB_REMOVE && !value)
-				return scim_refuse(e, 400, "invalidValue", "there is no value");
-			if (!path_read(span_str(json_string_value(path)), &p, e) ||
-			    !user_at(o, verb, &p, value, e))
-				return false;
-			continue;
-		}
-		if (verb == VERB_REMOVE)
-			return scim_refuse(e, 400, "noTarget", "what to remove is not said");
-		if (!json_is_object(value))
-			return scim_refuse(e, 400, "invalidValue", "without a path the value is an object");
-		/* Members named like paths ("name.givenName", "urn:...:department") are paths. */
-		json_object_foreach((json_t *)(uintptr_t)value, key, v)
-			if (!path_read(span_str(key), &p, e) || !user_at(o, verb, &p, v, e))
-				return false;
-		/* One patch is not a way to a resource without an end. */
+		if (!user_op(o, op, e))
+			return false;
+		/* One patch is no way to a resource without an end, whatever its last operation takes away. */
 		if (json_dumpb(o, NULL, 0, JSON_COMPACT) > SCIM_RESOURCE_MAX)
-			return scim_refuse(e, 413, NULL, "a user of more than %d bytes",
-					   SCIM_RESOURCE_MAX);
+			return user_large(e);
 	}
 	return true;
 }

@@ -149,6 +149,13 @@ try:
                            ("userName away", {"op": "remove", "path": "userName"}, "invalidValue"),
                            ("active maybe", {"op": "replace", "path": "active", "value": "maybe"}, "invalidValue")):
         refused(patch(u, op), 400, kind, "refused: " + what)
+    many = [{"type": "x", "value": "%d@example.edu" % i} for i in range(1000)]
+    refused(patch(u, {"op": "add", "path": "emails", "value": many}, {"op": "remove", "path": "emails"}), 413, None,
+            "a patch that is too large in between, by a path")
+    refused(patch(u, {"op": "add", "value": {"emails": many}}, {"op": "remove", "path": "emails"}), 413, None, "and without one")
+    refused(patch(u, {"op": "add", "path": "emails", "value": many[:200]},
+                  *[{"op": "add", "path": "emails", "value": many[i:i + 200]} for i in range(200, 1000, 200)],
+                  {"op": "remove", "path": "emails"}), 413, None, "and in several steps")
     refused(scim("PATCH", u, {"Operations": [{"op": "add", "path": "x", "value": 1}]}), 400, "invalidSyntax", "no PatchOp")
     before = scim("GET", u).json
     refused(patch(u, {"op": "replace", "path": "displayName", "value": "half"}, {"op": "remove", "path": "userName"}), 400, "invalidValue",
