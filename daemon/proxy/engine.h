@@ -240,6 +240,7 @@ bool request_cross_site(const struct exchange *ex, const struct message *m);
 bool request_wants_html(const struct message *m);
 void request_write_id(struct exchange *ex, const struct message *m, struct head_out *o);
 void request_begin_body(struct exchange *ex, const struct message *m);
+void request_answer_jwks(struct exchange *ex, unsigned without);        /* the status where there are none */
 void request_put_back(struct exchange *ex);     /* as if it had not come: it comes again */
 
 /* ---- forward.c ---- */

@@ -292,20 +292,6 @@ static void be_nobody(struct conn *c)
 	c->ident_due = INT64_MAX;
 }
 
-static void answer_keys(struct exchange *ex)
-{
-	struct snapshot_words words;
-
-	snapshot_words(ex->snap, &words);
-	if (!words.jwks.len) {
-		exchange_refuse(ex, 404, "no-assertion", NULL);
-		return;
-	}
-	page_json(ex, words.jwks);
-	ex->resp.done = true;
-	exchange_done(ex);
-}
-
 /* False: it waits for an assertion. */
 static bool judge(struct exchange *ex, const struct snap_listen *l, struct message *m)
 {
@@ -324,7 +310,7 @@ static bool judge(struct exchange *ex, const struct snap_listen *l, struct messa
 	/* for what verifies assertions beside an application that we do not front */
 	if (r->target && span_eq(m->target, SPAN("/.well-known/reeve/jwks.json")) && m->verb == VERB_GET &&
 	    count_fields(m, r->target, &said) == 0) {
-		answer_keys(ex);
+		request_answer_jwks(ex, 404);
 		return true;
 	}
 	if (!take_question(c, r, m)) {

@@ -542,13 +542,13 @@ static bool is_jwks(const struct exchange *ex)
 	       span_eq(ex->path, SPAN("/.well-known/reeve/jwks.json"));
 }
 
-static void answer_jwks(struct exchange *ex)
+void request_answer_jwks(struct exchange *ex, unsigned without)
 {
 	struct snapshot_words words;
 
 	snapshot_words(ex->snap, &words);
 	if (!words.jwks.len) {
-		exchange_refuse(ex, 503, "no-assertion", NULL);
+		exchange_refuse(ex, without, "no-assertion", NULL);
 		return;
 	}
 	page_json(ex, words.jwks);
@@ -635,7 +635,7 @@ bool request_begin(struct conn *c)
 	ex->query = f->target.query;
 
 	if (is_jwks(ex)) {
-		answer_jwks(ex);
+		request_answer_jwks(ex, 503);
 		return true;
 	}
 	if (ex->svc->flags & SERVICE_BROWSER) {
