@@ -265,7 +265,7 @@ void api_session_finish(void *ctx, struct request *r)
 	enrol_finish_done(&f);
 }
 
-static void on_ended(void *owner, struct store_job *job, const struct err *err)
+void api_session_ended(void *owner, struct store_job *job, const struct err *err)
 {
 	struct coordinator *co = owner;
 	struct end_op      *op = container_of(job, struct end_op, job);
@@ -309,7 +309,7 @@ void api_logout(void *ctx, struct request *r)
 	buf_init(&url, ENROL_URL_MAX - 1);
 	if (coordinator_logout_url(co, n->session, &url))
 		op->job.note = buf_take(&url);
-	coordinator_submit(co, r, &op->job, on_ended);
+	coordinator_submit(co, r, &op->job, api_session_ended);
 }
 
 /* ---- the portal ---- */

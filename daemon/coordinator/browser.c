@@ -235,26 +235,6 @@ void api_browser_redeem(void *ctx, struct request *r)
 
 /* ---- POST /v1/browser/end ---- */
 
-static void on_ended(void *owner, struct store_job *job, const struct err *err)
-{
-	struct coordinator *co = owner;
-	struct end_op      *op = container_of(job, struct end_op, job);
-	struct request     *r = http_find(co->http, job->who);
-
-	if (err) {
-		if (r)
-			request_error(r, err);
-		return;
-	}
-	coordinator_commit(co, job);
-	struct buf *b = audit_begin(co->audit, loop_wall(co->loop), "session-ended");
-	audit_id(b, "node", 'n', op->node);
-	audit_str(b, "why", op->why);
-	audit_end(co->audit);
-	if (r)
-		request_reply(r, 200, "application/json", SPAN("{}\n"));
-}
-
 void api_browser_end(void *ctx, struct request *r)
 {
 	struct coordinator    *co = ctx;
@@ -273,5 +253,5 @@ void api_browser_end(void *ctx, struct request *r)
 	}
 	struct end_op *op = end_op_new("logout", loop_wall(co->loop));
 	op->node = node;
-	coordinator_submit(co, r, &op->job, on_ended);
+	coordinator_submit(co, r, &op->job, api_session_ended);
 }

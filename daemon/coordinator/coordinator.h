@@ -113,6 +113,8 @@ void browser_return(struct coordinator *co, struct request *r, struct attempt *a
 void browser_service(const struct coordinator *co, const struct attempt *a, char ret[BROWSER_ORIGIN_MAX + 1]);
 void api_browser_redeem(void *ctx, struct request *r);
 void api_browser_end(void *ctx, struct request *r);
+/* The end of an end_op that a request asked for; job->note: where its page is to go. */
+void api_session_ended(void *owner, struct store_job *job, const struct err *err);
 
 /* api_mesh.c */
 void session_complete(struct coordinator *co, struct request *r, struct attempt *a);
