@@ -2,6 +2,7 @@
 #include "daemon/directory/roster.h"
 #include "daemon/directory/sync.h"
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 #include "tests/unit/main.h"
@@ -42,17 +43,18 @@ static void group(const char *name, const char *const *members)
 static char *whole(void)
 {
 	struct roster_list *l = roster_list(ros);
-	char               *out = mem_alloc(1 << 16), *p = out;
+	struct buf          out;
 
+	buf_init(&out, 1 << 16);
 	for (size_t i = 0; i < l->count; i++) {
-		p += sprintf(p, "%s%s:", l->people[i].login, l->people[i].disabled ? "!" : "");
+		buf_addf(&out, "%s%s:", l->people[i].login, l->people[i].disabled ? "!" : "");
 		for (char *g = l->people[i].groups; *g; g++)
 			if (*g == '\n')
 				*g = ' ';
-		p += sprintf(p, " %s\n", l->people[i].groups);
+		buf_addf(&out, " %s\n", l->people[i].groups);
 	}
 	roster_list_free(l);
-	return out;
+	return buf_take(&out);
 }
 
 static void want(const char *text)
