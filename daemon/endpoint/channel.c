@@ -226,6 +226,14 @@ static void on_event(void *arg, uint32_t events)
 			return;
 }
 
+void channel_read_rest(struct channel *c)
+{
+	/* A peer that goes on sending while we read is not one that has gone. */
+	for (int i = 0; c && i < CHANNEL_QUEUE_MAX && !c->gone; i++)
+		if (!receive_one(c))
+			return;
+}
+
 struct channel *channel_new(struct loop *l, int fd, enum process_kind self, enum process_kind peer,
                             channel_msg_fn *on_msg, channel_gone_fn *on_gone, void *arg)
 {

@@ -30,6 +30,11 @@ struct channel *channel_new(struct loop *l, int fd, enum process_kind self, enum
                             channel_msg_fn *on_msg, channel_gone_fn *on_gone, void *arg);
 void channel_free(struct channel *c);   /* accepts NULL; what waits is dropped */
 
+/* What a peer that has ended said last, before the channel is freed: at most
+ * CHANNEL_QUEUE_MAX messages that have arrived are given to on_msg, and its end
+ * to on_gone. Accepts NULL. */
+void channel_read_rest(struct channel *c);
+
 /* Descriptors stay the caller's. False: ERR_BUSY if too much waits, ERR_NOTNOW
  * if the channel is gone, ERR_LIMIT if the message cannot be written. Nothing
  * was sent then. */

@@ -558,8 +558,8 @@ static void neighbour(struct core *c, const struct msg_neighbour *m, int *fd)
 			log_error("%s %u: no such front", process_kind_name((enum process_kind)m->kind), m->index);
 			break;
 		}
-		channel_free(f->channel);
-		f->channel = NULL;
+		channel_read_rest(f->channel);          /* the audit lines of the life before */
+		channel_free(take(f->channel));
 		metrics_gone(c->metrics, f);
 		f->core = c;
 		f->kind = (enum process_kind)m->kind;
@@ -571,6 +571,14 @@ static void neighbour(struct core *c, const struct msg_neighbour *m, int *fd)
 	default:
 		log_error("an unexpected neighbour: %s", process_kind_name((enum process_kind)m->kind));
 	}
+}
+
+/* The fronts have ended before: their last audit lines may still wait here. */
+static void leave(struct core *c)
+{
+	for (size_t i = 0; i < CORE_FRONTS_MAX; i++)
+		channel_read_rest(c->fronts[i].channel);
+	loop_stop(c->loop);
 }
 
 static void on_parent(void *arg, const struct msg *m, int *fds, size_t n)
@@ -596,7 +604,7 @@ static void on_parent(void *arg, const struct msg *m, int *fds, size_t n)
 		pong(c);
 		break;
 	case MSG_END:
-		loop_stop(c->loop);
+		leave(c);
 		break;
 	default:
 		break;
@@ -609,7 +617,7 @@ static void on_parent_gone(void *arg, const struct err *why)
 
 	if (why->code != ERR_MISSING)
 		log_error("parent: %s", why->msg);
-	loop_stop(c->loop);
+	leave(c);
 }
 
 static void on_signal(void *arg, int signo)

@@ -200,6 +200,39 @@ START_TEST(descriptors)
 }
 END_TEST
 
+START_TEST(the_last_words)
+{
+	struct end front, net;
+	struct msg m = { .type = MSG_CONNECT };
+	struct err err = { 0 };
+
+	join(&front, &net);
+	for (uint64_t i = 1; i <= 100; i++) {   /* more than one round of the loop takes */
+		m.connect.id = i;
+		ck_assert(channel_send(front.channel, &m, NULL, 0, &err));
+	}
+	ck_assert_uint_eq(channel_waiting(front.channel), 0);
+	channel_free(take(front.channel));
+	ck_assert_uint_eq(net.messages, 0);
+	channel_read_rest(net.channel);
+	ck_assert_uint_eq(net.messages, 100);
+	ck_assert_uint_eq(net.last, 100);
+	ck_assert(net.gone);
+	ck_assert_int_eq(net.why, ERR_MISSING);
+	channel_read_rest(net.channel);         /* nothing more, and no second end */
+	channel_read_rest(NULL);
+	part(&front, &net);
+
+	join(&front, &net);                     /* a callback that frees */
+	net.free_in_callback = true;
+	ck_assert(channel_send(front.channel, &m, NULL, 0, &err));
+	ck_assert(channel_send(front.channel, &m, NULL, 0, &err));
+	channel_read_rest(net.channel);
+	ck_assert_uint_eq(net.messages, 1);
+	part(&front, &net);
+}
+END_TEST
+
 START_TEST(a_full_socket)
 {
 	struct end front, net;
@@ -243,4 +276,4 @@ START_TEST(freed_in_its_callback)
 }
 END_TEST
 
-UNIT_MAIN("channel", what_ends_it, gone, descriptors, a_full_socket, freed_in_its_callback)
+UNIT_MAIN("channel", what_ends_it, gone, descriptors, the_last_words, a_full_socket, freed_in_its_callback)
