@@ -598,7 +598,7 @@ static bool start(struct coordinator *co, struct err *err)
 	co->sweep = loop_timer_new(co->loop, on_sweep, co);
 	co->life = loop_timer_new(co->loop, on_life, co);
 	secret_random(&co->form_key, 32);
-	co->store = store_open(co->loop, db, co, err);
+	co->store = accounts_seal(db, seal_totp, co->seal, err) ? store_open(co->loop, db, co, err) : NULL;
 	if (!co->store)
 		return err_prefix(err, "reeve-coordinator init makes a mesh: ");
 	/* Before the rest, so that they are there when the doors open. */

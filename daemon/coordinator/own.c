@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/coordinator/own.h"
 
+#include "daemon/coordinator/seal.h"
+
 #include "base/encode.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -353,7 +355,6 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 	}
 	for (size_t i = 0; i < op->count; i++)
 		put(co->own, take(op->list[i]));
-	secret_init(&co->own->mark, op->mark, sizeof(op->mark));
 	log_note("%zu own accounts", op->count);
 }
 
@@ -371,7 +372,7 @@ struct own *own_new(struct coordinator *co, struct err *err)
 	own->tick = loop_timer_new(co->loop, on_tick, own);
 	own->signer = signer_new(err);
 	own->hasher = own->signer ? hasher_new(co->loop, err) : NULL;
-	if (!own->hasher) {
+	if (!own->hasher || !seal_derive(co->seal, "reeve mark v1", &own->mark, err)) {
 		own_free(own);
 		return NULL;
 	}

@@ -7,7 +7,10 @@
  */
 #include "daemon/coordinator/own.h"
 
+#include "daemon/coordinator/seal.h"
+
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -83,7 +86,7 @@ static void on_password(void *arg, const struct hasher_answer *ans)
 		return;
 	f->busy = false;
 	a = own_find_login(own, span_str(f->login));
-	if (!ans->ok || !a || a->disabled || !a->has_totp) {
+	if (!ans->ok || !a || a->disabled || !a->totp[0]) {
 		own_audit(own, "account-refused", a, f, "password");
 		if (r)
 			own_login_show(own, r, f, wrong_words, 403, false);
@@ -226,6 +229,21 @@ static size_t digits_of(const struct buf *typed, char out[TOTP_DIGITS + 1])
 	return n;
 }
 
+/* The secret is open for this moment alone. 0: totp_check() says so. */
+static int64_t step_of(struct own *own, const struct account_row *a, struct span code)
+{
+	struct secret secret = {0};
+	struct err err = {0};
+	int64_t step = 0;
+
+	if (!seal_open_text(own->co->seal, SEAL_TOTP, a->id, span_str(a->totp), &secret, &err))
+		log_error("%s: was refresh.key exchanged? Resetting the account helps", err.msg);
+	else if (secret.len == TOTP_SECRET)
+		step = totp_check(secret.ptr, code, a->totp_step, loop_wall(own->co->loop));
+	secret_done(&secret);
+	return step;
+}
+
 static void otp(struct own *own, struct request *r, struct own_flow *f)
 {
 	struct account_row *a = own_find(own, f->account);
@@ -235,14 +253,14 @@ static void otp(struct own *own, struct request *r, struct own_flow *f)
 	int64_t step;
 	size_t n;
 
-	if (!a || a->disabled || !a->has_totp) {
+	if (!a || a->disabled || !a->totp[0]) {
 		own_gone(own->co, r);
 		return;
 	}
 	if (tried(own, r, f))
 		return;
 	n = form_field(buf_span(&r->body), "otp", 16, &typed) ? digits_of(&typed, code) : 0;
-	step = totp_check(a->totp, span_of(code, n), a->totp_step, now);
+	step = n ? step_of(own, a, span_of(code, n)) : 0;
 	if (!step) {
 		not_right(own, r, f, "code");
 		return;

@@ -6,6 +6,8 @@
  */
 #include "daemon/coordinator/own.h"
 
+#include "daemon/coordinator/seal.h"
+
 #include "base/hash.h"
 #include "base/mem.h"
 
@@ -154,7 +156,7 @@ static void on_written(void *owner, struct store_job *job, const struct err *err
 		  op->what == ACCOUNT_PASSKEY_REMOVE ? "passkey removed"
 		  : op->passkey                      ? "passkey"
 		  : op->password                     ? "password"
-		  : op->has_totp                     ? "code"
+		  : op->totp                         ? "code"
 						     : "recovery codes");
 	if (f->kind == OWN_MANAGE)
 		own_flow_step(f, OWN_MENU);
@@ -190,8 +192,13 @@ static void write_all(struct own *own, struct request *r, struct own_flow *f, in
 	if (f->new_password[0])
 		op->password = mem_strdup(f->new_password);
 	if (step) {
-		op->has_totp = true;
-		memcpy(op->totp, f->new_totp, sizeof(op->totp));
+		op->totp = seal_totp(own->co->seal, f->account, span_of(f->new_totp, sizeof(f->new_totp)));
+		mem_wipe(f->new_totp, sizeof(f->new_totp));
+		if (!op->totp) {
+			op->job.free(&op->job);
+			request_fail(r, ERR_CRYPTO, "the secret could not be sealed");
+			return;
+		}
 		op->step = step;
 	}
 	if (f->kind == OWN_SETUP)
@@ -223,7 +230,7 @@ static void on_made(void *arg, const struct hasher_answer *ans)
 		return;
 	}
 	memcpy(f->new_password, ans->text, sizeof(f->new_password));
-	if (f->kind == OWN_MANAGE && a->has_totp) {
+	if (f->kind == OWN_MANAGE && a->totp[0]) {
 		write_all(own, r, f, 0);
 		return;
 	}

@@ -201,7 +201,7 @@ static void ask(struct refresher *f, const struct session_row *s)
 	struct question    *q = question_of(f, s->id);
 	struct err          err = { 0 };
 
-	if (!seal_open_token(co->seal, s->id, span_str(s->refresh), &token, &err)) {
+	if (!seal_open_text(co->seal, SEAL_REFRESH, s->id, span_str(s->refresh), &token, &err)) {
 		postpone(q, err.msg);
 		return;
 	}

@@ -33,7 +33,7 @@ void account_row_free(struct account_row *r)
 	if (r->password)
 		mem_wipe(r->password, strlen(r->password));
 	free(r->password);
-	mem_wipe(r->totp, sizeof(r->totp));
+	free(r->totp);
 	free(r);
 }
 
@@ -92,7 +92,7 @@ static bool read_account(struct db *db, uint64_t id, struct account_row **ret, s
 	struct account_row *r = NULL;
 	struct db_rows q =
 		db_query(db, err,
-			 "SELECT login, name, sub, password, totp, totp_step, disabled, created,"
+			 "SELECT login, name, sub, password, totp_sealed, totp_step, disabled, created,"
 			 " last_login FROM own_account WHERE id = ?",
 			 "i", (int64_t)id);
 
@@ -103,7 +103,7 @@ static bool read_account(struct db *db, uint64_t id, struct account_row **ret, s
 		r->name = db_text(&q, 1);
 		r->sub = db_text(&q, 2);
 		r->password = db_text(&q, 3);
-		r->has_totp = db_blob(&q, 4, r->totp, sizeof(r->totp));
+		r->totp = db_text(&q, 4);
 		r->totp_step = db_int(&q, 5);
 		r->disabled = db_int(&q, 6) != 0;
 		r->created.sec = db_int(&q, 7);
@@ -120,20 +120,6 @@ static bool read_account(struct db *db, uint64_t id, struct account_row **ret, s
 
 /* ---- loading ---- */
 
-static bool load_mark(struct db *db, unsigned char mark[ACCOUNT_MARK], struct err *err)
-{
-	struct db_rows q = db_query(db, err, "SELECT key FROM own_mark", "");
-	bool there = db_next(&q, err) && db_blob(&q, 0, mark, ACCOUNT_MARK);
-
-	if (!db_end(&q))
-		return false;
-	if (there)
-		return true;
-	random_bytes(mark, ACCOUNT_MARK);
-	return db_run(db, err, "INSERT OR REPLACE INTO own_mark (one, key) VALUES (1, ?)", "b",
-		      mark, (size_t)ACCOUNT_MARK);
-}
-
 static bool load_work(struct db *db, struct store_job *job, struct err *err)
 {
 	struct account_load_op *op = container_of(job, struct account_load_op, job);
@@ -149,7 +135,7 @@ static bool load_work(struct db *db, struct store_job *job, struct err *err)
 		}
 		ids[n++] = (uint64_t)db_int(&q, 0);
 	}
-	ok = db_end(&q) && load_mark(db, op->mark, err);
+	ok = db_end(&q);
 	op->list = mem_calloc(n ? n : 1, sizeof(*op->list));
 	for (size_t i = 0; ok && i < n; i++) {
 		ok = read_account(db, ids[i], &op->list[op->count], err);
@@ -166,7 +152,6 @@ static void load_free(struct store_job *job)
 	for (size_t i = 0; i < op->count; i++)
 		account_row_free(op->list[i]);
 	free(op->list);
-	mem_wipe(op->mark, sizeof(op->mark));
 	free(op);
 }
 
@@ -277,9 +262,9 @@ static bool change(struct db *db, const struct account_op *op, struct err *err)
 
 	return (!op->password || db_run(db, err, "UPDATE own_account SET password = ? WHERE id = ?",
 					"ti", op->password, id)) &&
-	       (!op->has_totp ||
-		db_run(db, err, "UPDATE own_account SET totp = ?, totp_step = ? WHERE id = ?",
-		       "bii", op->totp, sizeof(op->totp), op->step, id)) &&
+	       (!op->totp ||
+		db_run(db, err, "UPDATE own_account SET totp_sealed = ?, totp_step = ? WHERE id = ?",
+		       "tii", op->totp, op->step, id)) &&
 	       put_codes(db, op, err) && put_passkey(db, op, err);
 }
 
@@ -309,7 +294,7 @@ static bool set_up(struct db *db, struct account_op *op, struct err *err)
 	if (db_changed(db) != 1)
 		return err_set(err, ERR_DENIED, "this link was used before, or is too old");
 	return db_run(db, err,
-		      "UPDATE own_account SET password = '', totp = NULL, totp_step = 0 WHERE id = "
+		      "UPDATE own_account SET password = '', totp_sealed = '', totp_step = 0 WHERE id = "
 		      "?",
 		      "i", id) &&
 	       db_run(db, err, "DELETE FROM own_passkey WHERE account = ?", "i", id) &&
@@ -412,6 +397,7 @@ static void account_free(struct store_job *job)
 	if (op->password)
 		mem_wipe(op->password, strlen(op->password));
 	free(op->password);
+	free(op->totp);
 	free(op->codes);
 	if (op->passkey)
 		passkey_done(op->passkey);

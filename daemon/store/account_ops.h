@@ -11,7 +11,7 @@
 
 #include "daemon/store/store.h"
 
-enum { ACCOUNT_HASH = 32, ACCOUNT_TOTP = 20, ACCOUNT_MARK = 32 };
+enum { ACCOUNT_HASH = 32 };
 
 enum account_alg { ACCOUNT_ES256 = -7, ACCOUNT_EDDSA = -8 }; /* COSE's numbers */
 
@@ -34,8 +34,7 @@ struct account_row {
 	uint64_t id;
 	char *login, *name, *sub;
 	char *password; /* as daemon/accounts keeps it; "": none */
-	bool has_totp;
-	unsigned char totp[ACCOUNT_TOTP];
+	char *totp;        /* the app's secret, sealed by the coordinator; "": none */
 	int64_t totp_step; /* the last that was used */
 	bool disabled;
 	struct wall created, last_login;
@@ -48,14 +47,20 @@ struct account_row {
 };
 void account_row_free(struct account_row *r); /* accepts NULL */
 
-/* Everything; also the key of browsers' marks, which the first load draws. */
+/* Everything. */
 struct account_load_op {
 	struct store_job job;
 	struct account_row **list; /* out; rows may be taken */
 	size_t count;
-	unsigned char mark[ACCOUNT_MARK]; /* out */
 };
 struct account_load_op *account_load_op_new(void);
+
+/*
+ * Before store_open(): the apps' secrets that an earlier release wrote as they are, are sealed, and
+ * nothing of them is left in the file. A text that the caller frees; NULL: it failed.
+ */
+typedef char *account_seal_fn(const void *ctx, uint64_t account, struct span secret);
+bool accounts_seal(const char *path, account_seal_fn *seal, const void *ctx, struct err *err);
 
 enum account_what {
 	ACCOUNT_INVITE =
@@ -80,8 +85,7 @@ struct account_op {
 	unsigned char link[ACCOUNT_HASH];
 	struct wall now, expires; /* expires: the link's */
 	char *password;           /* NULL: as it is */
-	bool has_totp;
-	unsigned char totp[ACCOUNT_TOTP];
+	char *totp;                           /* sealed; NULL: as it is */
 	int64_t step;                         /* 0: none */
 	unsigned char (*codes)[ACCOUNT_HASH]; /* NULL: as they are */
 	size_t code_count;

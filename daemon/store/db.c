@@ -53,6 +53,8 @@ struct db *db_open(const char *path, enum db_open_how how, struct err *err)
 	    !db_run(db, err, "PRAGMA synchronous=FULL", "") ||
 	    !db_run(db, err, "PRAGMA foreign_keys=ON", "") ||
 	    !db_run(db, err, "PRAGMA trusted_schema=OFF", "") ||
+	    /* What is deleted is gone: tokens and sealed secrets. */
+	    !db_run(db, err, "PRAGMA secure_delete=ON", "") ||
 	    !db_run(db, err, "PRAGMA journal_size_limit=16777216", "")) {
 		err_prefix(err, "%s: ", path);
 		db_close(db);

@@ -175,8 +175,16 @@ static const char *const step_session_sub[] = {
 	NULL,
 };
 
+/* Secrets of authenticator apps are sealed (store/account_seal.c); the key of browsers' marks is made
+ * of the same file as theirs. */
+static const char *const step_sealed[] = {
+	"ALTER TABLE own_account ADD COLUMN totp_sealed TEXT NOT NULL DEFAULT ''",
+	"DROP TABLE own_mark",
+	NULL,
+};
+
 static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step,
-						    step_browser, step_session_sub };
+						    step_browser, step_session_sub, step_sealed };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import re
+import sqlite3
 import sys
 import urllib.parse
 import urllib.request
@@ -345,22 +346,59 @@ try:
           "nor in the browser that is known, even from the guesser's address")
 
     # ---- across a restart, and what is said nowhere ----
+    def at_rest():
+        """The database's files, whole."""
+        return b"".join(open(os.path.join(hub.dir, "state", n), "rb").read()
+                        for n in os.listdir(hub.dir + "/state") if "coordinator.db" in n)
+
+    def plain():
+        """Whose app's secret is in them, as bytes or as people type it."""
+        now = at_rest()
+        return [a.login for a in (admin, staff) if base64.b32decode(a.totp) in now or a.totp.encode() in now]
+
+    def unspent(what="totp_step = 0", *values):
+        """The app's codes count again (nobody waits for the next ones), while the hub is down."""
+        db = sqlite3.connect(hub.dir + "/state/coordinator.db")
+        db.execute("UPDATE own_account SET %s WHERE login = 'admin@example.edu'" % what, values)
+        db.commit()
+        db.close()
+        admin.step = 0
+
     hub.kill(signal.SIGKILL)
+    t.is_(plain(), [], "no app's secret is in the database as it is")
     hub.start()
     page = try_password("admin@example.edu", admin.password, Web(hub, "192.0.2.51")).good()
     page = page.send("otp", otp=code)
     t.ok(page.status == 403, "a code that was used stays used after a crash", page.wrong)
     page = page.send("recovery", recovery=admin.codes[0])
     t.is_(page.status, 403, "and so does a recovery code")
+    hub.kill(signal.SIGKILL)
+    unspent("totp_step = 0, totp = ?, totp_sealed = ''", base64.b32decode(admin.totp))
+    t.is_(plain(), ["admin@example.edu"], "an earlier release wrote it as it was")
+    hub.start()
+    t.is_(plain(), [], "which the next start mends, without leaving it in a free page or the log")
+    page = try_password("admin@example.edu", admin.password, Web(hub, "192.0.2.51")).good()
+    page = page.send("otp", stop=[URL + "/login/callback"], otp=admin.code())
+    t.ok("code=" in page.url, "and the app's codes are right", page.url)
     t.is_(hub.root("DELETE", "accounts/staff@example.edu").json["account"], None, "an account is deleted")
     t.is_([a["login"] for a in hub.root("GET", "accounts").json["accounts"]], ["admin@example.edu"], "and is gone")
     t.is_(hub.kill(signal.SIGTERM), 0, "it ends as asked")
     said = open(hub.dir + "/log").read() + open(hub.dir + "/state/audit.json").read()
     secrets_ = [admin.password, staff.password, old, admin.totp, staff.totp, first[-43:], e2[-43:], "wrong-password-1"] + admin.codes
     t.is_([s for s in secrets_ if s in said], [], "no secret is in the log or the audit")
-    db = b"".join(open(os.path.join(hub.dir, "state", n), "rb").read() for n in os.listdir(hub.dir + "/state") if "coordinator.db" in n)
-    t.is_([s for s in [admin.password, staff.password, e2[-43:]] + admin.codes if s.encode() in db], [],
+    at_end = at_rest()
+    t.is_([s for s in [admin.password, staff.password, e2[-43:]] + admin.codes if s.encode() in at_end], [],
           "passwords, links and recovery codes are in the database only as hashes")
+    # another key: the app's secret does not open, what does not need it works
+    os.unlink(hub.dir + "/state/refresh.key")
+    unspent()
+    hub.start()
+    page = try_password("admin@example.edu", admin.password, Web(hub, "192.0.2.51")).good()
+    page = page.send("otp", otp=admin.code())
+    t.ok(page.status == 403 and "does not open" in open(hub.dir + "/log").read(), "without its key no code is right, and the log says why")
+    page = page.send("recovery", stop=[URL + "/login/callback"], recovery=admin.codes[1])
+    t.ok("code=" in page.url, "a recovery code is", page.url)
+    t.is_(hub.kill(signal.SIGTERM), 0, "it ends as asked, again")
     events = {e["event"] for e in hub.audit()}
     t.ok({"account-invited", "account-set-up", "account-login", "account-refused", "account-disabled", "account-enabled",
           "account-reset", "account-was-reset", "account-changed", "account-deleted"} <= events, "the audit has it all", events)

@@ -7,6 +7,7 @@
 #include "tests/unit/main.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ static bool opens(const struct seal *s, uint64_t session, const char *text, cons
 {
 	struct secret out = { 0 };
 	struct err    err = { 0 };
-	bool          ok = seal_open_token(s, session, span_str(text), &out, &err);
+	bool          ok = seal_open_text(s, SEAL_REFRESH, session, span_str(text), &out, &err);
 
 	ck_assert(ok || (err.code == ERR_CRYPTO && !out.ptr));
 	if (ok)
@@ -86,6 +87,36 @@ START_TEST(tokens_open_for_their_session_alone)
 }
 END_TEST
 
+START_TEST(purposes_are_apart)
+{
+	struct err    err = { 0 };
+	struct secret out = { 0 }, again = { 0 };
+
+	where();
+	struct seal *s = seal_open_file(path, &err);
+	ck_assert(s != NULL);
+	char *token = seal_token(s, 7, SPAN("12345678901234567890")), *totp = seal_totp(s, 7, SPAN("12345678901234567890"));
+	ck_assert(token && totp);
+	ck_assert(!seal_open_text(s, SEAL_TOTP, 7, span_str(token), &out, &err) && err.code == ERR_CRYPTO);
+	ck_assert(!seal_open_text(s, SEAL_REFRESH, 7, span_str(totp), &out, &err));
+	ck_assert(!seal_open_text(s, SEAL_TOTP, 8, span_str(totp), &out, &err));
+	ck_assert(seal_open_text(s, SEAL_TOTP, 7, span_str(totp), &out, &err));
+	ck_assert(span_eq(secret_span(&out), SPAN("12345678901234567890")));
+	secret_done(&out);
+	free(token);
+	free(totp);
+	/* derived keys: as many as purposes, the same each time */
+	ck_assert(seal_derive(s, "a", &out, &err) && seal_derive(s, "b", &again, &err));
+	ck_assert(out.len == SEAL_KEY_LEN && !span_eq(secret_span(&out), secret_span(&again)));
+	secret_done(&again);
+	ck_assert(seal_derive(s, "a", &again, &err) && span_eq(secret_span(&out), secret_span(&again)));
+	secret_done(&again);
+	secret_done(&out);
+	seal_free(s);
+	clean();
+}
+END_TEST
+
 START_TEST(key_files_are_private_and_whole)
 {
 	struct err err = { 0 };
@@ -104,4 +135,4 @@ START_TEST(key_files_are_private_and_whole)
 }
 END_TEST
 
-UNIT_MAIN("seal", tokens_open_for_their_session_alone, key_files_are_private_and_whole)
+UNIT_MAIN("seal", tokens_open_for_their_session_alone, purposes_are_apart, key_files_are_private_and_whole)
