@@ -5,7 +5,6 @@ one, a device's login with it, and what is refused: another login's answer, a ch
 copy of the key whose counter is behind, an authenticator that did not verify its user."""
 
 import os
-import socket
 import sys
 
 sys.dont_write_bytecode = True
@@ -14,18 +13,13 @@ for folder in (HERE, HERE + "/../idp", HERE + "/../coordinator"):
     sys.path.insert(0, folder)
 import chromium  # noqa: E402
 import idp  # noqa: E402
+from idp import free_port  # noqa: E402
 from hub import *  # noqa: E402,F403
 from front import Loopback, listener  # noqa: E402
 
 HOST = "hub.example.edu"
 BUTTON = "document.getElementById('use-passkey')"
 t = Test()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def title(tab, want):

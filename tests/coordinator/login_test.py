@@ -16,17 +16,12 @@ sys.path.insert(0, HERE)
 sys.path.insert(1, os.path.join(HERE, "../idp"))
 from hub import *   # noqa: E402,F403
 import idp          # noqa: E402
+from idp import free_port   # noqa: E402
 
 if os.geteuid() != 0:
     skip("not root")
 if idp.node_dir() is None:
     skip(idp.why())
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Front:

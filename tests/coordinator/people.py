@@ -15,15 +15,10 @@ sys.path.insert(0, HERE)
 sys.path.insert(1, os.path.join(HERE, "../idp"))
 from hub import *   # noqa: E402,F403
 import idp          # noqa: E402
+from idp import free_port   # noqa: E402
 
 LOOPBACK = "http://127.0.0.1:54321/"
 PATIENCE = 30       # seconds that anything may take on a machine that is busy
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Front:

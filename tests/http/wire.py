@@ -11,15 +11,12 @@ import tempfile
 import threading
 import time
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from ports import free_port  # noqa: E402
+
 BUILD = os.environ.get("top_builddir", ".")
 SOURCE = os.environ.get("top_srcdir", ".")
 STAFF, STUDENT, ADMIN, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait(until, words=lambda: "", seconds=30):

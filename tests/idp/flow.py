@@ -8,7 +8,6 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +21,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import idp  # noqa: E402
+from idp import free_port  # noqa: E402,F401
 
 TOP = os.environ.get("top_builddir", ".")
 RP = os.path.join(TOP, "tests/idp/rp")
@@ -38,12 +38,6 @@ def summary():
     print("1..%d" % (len(passed) + len(failed)))
     print("# %d passed, %d failed" % (len(passed), len(failed)))
     sys.exit(1 if failed else 0)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Rp:

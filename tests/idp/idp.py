@@ -24,6 +24,8 @@ import urllib.parse
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(1, os.path.join(HERE, ".."))
+from ports import free_port  # noqa: E402,F401  (for the tests)
 FILES = ("package.json", "package-lock.json", ".npmrc", "idp.mjs")
 ACCOUNTS = {
     "staff@example.edu": {"name": "Staff Example", "groups": ["staff", "lab"]},

@@ -14,17 +14,31 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* A port of loopback that nobody has: bound by the test, and free again. */
+/* Ports of loopback that nobody has: bound by the test, all at once, and free again. */
+static void free_ports(uint16_t *ret_ports, size_t n)
+{
+	int fds[4];
+
+	ck_assert_uint_le(n, array_size(fds));
+	for (size_t i = 0; i < n; i++) {
+		struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		socklen_t len = sizeof(in);
+
+		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+		ck_assert_int_eq(bind(fds[i], (struct sockaddr *)&in, sizeof(in)), 0);
+		ck_assert_int_eq(getsockname(fds[i], (struct sockaddr *)&in, &len), 0);
+		ret_ports[i] = ntohs(in.sin_port);
+	}
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
 static uint16_t free_port(void)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(in);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	uint16_t port;
 
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-	close(fd);
-	return ntohs(in.sin_port);
+	free_ports(&port, 1);
+	return port;
 }
 
 static struct conf *conf(const char *listen, const char *public, const char *upstream)
@@ -60,12 +74,16 @@ static bool answers(uint16_t port)
 START_TEST(reload)
 {
 	struct listeners l = { 0 };
-	uint16_t a = free_port(), b = free_port(), c = free_port();
+	uint16_t ports[3], a, b, c;
 	char one[64], two[128], taken[128];
 	struct conf *first, *second, *third;
 	struct err err = { 0 };
 	int busy;
 
+	free_ports(ports, 3);
+	a = ports[0];
+	b = ports[1];
+	c = ports[2];
 	snprintf(one, sizeof(one), "\"127.0.0.1:%u\"", a);
 	snprintf(two, sizeof(two), "\"127.0.0.1:%u\",\"127.0.0.1:%u\"", a, b);
 	snprintf(taken, sizeof(taken), "\"127.0.0.1:%u\",\"127.0.0.1:%u\"", b, c);

@@ -8,6 +8,7 @@
 #include "tests/unit/signer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /*
@@ -87,12 +88,17 @@ static void close_vouch(struct rig *r)
 
 static void start(struct rig *r)
 {
+	int fd;
+
 	memset(r, 0, sizeof(*r));
 	r->loop = loop_new(NULL);
 	r->now = clock_wall();
 	r->key = signer_new(true, "k1");
 	r->other = signer_new(true, "k1");
-	snprintf(r->path, sizeof(r->path), "/tmp/reeve-vouch-%d", getpid());
+	snprintf(r->path, sizeof(r->path), "/tmp/reeve-vouch-XXXXXX");
+	fd = mkstemp(r->path);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
 	put_keys(r, r->key);
 	open_vouch(r);
 }
