@@ -12,6 +12,7 @@
  *   health.c     whether they are well
  *   response.c   their answers' heads
  *   relay.c      bodies both ways, upgrades
+ *   splice.c     long answers, from socket to socket
  *   tcp.c        services that are no HTTP
  *   gateway_request.c  applications that are asked in variables
  *   assertions.c signed assertions, from core
@@ -87,6 +88,7 @@ struct io {
 	struct loop_watch watch;
 	struct ssl_st    *ssl;                  /* NULL: plain */
 	struct queue      in, out;
+	struct pipe      *pipe;                 /* bytes that are written before out; NULL: none (splice.c) */
 	bool              can_read, can_write, eof, failed, hup, tls_ready;
 	uint8_t           stream;               /* enum io_stream: of HTTP/2, no descriptor */
 	struct gateway_records *records;        /* FastCGI: of an upconn, what arrives is taken apart */
@@ -109,7 +111,7 @@ bool io_write(struct io *io, const struct iovec *v, int n);
 bool io_flush(struct io *io);
 static inline bool io_blocked(const struct io *io)
 {
-	return io->out.len > 0;
+	return io->out.len > 0 || io->pipe;
 }
 void io_close(struct front *f, struct io *io);
 
@@ -456,6 +458,7 @@ struct front {
 	struct tls_set         *tls;
 	char                   *blocks[64];     /* free ones of EX_BLOCK bytes */
 	unsigned                block_count;
+	struct pipe            *pipes;          /* free ones */
 	struct message          msg;
 	struct target           target;
 	char                    rx[FRONT_RX];

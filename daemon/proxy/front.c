@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/secret.h"
 #include "daemon/proxy/h2.h"
+#include "daemon/proxy/splice.h"
 #include "daemon/proxy/upstream_h2.h"
 
 #include <openssl/evp.h>
@@ -51,6 +52,7 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
 {
 	struct front *f = mem_alloc(sizeof(*f));
 	struct rlimit files;
+	size_t pipes, reserve;
 
 	f->loop = loop;
 	f->ops = ops;
@@ -60,10 +62,17 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
 	f->page = conf->page.len ? span_dup(conf->page) : NULL;
 	f->log = conf->log;
 	f->conn_max = conf->conn_max ? conf->conn_max : FRONT_CONNS;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		files.rlim_cur = 1024;
+	/* Two descriptors each: a thirty-second of what there is at most; where that is little, people come first. */
+	pipes = files.rlim_cur / 64 < FRONT_PIPES ? (size_t)files.rlim_cur / 64 : FRONT_PIPES;
+	if (files.rlim_cur < FRONT_PIPES_FROM)
+		pipes = 0;
+	pipes_init(f, pipes);
+	reserve = FRONT_FDS_RESERVE + 2 * pipes;
 	/* each may want a second descriptor, towards the application */
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > 4 * FRONT_FDS_RESERVE &&
-	    f->conn_max > (files.rlim_cur - FRONT_FDS_RESERVE) / 2)
-		f->conn_max = (unsigned)((files.rlim_cur - FRONT_FDS_RESERVE) / 2);
+	if (files.rlim_cur > 4 * FRONT_FDS_RESERVE && f->conn_max > (files.rlim_cur - reserve) / 2)
+		f->conn_max = (unsigned)((files.rlim_cur - reserve) / 2);
 	f->log_timer = loop_timer_new(loop, on_log_timer, f);
 	f->drain_timer = loop_timer_new(loop, on_drain_timer, f);
 	f->accept_timer = loop_timer_new(loop, on_accept_timer, f);
@@ -127,6 +136,7 @@ void front_free(struct front *f)
 	buf_done(&f->lines);
 	assertions_clear(f);
 	basics_free(f);
+	pipes_done(f);
 	EVP_MD_free(f->sha256);
 	EVP_MD_CTX_free(f->sha256_ctx);
 	free(f->cookies);

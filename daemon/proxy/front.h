@@ -9,9 +9,11 @@
  * lines are handed out. It never holds a device key. Next:
  * daemon/proxy/request.c for the steps of a request, limits.h for every bound.
  *
+ * SIGPIPE is to be ignored: splice(2) has no flag that does. Pipes are made by front_new().
+ *
  * System calls it makes, for the sandbox: accept4 close epoll_ctl epoll_wait
  * getpeername getsockname getsockopt getrandom read recv recvfrom send sendto
- * sendmsg setsockopt shutdown write writev, futex and what malloc needs
+ * sendmsg setsockopt shutdown splice write writev, futex and what malloc needs
  * (brk mmap munmap mremap madvise), clock_gettime.
  */
 
@@ -134,7 +136,7 @@ struct front_stats {
 	uint64_t log_records, log_lost;
 	uint32_t conns, idle_conns, in_flight, upgrades;
 	uint64_t snapshot_seq;
-	uint64_t bytes_in, bytes_out;
+	uint64_t bytes_in, bytes_out, bytes_spliced;    /* spliced: of those out, by splice.c */
 };
 void front_stats(const struct front *f, struct front_stats *ret_s);
 

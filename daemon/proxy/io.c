@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "daemon/proxy/h2.h"
+#include "daemon/proxy/splice.h"
 #include "daemon/proxy/upstream_h2.h"
 
 #include <errno.h>
@@ -240,7 +241,7 @@ bool io_write(struct io *io, const struct iovec *v, int n)
 {
 	size_t done = 0;
 
-	if (io->out.len == 0 && !write_some(io, v, n, &done))
+	if (io->out.len == 0 && !io->pipe && !write_some(io, v, n, &done))
 		return false;
 	for (int i = 0; i < n; i++) {
 		if (done >= v[i].iov_len) {
@@ -260,7 +261,9 @@ bool io_write(struct io *io, const struct iovec *v, int n)
 
 bool io_flush(struct io *io)
 {
-	while (io->out.len && io->can_write && !io->failed) {
+	if (!pipe_flush(io))
+		return false;
+	while (io->out.len && !io->pipe && io->can_write && !io->failed) {
 		struct iovec v = { io->out.ptr + io->out.off, io->out.len };
 		size_t n;
 
@@ -280,6 +283,7 @@ void io_close(struct front *f, struct io *io)
 		close(io->watch.fd);
 	}
 	io->watch.fd = -1;
+	pipe_drop(io);
 	queue_free(&io->in);
 	queue_free(&io->out);
 }

@@ -27,6 +27,8 @@ enum {
 	HTTP_INTERIM_MAX  = 16,         /* 1xx answers before the final one */
 
 	FRONT_RX          = 256 << 10,  /* the one receive buffer, shared by all connections: what one read takes */
+	FRONT_PIPES       = 64,         /* for long bodies on their way to clients that are slower; others are copied */
+	FRONT_PIPES_FROM  = 1024,       /* descriptors of a process; with fewer, none are spent on pipes */
 	FRONT_TX          = 128 << 10,  /* the one buffer in which heads are written */
 	FRONT_ROUND_MAX   = 1 << 20,    /* bytes moved for one connection before others get their turn */
 	FRONT_CONNS       = 20000,      /* connections of one front; an idle one costs about 400 bytes of ours */

@@ -91,6 +91,8 @@ void front_metrics(const struct front *f, struct buf *b)
 	simple(b, f, "reeve_retries_total", "counter", "Requests sent to an application again.", (double)st.retried);
 	simple(b, f, "reeve_received_bytes_total", "counter", "Bytes of request bodies.", (double)st.bytes_in);
 	simple(b, f, "reeve_sent_bytes_total", "counter", "Bytes of response bodies.", (double)st.bytes_out);
+	simple(b, f, "reeve_spliced_bytes_total", "counter", "Of those, bytes that went from socket to socket.",
+	       (double)st.bytes_spliced);
 	simple(b, f, "reeve_log_records_total", "counter", "Log lines made.", (double)st.log_records);
 	simple(b, f, "reeve_log_lost_total", "counter", "Log lines that nobody took.", (double)st.log_lost);
 	simple(b, f, "reeve_snapshot_seq", "gauge", "Sequence number of the snapshot in use.", (double)st.snapshot_seq);

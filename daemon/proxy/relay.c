@@ -365,8 +365,8 @@ bool relay_response(struct exchange *ex, struct span *data, struct iovec *first)
 
 /* ---- upgrades: bytes, as they are, both ways ---- */
 
-static bool splice(struct front *f, struct io *from, struct io *to, uint64_t *total, bool *ret_moved,
-                   bool *ret_again)
+static bool pass_on(struct front *f, struct io *from, struct io *to, uint64_t *total, bool *ret_moved,
+                    bool *ret_again)
 {
 	size_t moved = 0;
 
@@ -412,8 +412,8 @@ void relay_upgrade(struct conn *c)
 	struct upconn *u = ex->up;
 
 	if (!u || !io_flush(&c->io) || !io_flush(&u->io) ||
-	    !splice(f, &c->io, &u->io, &ex->bytes_in, &moved, &again) ||
-	    !splice(f, &u->io, &c->io, &ex->bytes_out, &moved, &again) ||
+	    !pass_on(f, &c->io, &u->io, &ex->bytes_in, &moved, &again) ||
+	    !pass_on(f, &u->io, &c->io, &ex->bytes_out, &moved, &again) ||
 	    (c->io.eof && u->io.eof && !io_blocked(&c->io) && !io_blocked(&u->io))) {
 		ex->req.done = ex->resp.done = true;
 		ex->close_up = true;

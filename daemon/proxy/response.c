@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "daemon/proxy/http_parse.h"
+#include "daemon/proxy/splice.h"
 
 #include <sys/uio.h>
 
@@ -210,6 +211,20 @@ static void response_eof(struct upconn *u)
 	                                  : "the application broke off");
 }
 
+/* False: the answer is through, or others have their turn. */
+static bool goes_on(struct exchange *ex, size_t moved)
+{
+	if (ex->resp.done && ex->state == EX_RESPONSE) {
+		exchange_done(ex);
+		return false;
+	}
+	if (moved > FRONT_ROUND_MAX) {
+		conn_later(ex->conn);
+		return false;
+	}
+	return true;
+}
+
 void response_run(struct upconn *u)
 {
 	struct front *f = u->front;
@@ -226,6 +241,17 @@ void response_run(struct upconn *u)
 		if (ex->state == EX_UPGRADED) {
 			relay_upgrade(c);
 			return;
+		}
+		if (ex->state == EX_RESPONSE && splice_wanted(ex)) {
+			enum splice_result r = splice_body(ex, &moved);
+
+			if (r == SPLICE_GONE || r == SPLICE_AGAIN)
+				return;
+			if (r == SPLICE_MOVED) {
+				if (!goes_on(ex, moved))
+					return;
+				continue;
+			}
 		}
 		if (!data.len || more) {
 			enum io_result r = io_fill(f, &u->io, &data);
@@ -252,14 +278,8 @@ void response_run(struct upconn *u)
 		if (u->state == UP_CLOSED || u->ex != ex)
 			return;
 		io_keep(&u->io, data);
-		if (ex->resp.done && ex->state == EX_RESPONSE) {
-			exchange_done(ex);
+		if (!goes_on(ex, moved))
 			return;
-		}
-		if (moved > FRONT_ROUND_MAX) {
-			conn_later(c);
-			return;
-		}
 	}
 }
 

@@ -562,10 +562,11 @@ static void command(struct server *s, char *line)
 		front_stats(s->front, &st);
 		getrusage(RUSAGE_SELF, &ru);
 		printf("{\"requests\":%llu,\"conns\":%u,\"in_flight\":%u,\"accepted\":%llu,\"revoked\":%llu,"
-		       "\"log_lost\":%llu,\"retried\":%llu,\"upgrades\":%u,\"bad\":%llu,\"cpu_us\":%llu,\"user_us\":%llu}\n",
+		       "\"log_lost\":%llu,\"retried\":%llu,\"upgrades\":%u,\"bad\":%llu,\"spliced\":%llu,\"cpu_us\":%llu,\"user_us\":%llu}\n",
 		       (unsigned long long)st.requests, st.conns, st.in_flight, (unsigned long long)st.accepted,
 		       (unsigned long long)st.revoked, (unsigned long long)st.log_lost,
 		       (unsigned long long)st.retried, st.upgrades, (unsigned long long)st.bad,
+		       (unsigned long long)st.bytes_spliced,
 		       (unsigned long long)((ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 +
 		                            ru.ru_utime.tv_usec + ru.ru_stime.tv_usec),
 		       (unsigned long long)(ru.ru_utime.tv_sec * 1000000 + ru.ru_utime.tv_usec));

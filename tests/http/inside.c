@@ -7,6 +7,7 @@
 #include "tests/http/corpus.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,6 +285,7 @@ struct inside *inside_new(void)
 	struct err err;
 	int fd;
 
+	signal(SIGPIPE, SIG_IGN);
 	in->client = -1;
 	in->loop = loop_new(&err);
 	if (!in->loop)

@@ -3,7 +3,9 @@
 """reeved's identities file as it changes: who stays who they are, and what those
 are told whose time is over."""
 import os
+import resource
 import sys
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from wire import ADMIN, BUILD, STAFF, STUDENT, Client, Origin, Reeved, Tests, free_port, wait
@@ -14,14 +16,15 @@ FIRST = "127.0.0.1"
 
 class Standalone(Tests):
     def begin(self):
-        self.origin, self.port = Origin(), free_port()
+        self.origin, self.port, self.metrics = Origin(), free_port(), free_port()
         self.rows = [{"address": a + "/32", "login": n + "@example.edu"}
                      for a, n in ((FIRST, "guest"), (STAFF, "staff"), (STUDENT, "student"), (ADMIN, "admin"))]
         self.reeved = Reeved({
             "policy": {"grants": [{"src": ["*"], "dst": ["*"], "ip": ["*"]}]},
             "identities": self.rows,
             "services": {"wiki": {"listen": ["127.0.0.1:%d" % self.port], "hosts": ["wiki"], "upstream": [self.origin.url],
-                                  "profiles": ["remote-user"]}}})
+                                  "profiles": ["remote-user"]}},
+            "more": {"metrics": "127.0.0.1:%d" % self.metrics}})
 
     def before(self):
         self.origin.reset()
@@ -62,6 +65,19 @@ class Standalone(Tests):
         going[0].sendall(b"k")
         assert down.message().body == b"ok"
         assert [m.get(b"remote-user") for m in self.origin.seen[-2:]] == [b"staff@example.edu", b"admin@example.edu"]
+
+    def test_a_long_answer(self):
+        """From socket to socket, by the pipes that the sandbox lets a front keep."""
+        data = bytes(range(256)) * 12345
+
+        def long(c, m):
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        self.origin.reply = long
+        wait(lambda: self.get(STAFF).body == data)
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 1024:       # with fewer, none is for pipes
+            with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % self.metrics, timeout=60) as r:
+                rows = [float(l.split()[1]) for l in r.read().decode().splitlines() if l.startswith("reeve_spliced_bytes_total{")]
+            assert rows and sum(rows) > 0, rows
 
     def test_b_row_comes(self):
         """Before the others, and with another person's login where one was."""
