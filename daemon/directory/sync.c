@@ -23,7 +23,9 @@ bool sync_state_read(LDAPControl *const *controls, struct sync_state *ret)
 	bool          ok = false;
 
 	for (size_t i = 0; controls && controls[i]; i++)
-		if (strcmp(controls[i]->ldctl_oid, LDAP_CONTROL_SYNC_STATE) == 0 && !ber)
+		/* ber_init() of nothing is a reader of nowhere */
+		if (strcmp(controls[i]->ldctl_oid, LDAP_CONTROL_SYNC_STATE) == 0 && !ber &&
+		    controls[i]->ldctl_value.bv_len)
 			ber = ber_init((struct berval *)&controls[i]->ldctl_value);
 	if (!ber)
 		return false;

@@ -75,7 +75,8 @@ try:
 
     # ---- what this provider is ----
     r = scim("GET", "ServiceProviderConfig").json
-    t.ok(r["patch"]["supported"] and r["etag"]["supported"] and not r["bulk"]["supported"], "ServiceProviderConfig", r)
+    t.ok(r["patch"]["supported"] and r["etag"]["supported"] and not r["bulk"]["supported"] and
+         not r["sort"]["supported"], "ServiceProviderConfig", r)
     r = scim("GET", "ResourceTypes").json
     t.is_(sorted(x["id"] for x in r["Resources"]), ["Group", "User"], "ResourceTypes")
     t.is_(scim("GET", "Schemas/" + USER).json["id"], USER, "one schema")
@@ -120,6 +121,9 @@ try:
     t.ok(r.status == 201 and b[ENTERPRISE]["department"] == "Physics" and ENTERPRISE in b["schemas"], "Entra makes a user", r)
     u = "Users/" + b["id"]
     t.is_(find("Users", 'userName eq "%s"' % student.upper()).json["Resources"][0]["id"], b["id"], "found by userName")
+    t.is_([x["userName"] for x in find("Users", 'userName eq "%s"' % student, "&startIndex=1&count=100").json["Resources"]], [student],
+          "Okta's form of it, with a page")
+    t.is_(find("Users", 'userName eq "%s"' % student, "&startIndex=2&count=100").json["Resources"], [], "whose second one is empty")
     t.is_(find("Users", 'externalId eq "0a21f0f2"').json["totalResults"], 1, "by externalId")
     t.is_(find("Users", 'userName eq "%s" and active eq true' % student).json["totalResults"], 1, "by both")
     t.is_(find("Users", 'userName eq "%s" and externalId eq "x"' % student).json["totalResults"], 0, "both must hold")
