@@ -428,6 +428,7 @@ struct front {
 	struct evp_md_st       *sha256;
 	struct evp_md_ctx_st   *sha256_ctx;
 	char                   *gate;           /* a gateway's head as an HTTP one */
+	char                   *h2_tx;          /* FRONT_H2_TX bytes; NULL: not needed yet, or in use */
 	enum front_log          log;
 	unsigned                conn_max;
 	struct snapshot        *snap;

@@ -141,6 +141,7 @@ void front_free(struct front *f)
 	EVP_MD_CTX_free(f->sha256_ctx);
 	free(f->cookies);
 	free(f->gate);
+	free(f->h2_tx);
 	free(f->later);
 	free(f->by_index);
 	free(f->busy);

@@ -4,14 +4,13 @@
 #include "base/encode.h"
 #include "base/mem.h"
 #include "base/secret.h"
+#include "daemon/proxy/h2_frames.h"
 #include "daemon/proxy/http_parse.h"
 
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/uio.h>
 
 enum resp_state { RESP_HEAD = 0, RESP_LENGTH, RESP_CHUNKED, RESP_TRAILERS, RESP_CLOSE, RESP_RAW, RESP_DONE };
 
@@ -39,8 +38,8 @@ struct h2_stream {
 };
 
 struct h2 {
+	struct h2_out     out;          /* first: user data of its session */
 	struct conn      *conn;
-	nghttp2_session  *session;
 	struct h2_stream *streams;
 	size_t            count;
 	bool              goaway, running;
@@ -127,14 +126,6 @@ static bool line_ok(struct span s)
 	return http_is_value(s);
 }
 
-static void add_line(struct queue *q, struct span name, struct span value)
-{
-	queue_add(q, name.ptr, name.len);
-	queue_add(q, ": ", 2);
-	queue_add(q, value.ptr, value.len);
-	queue_add(q, "\r\n", 2);
-}
-
 static void set_text(char **to, struct span value, bool *ret_twice)
 {
 	*ret_twice = *to != NULL;
@@ -147,6 +138,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 {
 	struct h2_stream *st = nghttp2_session_get_stream_user_data(s, frame->hd.stream_id);
 	struct span n = span_of(name, name_len), v = span_of(value, value_len);
+	enum head_id id;
 	bool twice = false;
 
 	(void)flags;
@@ -171,21 +163,13 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 	}
 	if (!http_is_token(n))
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	switch (head_find(n)) {
-	case HEAD_HOST:
+	id = head_find(n);
+	if (id == HEAD_HOST) {
 		set_text(&st->host, v, &twice);
 		return twice || st->begun /* a trailer */ ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
-	case HEAD_CONNECTION:
-	case HEAD_KEEP_ALIVE:
-	case HEAD_PROXY_CONNECTION:
-	case HEAD_TRANSFER_ENCODING:
-	case HEAD_UPGRADE:
-	case HEAD_HTTP2_SETTINGS:
-		/* RFC 9113 8.2.2: malformed; nghttp2 says so before us */
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	default:
-		break;
 	}
+	if (h2_is_hop(id))      /* malformed; nghttp2 says so before us */
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	if (span_ieq(n, SPAN("cookie"))) {
 		/* RFC 9113 8.2.3: crumbs become one field again */
 		if (st->cookie.len)
@@ -193,7 +177,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 		queue_add(&st->cookie, v.ptr, v.len);
 		return 0;
 	}
-	add_line(&st->fields, n, v);
+	h2_line_add(&st->fields, n, v);
 	return 0;
 }
 
@@ -256,10 +240,10 @@ static bool begin_request(struct h2_stream *st, bool end)
 	add_text(q, "\r\n");
 	/* two answers to "which host" are no answer: the parser refuses the second */
 	if (st->authority && st->host && strcasecmp(st->authority, st->host) != 0)
-		add_line(q, SPAN("Host"), span_str(st->host));
+		h2_line_add(q, SPAN("Host"), span_str(st->host));
 	queue_add(q, st->fields.ptr ? st->fields.ptr + st->fields.off : "", st->fields.len);
 	if (st->cookie.len)
-		add_line(q, SPAN("cookie"), queue_span(&st->cookie));
+		h2_line_add(q, SPAN("cookie"), queue_span(&st->cookie));
 	if (st->websocket) {
 		unsigned char key[16];
 		struct buf b;
@@ -268,8 +252,8 @@ static bool begin_request(struct h2_stream *st, bool end)
 		buf_init(&b, 64);
 		base64_add(&b, span_of(key, sizeof(key)));
 		add_text(q, "Connection: Upgrade\r\n");
-		add_line(q, SPAN("Upgrade"), span_str(st->protocol));
-		add_line(q, SPAN("Sec-WebSocket-Key"), buf_span(&b));
+		h2_line_add(q, SPAN("Upgrade"), span_str(st->protocol));
+		h2_line_add(q, SPAN("Sec-WebSocket-Key"), buf_span(&b));
 		buf_done(&b);
 	} else if (!end && !has_length) {
 		st->chunked = true;
@@ -336,16 +320,10 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 		return 0;
 	}
 	st->unconsumed += n;
-	if (st->chunked) {
-		char size[24];
-		int k = snprintf(size, sizeof(size), "%zx\r\n", n);
-
-		queue_add(&st->v->io.in, size, (size_t)k);
+	if (st->chunked)
+		h2_chunk_add(&st->v->io.in, span_of((const char *)p, n));
+	else
 		queue_add(&st->v->io.in, p, n);
-		queue_add(&st->v->io.in, "\r\n", 2);
-	} else {
-		queue_add(&st->v->io.in, p, n);
-	}
 	conn_later(st->v);
 	return 0;
 }
@@ -401,32 +379,14 @@ static ssize_t read_data(nghttp2_session *s, int32_t id, uint8_t *buf, size_t n,
 	return (ssize_t)have;
 }
 
-static void lower_add(struct queue *q, struct span name)
-{
-	char *p = queue_room(q, name.len);
-
-	for (size_t i = 0; i < name.len; i++)
-		p[i] = name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? (char)(name.ptr[i] | 0x20) : name.ptr[i];
-	q->len += name.len;
-}
-
 static bool passes(const struct h2_stream *st, const struct field *f)
 {
-	switch (f->id) {
-	case HEAD_CONNECTION:
-	case HEAD_KEEP_ALIVE:
-	case HEAD_PROXY_CONNECTION:
-	case HEAD_TRANSFER_ENCODING:
-	case HEAD_UPGRADE:
-		return false;
-	default:
-		return !st->websocket || !span_ieq(f->name, SPAN("sec-websocket-accept"));
-	}
+	return !h2_is_hop(f->id) && !(st->websocket && span_ieq(f->name, SPAN("sec-websocket-accept")));
 }
 
 static bool submit_head(struct h2_stream *st, const struct message *m)
 {
-	nghttp2_session *s = st->h2->session;
+	nghttp2_session *s = st->h2->out.session;
 	nghttp2_data_provider data = { .source.ptr = st, .read_callback = read_data };
 	nghttp2_nv *nv = mem_calloc(m->field_count + 1, sizeof(*nv));
 	struct queue names = { 0 };
@@ -445,7 +405,7 @@ static bool submit_head(struct h2_stream *st, const struct message *m)
 
 		if (!passes(st, f))
 			continue;
-		lower_add(&names, f->name);
+		h2_name_add(&names, f->name);
 		nv[k++] = (nghttp2_nv){ (uint8_t *)(names.ptr + at), (uint8_t *)(uintptr_t)f->value.ptr, f->name.len,
 			                f->value.len, NGHTTP2_NV_FLAG_NONE };
 		at += f->name.len;
@@ -477,7 +437,7 @@ static bool take_response(struct h2_stream *st)
 		st->scan = (struct http_scan){ 0 };
 		if (!submit_head(st, &f->msg)) {
 			st->refused = true;
-			nghttp2_submit_rst_stream(st->h2->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_INTERNAL_ERROR);
+			nghttp2_submit_rst_stream(st->h2->out.session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_INTERNAL_ERROR);
 			return false;
 		}
 		queue_drop(q, used);
@@ -523,7 +483,7 @@ static bool take_response(struct h2_stream *st)
 		if (http_trailers_parse(&st->scan, in.ptr, in.len, 502, &f->msg, &used, &why) != HTTP_DONE)
 			return false;
 		for (size_t i = 0; i < f->msg.field_count; i++) {
-			lower_add(&st->trailers, f->msg.fields[i].name);
+			h2_name_add(&st->trailers, f->msg.fields[i].name);
 			queue_add(&st->trailers, ": ", 2);
 			queue_add(&st->trailers, f->msg.fields[i].value.ptr, f->msg.fields[i].value.len);
 			queue_add(&st->trailers, "\r\n", 2);
@@ -539,7 +499,7 @@ static bool take_response(struct h2_stream *st)
 
 static void run_stream(struct h2_stream *st)
 {
-	nghttp2_session *s = st->h2->session;
+	nghttp2_session *s = st->h2->out.session;
 	bool took = false;
 
 	while (take_response(st))
@@ -568,24 +528,6 @@ static void run_stream(struct h2_stream *st)
 
 /* ---- the connection ---- */
 
-static bool send_frames(struct h2 *h)
-{
-	while (!io_blocked(&h->conn->io)) {
-		const uint8_t *p;
-		ssize_t n = nghttp2_session_mem_send(h->session, &p);
-		struct iovec v;
-
-		if (n < 0)
-			return false;
-		if (n == 0)
-			return true;
-		v = (struct iovec){ (void *)(uintptr_t)p, (size_t)n };
-		if (!io_write(&h->conn->io, &v, 1))
-			return false;
-	}
-	return true;
-}
-
 bool h2_busy(const struct conn *c)
 {
 	return c->h2->count > 0;
@@ -597,7 +539,7 @@ void h2_tick(struct conn *c)
 
 	for (struct h2_stream *st = h->streams; st; st = st->next) {
 		if (!st->v && st->begun)
-			nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
+			nghttp2_submit_rst_stream(h->out.session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
 	}
 	conn_later(c);
 }
@@ -607,8 +549,8 @@ void h2_drain(struct conn *c)
 	struct h2 *h = c->h2;
 
 	if (!h->goaway)
-		nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-		                      nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR, NULL, 0);
+		nghttp2_submit_goaway(h->out.session, NGHTTP2_FLAG_NONE,
+		                      nghttp2_session_get_last_proc_stream_id(h->out.session), NGHTTP2_NO_ERROR, NULL, 0);
 	h->goaway = true;
 	conn_later(c);
 }
@@ -634,7 +576,7 @@ void h2_run(struct conn *c)
 			return;
 		}
 		moved += data.len;
-		n = nghttp2_session_mem_recv(h->session, (const uint8_t *)data.ptr, data.len);
+		n = nghttp2_session_mem_recv(h->out.session, (const uint8_t *)data.ptr, data.len);
 		ok = n == (ssize_t)data.len;
 		io_keep(&c->io, (struct span){ data.ptr + data.len, 0 });
 	}
@@ -647,10 +589,10 @@ void h2_run(struct conn *c)
 		run_stream(st);
 	}
 	/* sending may end streams, and nothing else */
-	if (!send_frames(h) || !ok ||
-	    (!nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session)) ||
+	if (!h2_out_send(&h->out) || !ok ||
+	    (!nghttp2_session_want_read(h->out.session) && !nghttp2_session_want_write(h->out.session)) ||
 	    (h->goaway && !h->count && !io_blocked(&c->io))) {
-		send_frames(h);
+		h2_out_send(&h->out);
 		conn_close(c);
 		return;
 	}
@@ -670,6 +612,8 @@ bool h2_begin(struct conn *c)
 	nghttp2_option *opt = NULL;
 	bool ok = false;
 
+	h->out.front = c->front;
+	h->out.io = &c->io;
 	h->conn = c;
 	if (nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&opt) == 0) {
 		nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
@@ -683,9 +627,9 @@ bool h2_begin(struct conn *c)
 		nghttp2_option_set_max_send_header_block_length(opt, HTTP_RESPONSE_HEAD_MAX);
 		nghttp2_option_set_stream_reset_rate_limit(opt, FRONT_H2_RESETS, FRONT_H2_RESETS / 10);
 		nghttp2_option_set_max_continuations(opt, 8);
-		ok = nghttp2_session_server_new2(&h->session, cb, h, opt) == 0 &&
-		     nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, array_size(settings)) == 0 &&
-		     nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, 4 * FRONT_H2_WINDOW) == 0;
+		ok = nghttp2_session_server_new2(&h->out.session, cb, h, opt) == 0 &&
+		     nghttp2_submit_settings(h->out.session, NGHTTP2_FLAG_NONE, settings, array_size(settings)) == 0 &&
+		     nghttp2_session_set_local_window_size(h->out.session, NGHTTP2_FLAG_NONE, 0, 4 * FRONT_H2_WINDOW) == 0;
 	}
 	nghttp2_session_callbacks_del(cb);
 	nghttp2_option_del(opt);
@@ -702,6 +646,6 @@ void h2_free(struct conn *c)
 	c->h2 = NULL;
 	while (h->streams)
 		stream_free(h->streams);
-	nghttp2_session_del(h->session);
+	nghttp2_session_del(h->out.session);
 	free(h);
 }

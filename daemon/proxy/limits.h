@@ -41,6 +41,7 @@ enum {
 	FRONT_H2_STREAMS  = 100,        /* of one connection: what RFC 9113 6.5.2 recommends at least */
 	FRONT_H2_WINDOW   = 256 << 10,  /* of a stream: a body on a line of 100 Mbit/s and 20 ms */
 	FRONT_H2_DATA     = 64 << 10,   /* bytes of a stream that wait on either side before the sender is held back */
+	FRONT_H2_TX       = 64 << 10,   /* the one buffer in which a connection's frames are gathered */
 	FRONT_H2_RESETS   = 500,        /* streams that a client may reset at once; then a tenth of it a second */
 
 	UPSTREAM_CONNS    = 1024,       /* open at once to one upstream of one front */

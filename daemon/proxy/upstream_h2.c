@@ -2,13 +2,11 @@
 #include "daemon/proxy/upstream_h2.h"
 
 #include "base/mem.h"
+#include "daemon/proxy/h2_frames.h"
 #include "daemon/proxy/http_parse.h"
 
-#include <nghttp2/nghttp2.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 
 struct up_stream {
 	struct up_h2     *h2;
@@ -34,8 +32,8 @@ struct up_stream {
 };
 
 struct up_h2 {
+	struct h2_out     out;          /* first: user data of its session */
 	struct upconn    *u;
-	nghttp2_session  *session;
 	struct up_stream *streams;
 	struct up_h2     *later_next;
 	size_t            count;
@@ -109,21 +107,6 @@ static size_t take_chunked(struct up_stream *st, uint8_t *buf, size_t n)
 	return have;
 }
 
-static void lower_add(struct queue *q, struct span name)
-{
-	char *p = queue_room(q, name.len);
-
-	for (size_t i = 0; i < name.len; i++)
-		p[i] = name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? (char)(name.ptr[i] | 0x20) : name.ptr[i];
-	q->len += name.len;
-}
-
-static nghttp2_nv pair(struct span name, struct span value)
-{
-	return (nghttp2_nv){ (uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len, value.len,
-		             NGHTTP2_NV_FLAG_NONE };
-}
-
 /* True: the body has ended. */
 static bool take_trailers(struct up_stream *st, uint32_t *flags)
 {
@@ -143,11 +126,11 @@ static bool take_trailers(struct up_stream *st, uint32_t *flags)
 			total += m->fields[i].name.len;
 		queue_room(&names, total);
 		for (size_t i = 0; i < m->field_count; i++) {
-			lower_add(&names, m->fields[i].name);
-			nv[i] = pair(span_of(names.ptr + at, m->fields[i].name.len), m->fields[i].value);
+			h2_name_add(&names, m->fields[i].name);
+			nv[i] = h2_pair(span_of(names.ptr + at, m->fields[i].name.len), m->fields[i].value);
 			at += m->fields[i].name.len;
 		}
-		if (nghttp2_submit_trailer(st->h2->session, st->id, nv, m->field_count) == 0)
+		if (nghttp2_submit_trailer(st->h2->out.session, st->id, nv, m->field_count) == 0)
 			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 		free(nv);
 		queue_free(&names);
@@ -195,14 +178,9 @@ static ssize_t read_body(nghttp2_session *s, int32_t id, uint8_t *buf, size_t n,
 
 static bool passes(struct span name)
 {
-	static const char *const hop[] = { "host", "connection", "transfer-encoding", "upgrade", "keep-alive",
-		                           "proxy-connection", "te", "http2-settings" };
+	enum head_id id = head_find(name);
 
-	for (size_t i = 0; i < array_size(hop); i++) {
-		if (span_ieq(name, span_str(hop[i])))
-			return false;
-	}
-	return true;
+	return !h2_is_hop(id) && id != HEAD_HOST && id != HEAD_TE;
 }
 
 /* The head that request.c wrote, line by line: every byte of it is ours. */
@@ -231,21 +209,21 @@ static bool submit(struct up_stream *st)
 			host = value;
 		if (!passes(name))
 			continue;
-		lower_add(&names, name);
-		nv[k++] = pair(span_of(names.ptr + at, name.len), value);
+		h2_name_add(&names, name);
+		nv[k++] = h2_pair(span_of(names.ptr + at, name.len), value);
 		at += name.len;
 	}
 	if (ex->te_trailers)
-		nv[k++] = pair(SPAN("te"), SPAN("trailers"));
-	nv[0] = pair(SPAN(":method"), ex->method);
-	nv[1] = pair(SPAN(":scheme"), h->u->io.ssl ? SPAN("https") : SPAN("http"));
-	nv[2] = pair(SPAN(":authority"), host);
-	nv[3] = pair(SPAN(":path"), path);
+		nv[k++] = h2_pair(SPAN("te"), SPAN("trailers"));
+	nv[0] = h2_pair(SPAN(":method"), ex->method);
+	nv[1] = h2_pair(SPAN(":scheme"), h->u->io.ssl ? SPAN("https") : SPAN("http"));
+	nv[2] = h2_pair(SPAN(":authority"), host);
+	nv[3] = h2_pair(SPAN(":path"), path);
 	st->req_chunked = ex->req.kind == BODY_CHUNKED;
 	chunked_init(&st->req_chunks);
 	/* what is left of it at the client, and what is here already */
 	st->req_left = ex->req.kind == BODY_LENGTH ? ex->req.left + st->v->io.out.len - ex->head.len : 0;
-	st->id = nghttp2_submit_request(h->session, NULL, nv, k, ex->req.kind == BODY_NONE ? NULL : &body, st);
+	st->id = nghttp2_submit_request(h->out.session, NULL, nv, k, ex->req.kind == BODY_NONE ? NULL : &body, st);
 	free(nv);
 	queue_free(&names);
 	queue_drop(&st->v->io.out, ex->head.len);
@@ -278,6 +256,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 {
 	struct up_stream *st = nghttp2_session_get_stream_user_data(s, frame->hd.stream_id);
 	struct span n = span_of(name, name_len), v = span_of(value, value_len);
+	enum head_id id;
 	size_t at;
 
 	(void)flags;
@@ -293,28 +272,14 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 	}
 	if (!http_is_token(n))
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	switch (head_find(n)) {
-	case HEAD_CONNECTION:
-	case HEAD_KEEP_ALIVE:
-	case HEAD_PROXY_CONNECTION:
-	case HEAD_TRANSFER_ENCODING:
-	case HEAD_UPGRADE:
-		/* RFC 9113 8.2.2: malformed */
+	id = head_find(n);
+	if (h2_is_hop(id))      /* malformed */
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	case HEAD_TRAILER:
+	if (id == HEAD_TRAILER || (span_eq(n, SPAN("content-type")) && span_starts(v, SPAN("application/grpc"))))
 		st->keep_trailers = true;
-		break;
-	default:
-		if (span_eq(n, SPAN("content-type")) && span_starts(v, SPAN("application/grpc")))
-			st->keep_trailers = true;
-		break;
-	}
 	at = st->fields.len;
-	queue_add(&st->fields, n.ptr, n.len);
-	queue_add(&st->fields, ": ", 2);
-	queue_add(&st->fields, v.ptr, v.len);
-	queue_add(&st->fields, "\r\n", 2);
-	if (head_find(n) == HEAD_CONTENT_LENGTH) {
+	h2_line_add(&st->fields, n, v);
+	if (id == HEAD_CONTENT_LENGTH) {
 		if (st->length_len)
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 		st->length_at = at;
@@ -413,16 +378,10 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 	if (!st || !st->v)
 		return 0;       /* its RST_STREAM is on the way */
 	st->unconsumed += n;
-	if (st->chunked) {
-		char size[24];
-		int k = snprintf(size, sizeof(size), "%zx\r\n", n);
-
-		queue_add(&st->v->io.in, size, (size_t)k);
+	if (st->chunked)
+		h2_chunk_add(&st->v->io.in, span_of((const char *)p, n));
+	else
 		queue_add(&st->v->io.in, p, n);
-		queue_add(&st->v->io.in, "\r\n", 2);
-	} else {
-		queue_add(&st->v->io.in, p, n);
-	}
 	tell(st);
 	return 0;
 }
@@ -446,24 +405,6 @@ static int on_close(nghttp2_session *s, int32_t id, uint32_t code, void *arg)
 
 /* ---- the connection ---- */
 
-static bool send_frames(struct up_h2 *h)
-{
-	while (!io_blocked(&h->u->io)) {
-		const uint8_t *p;
-		ssize_t n = nghttp2_session_mem_send(h->session, &p);
-		struct iovec v;
-
-		if (n < 0)
-			return false;
-		if (n == 0)
-			return true;
-		v = (struct iovec){ (void *)(uintptr_t)p, (size_t)n };
-		if (!io_write(&h->u->io, &v, 1))
-			return false;
-	}
-	return true;
-}
-
 /* Whatever is there: windows bound what its streams can make us keep. */
 static bool receive(struct up_h2 *h)
 {
@@ -482,7 +423,7 @@ static bool receive(struct up_h2 *h)
 			return false;
 		h->heard = front_now(f);
 		moved += data.len;
-		n = nghttp2_session_mem_recv(h->session, (const uint8_t *)data.ptr, data.len);
+		n = nghttp2_session_mem_recv(h->out.session, (const uint8_t *)data.ptr, data.len);
 		if (n != (ssize_t)data.len)
 			return false;
 	}
@@ -492,7 +433,7 @@ static bool receive(struct up_h2 *h)
 
 static void run_stream(struct up_stream *st)
 {
-	nghttp2_session *s = st->h2->session;
+	nghttp2_session *s = st->h2->out.session;
 
 	if (!st->v || !st->v->ex)
 		return;
@@ -527,16 +468,16 @@ void up_h2_run(struct upconn *u)
 		run_stream(st);
 	}
 	if (!ok) {
-		send_frames(h);         /* why, if it is we who are not content */
+		h2_out_send(&h->out);         /* why, if it is we who are not content */
 		up_broken(u, h->ready ? "the application broke off" : "the application does not speak HTTP/2");
 		return;
 	}
-	if (!send_frames(h)) {
+	if (!h2_out_send(&h->out)) {
 		up_broken(u, "the application broke off");
 		return;
 	}
 	/* libnghttp2 has found fault with it, and has said so */
-	if (!nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session)) {
+	if (!nghttp2_session_want_read(h->out.session) && !nghttp2_session_want_write(h->out.session)) {
 		up_broken(u, "the application does not keep to HTTP/2");
 		return;
 	}
@@ -565,6 +506,8 @@ bool up_h2_begin(struct upconn *u)
 	nghttp2_option *opt = NULL;
 	bool ok = false;
 
+	h->out.front = u->front;
+	h->out.io = &u->io;
 	h->u = u;
 	h->heard = front_now(u->front);
 	u->h2 = h;
@@ -582,9 +525,9 @@ bool up_h2_begin(struct upconn *u)
 		nghttp2_option_set_max_settings(opt, 16);
 		nghttp2_option_set_max_send_header_block_length(opt, 2 * HTTP_HEAD_MAX);
 		nghttp2_option_set_max_continuations(opt, 8);
-		ok = nghttp2_session_client_new2(&h->session, cb, h, opt) == 0 &&
-		     nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, array_size(settings)) == 0 &&
-		     nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
+		ok = nghttp2_session_client_new2(&h->out.session, cb, h, opt) == 0 &&
+		     nghttp2_submit_settings(h->out.session, NGHTTP2_FLAG_NONE, settings, array_size(settings)) == 0 &&
+		     nghttp2_session_set_local_window_size(h->out.session, NGHTTP2_FLAG_NONE, 0,
 		                                           UPSTREAM_H2_CONN_WINDOW) == 0;
 	}
 	nghttp2_session_callbacks_del(cb);
@@ -620,7 +563,7 @@ void up_h2_free(struct upconn *u)
 		}
 		stream_free(h->streams);
 	}
-	nghttp2_session_del(h->session);
+	nghttp2_session_del(h->out.session);
 	free(h);
 }
 
@@ -642,11 +585,11 @@ struct upconn *up_h2_find(struct upstream *s)
 		struct up_h2 *h = u->h2;
 
 		if (u->state != UP_H2 || !h->ready || h->leaving || h->count >= UPSTREAM_H2_STREAMS ||
-		    h->count >= nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+		    h->count >= nghttp2_session_get_remote_settings(h->out.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
 			continue;
 		/* An application that leaves one person's upload unread must not keep others waiting behind it. */
-		if (nghttp2_session_check_request_allowed(h->session) &&
-		    nghttp2_session_get_remote_window_size(h->session) > 0)
+		if (nghttp2_session_check_request_allowed(h->out.session) &&
+		    nghttp2_session_get_remote_window_size(h->out.session) > 0)
 			return u;
 	}
 	return NULL;
@@ -709,7 +652,7 @@ void up_h2_end(struct upconn *v, bool clean)
 		stream_free(st);
 		return;
 	}
-	nghttp2_submit_rst_stream(st->h2->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL);
+	nghttp2_submit_rst_stream(st->h2->out.session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL);
 	/* Not a byte from that side for long, though it was asked: nobody else is sent there. */
 	if (!clean && st->h2->heard < st->asked && front_now(f) - st->asked >= UPSTREAM_H2_SILENT_NS)
 		st->h2->leaving = true;
