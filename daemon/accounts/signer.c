@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HALF = 32, CLAIMS_MAX = 8 << 10 };
+enum { HALF = 32, CLAIMS_MAX = 11 << 10 }; /* 16 KiB in base64, and less */
 
 struct signer {
 	EVP_PKEY *key;
@@ -107,6 +107,23 @@ static void text_claim(struct buf *b, const char *name, const char *value)
 	buf_add_json(b, span_str(value));
 }
 
+/* Always there: no group is an empty list, and known. */
+static void groups_claim(struct buf *b, struct span groups)
+{
+	struct span one;
+	size_t n = 0;
+
+	buf_add_str(b, ",\"groups\":[");
+	while (span_next(&groups, '\n', &one)) {
+		if (!one.len)
+			continue;
+		if (n++)
+			buf_add_char(b, ',');
+		buf_add_json(b, one);
+	}
+	buf_add_char(b, ']');
+}
+
 static bool at_hash(struct buf *b, const char *access_token)
 {
 	unsigned char md[EVP_MAX_MD_SIZE];
@@ -147,6 +164,7 @@ bool signer_id_token(const struct signer *s, const struct id_claims *c, struct b
 	/* Whoever invited that address has said whose it is. */
 	if (c->email)
 		buf_add_str(&b, ",\"email_verified\":true");
+	groups_claim(&b, c->groups);
 	text_claim(&b, "acr", c->acr);
 	buf_add_str(&b, ",\"amr\":[");
 	for (size_t i = 0; c->amr[i]; i++) {

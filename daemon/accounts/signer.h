@@ -24,6 +24,7 @@ void signer_jwks(const struct signer *s, struct buf *out); /* RFC 7517 */
 struct id_claims {
 	const char *issuer, *sub, *audience, *nonce; /* nonce NULL: none */
 	const char *login, *name, *email;            /* name, email: NULL is none */
+	struct span groups;                          /* one a line */
 	const char *acr;
 	const char *const *amr;   /* ends with NULL */
 	const char *access_token; /* for at_hash; NULL: none beside it */

@@ -10,13 +10,16 @@
 static const char help_text[] =
 	"usage: reeve account list | show ACCOUNT | disable ACCOUNT | enable ACCOUNT | delete ACCOUNT\n"
 	"       reeve account invite LOGIN [--name NAME]    prints a link, which counts once\n"
+	"       reeve account groups ACCOUNT GROUP...       is in these and no others; --none: in none\n"
 	"       reeve account reset ACCOUNT                 another link; what was set up before goes with it\n"
 	"Accounts of the site's own (\"accounts\" in the coordinator's configuration). ACCOUNT is an id (a3) or a\n"
 	"login. Give a link to its person by a way that only they read.\n";
 
+enum { GROUPS_ASKED = 100 };
+
 static const struct cli_column columns[] = {
 	{ "ID", "id" },         { "LOGIN", "login" },        { "NAME", "name" },
-	{ "STATE", "state" },   { "PASSKEYS", "passkeys" },  { "RECOVERY CODES", "recovery" },
+	{ "STATE", "state" },   { "GROUPS", "groups" },      { "PASSKEYS", "passkeys" },  { "RECOVERY CODES", "recovery" },
 	{ "SEEN", "last_login" },
 };
 
@@ -118,11 +121,12 @@ static int act(const struct cli *cli, const char *who, const char *method, json_
 
 int cli_account(const struct cli *cli, int argc, char **argv)
 {
-	const char *r[4] = { NULL }, *name = NULL;
-	bool        help = false;
+	const char *r[GROUPS_ASKED + 2] = { NULL }, *name = NULL;
+	bool        help = false, none = false;
 	size_t      n = 0;
 	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL },
 		                              { "--name", &name, NULL, 1, NULL },
+		                              { "--none", NULL, &none, 0, NULL },
 		                              { NULL, NULL, NULL, 0, NULL } };
 
 	if (!cli_options(argc, argv, options, r, array_size(r), &n))
@@ -132,6 +136,15 @@ int cli_account(const struct cli *cli, int argc, char **argv)
 	if (n == 2 && strcmp(r[0], "invite") == 0)
 		return invite(cli, r[1], name);
 	if (name)
+		return usage(false);
+	if (n >= 2 && strcmp(r[0], "groups") == 0 && none == (n == 2)) {
+		json_t *list = json_array();
+
+		for (size_t i = 2; i < n; i++)
+			json_array_append_new(list, json_string(r[i]));
+		return act(cli, r[1], "POST", json_pack("{s:o}", "groups", list), "the groups count from now");
+	}
+	if (none)
 		return usage(false);
 	if (n == 1 && strcmp(r[0], "list") == 0)
 		return list(cli);

@@ -274,7 +274,7 @@ static bool own_issuer(struct conf *c, struct diags *diags)
 	buf_add_json(&text, span_str(c->accounts.title));
 	buf_add_str(&text, ",\"client-id\":\"" OWN_CLIENT "\",\"auth-method\":\"none\",\"algorithms\":[\"ES256\"],"
 			   "\"scopes\":[\"profile\"],\"mfa-amr\":[\"mfa\"],\"userinfo\":false,"
-			   "\"login-claim\":\"preferred_username\",\"groups-claim\":\"\",\"domains\":[");
+			   "\"login-claim\":\"preferred_username\",\"groups-claim\":\"groups\",\"domains\":[");
 	for (size_t i = 0; i < c->accounts.domains.count; i++) {
 		buf_add_str(&text, i ? "," : "");
 		buf_add_json(&text, span_str(c->accounts.domains.list[i]));

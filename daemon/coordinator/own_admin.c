@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ACCOUNTS_REPLY_MAX = 64 << 20 };
+enum { ACCOUNTS_REPLY_MAX = 64 << 20, OWN_GROUPS = 100, OWN_GROUPS_TEXT = 4096 };
 
 static bool may(struct coordinator *co, struct request *r)
 {
@@ -37,6 +37,13 @@ static void account_json(const struct coordinator *co, const struct account_row 
 	buf_add_json(b, span_str(a->login));
 	buf_add_str(b, ",\"name\":");
 	buf_add_json(b, span_str(a->name));
+	buf_add_str(b, ",\"groups\":[");
+	for (struct span rest = span_str(a->groups), one; row_list_next(&rest, &one);) {
+		if (one.ptr != a->groups)
+			buf_add_char(b, ',');
+		buf_add_json(b, one);
+	}
+	buf_add_char(b, ']');
 	buf_addf(b,
 		 ",\"state\":\"%s\",\"password\":%s,\"passkeys\":%zu,\"recovery\":%zu,\"created\":%"
 		 "lld",
@@ -220,7 +227,57 @@ static void act(struct coordinator *co, struct request *r, enum account_what wha
 	own_submit(co->own, r, NULL, op, on_done);
 }
 
-/* POST /api/v1/accounts {"login","name"?}; .../accounts/a3 {"disabled":true} or {"reset":true} */
+/* A list of texts to one a line, sorted as they are said; a name is none twice. */
+static bool groups_read(const json_t *list, struct buf *out, struct err *err)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(list, i, one) {
+		struct span s = span_of(json_string_value(one), json_string_length(one)), rest = buf_span(out), have;
+		bool there = false;
+
+		if (!json_is_string(one) || !s.len || s.len > GROUP_NAME_MAX || !span_is_utf8(s))
+			return err_set(err, ERR_SYNTAX, "a group is a name of 1 to %d bytes", GROUP_NAME_MAX);
+		for (size_t k = 0; k < s.len; k++)
+			if ((unsigned char)s.ptr[k] < 0x20 || s.ptr[k] == 0x7f)
+				return err_set(err, ERR_SYNTAX, "a group's name has no control characters");
+		while (row_list_next(&rest, &have))
+			there |= span_eq(have, s);
+		if (there)
+			continue;
+		if (out->len)
+			buf_add_char(out, '\n');
+		buf_add_span(out, s);
+	}
+	if (i > OWN_GROUPS || out->over)
+		return err_set(err, ERR_LIMIT, "an account has at most %d groups, of %d bytes together", OWN_GROUPS,
+			       OWN_GROUPS_TEXT);
+	return true;
+}
+
+static void put_groups(struct coordinator *co, struct request *r, const json_t *list)
+{
+	struct account_row *a = target_of(co, r, r->rest);
+	scoped_buf struct buf text = {0};
+	struct err err;
+
+	if (!a)
+		return;
+	buf_init(&text, OWN_GROUPS_TEXT);
+	buf_add_str(&text, "");
+	if (!groups_read(list, &text, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	struct account_op *op = account_op_new(ACCOUNT_GROUPS, a->id, loop_wall(co->loop));
+	op->groups = span_dup(buf_span(&text));
+	note(op, co, r, "account-groups", a->login);
+	own_submit(co->own, r, NULL, op, on_done);
+}
+
+/* POST /api/v1/accounts {"login","name"?}; .../accounts/a3 {"disabled":true}, {"reset":true} or
+ * {"groups":["lab"]} */
 void api_own_admin_post(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
@@ -234,17 +291,21 @@ void api_own_admin_post(void *ctx, struct request *r)
 		return;
 	}
 	const json_t *disabled = json_object_get(o, "disabled"),
-		     *reset = json_object_get(o, "reset");
+		     *reset = json_object_get(o, "reset"), *groups = json_object_get(o, "groups");
 	if (!json_is_object(o))
 		request_fail(r, ERR_SYNTAX, "want an object");
 	else if (!r->rest.len)
 		invite(co, r, o);
-	else if (json_is_boolean(disabled) && !reset)
+	else if (!disabled + !reset + !groups != 2)
+		request_fail(r, ERR_SYNTAX, "want one of \"disabled\", \"reset\" and \"groups\"");
+	else if (json_is_array(groups))
+		put_groups(co, r, groups);
+	else if (json_is_boolean(disabled))
 		act(co, r, json_is_true(disabled) ? ACCOUNT_DISABLE : ACCOUNT_ENABLE, r->rest);
-	else if (json_is_true(reset) && !disabled)
+	else if (json_is_true(reset))
 		act(co, r, ACCOUNT_RESET, r->rest);
 	else
-		request_fail(r, ERR_SYNTAX, "want \"disabled\" or \"reset\"");
+		request_fail(r, ERR_SYNTAX, "want \"disabled\", \"reset\" or \"groups\"");
 }
 
 void api_own_admin_delete(void *ctx, struct request *r)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/store/account_ops.h"
 
-#include "daemon/store/ops_parts.h"
+#include "daemon/store/group_parts.h"
 
 #include "base/mem.h"
 #include "base/secret.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,7 @@ void account_row_free(struct account_row *r)
 	free(r->login);
 	free(r->name);
 	free(r->sub);
+	free(r->groups);
 	if (r->password)
 		mem_wipe(r->password, strlen(r->password));
 	free(r->password);
@@ -93,7 +95,7 @@ static bool read_account(struct db *db, uint64_t id, struct account_row **ret, s
 	struct db_rows q =
 		db_query(db, err,
 			 "SELECT login, name, sub, password, totp_sealed, totp_step, disabled, created,"
-			 " last_login FROM own_account WHERE id = ?",
+			 " last_login, groups FROM own_account WHERE id = ?",
 			 "i", (int64_t)id);
 
 	if (db_next(&q, err)) {
@@ -108,6 +110,7 @@ static bool read_account(struct db *db, uint64_t id, struct account_row **ret, s
 		r->disabled = db_int(&q, 6) != 0;
 		r->created.sec = db_int(&q, 7);
 		r->last_login.sec = db_int(&q, 8);
+		r->groups = db_text(&q, 9);
 	}
 	if (!db_end(&q) || (r && (!read_passkeys(db, r, err) || !read_codes(db, r, err) ||
 				  !read_links(db, r, err)))) {
@@ -284,6 +287,33 @@ static bool end_sessions(struct db *db, struct account_op *op, const char *why, 
 			 (n == 0 || part_seq(db, &op->job.changes, err)));
 }
 
+/* The claim of the next login, and what that would do to who is logged in. */
+static bool put_groups(struct db *db, struct account_op *op, struct err *err)
+{
+	scoped_free char *key = NULL, *source = mem_alloc(SOURCE_NAME_MAX);
+	int64_t user = 0;
+
+	if (!db_run(db, err, "UPDATE own_account SET groups = ? WHERE id = ?", "ti", text_or(op->groups),
+		    (int64_t)op->account))
+		return false;
+	struct db_rows q = db_query(db, err,
+				    "SELECT u.id, u.login_key FROM own_account a JOIN identity i ON i.sub = a.sub"
+				    " JOIN user u ON u.id = i.user WHERE i.issuer = ? AND a.id = ?",
+				    "ti", text_or(op->issuer), (int64_t)op->account);
+	if (db_next(&q, err)) {
+		user = db_int(&q, 0);
+		key = db_text(&q, 1);
+	}
+	if (!db_end(&q))
+		return false;
+	if (!user)
+		return true;    /* nobody who was here yet */
+	if (snprintf(source, SOURCE_NAME_MAX, "idp:%s", text_or(op->issuer)) >= SOURCE_NAME_MAX)
+		return err_set(err, ERR_LIMIT, "the issuer is too long");
+	return part_claims_say(db, source, key, text_or(op->groups), op->now, err) &&
+	       part_user(db, (uint64_t)user, &op->job.changes, err) && part_seq(db, &op->job.changes, err);
+}
+
 static bool set_up(struct db *db, struct account_op *op, struct err *err)
 {
 	int64_t id = (int64_t)op->account;
@@ -360,6 +390,8 @@ static bool account_do(struct db *db, struct account_op *op, struct err *err)
 		       end_sessions(db, op, "account-disabled", err);
 	case ACCOUNT_ENABLE:
 		return db_run(db, err, "UPDATE own_account SET disabled = 0 WHERE id = ?", "i", id);
+	case ACCOUNT_GROUPS:
+		return put_groups(db, op, err);
 	case ACCOUNT_DELETE:
 		return end_sessions(db, op, "account-deleted", err) &&
 		       db_run(db, err, "DELETE FROM own_account WHERE id = ?", "i", id);
@@ -391,6 +423,7 @@ static void account_free(struct store_job *job)
 	free(op->name);
 	free(op->sub);
 	free(op->issuer);
+	free(op->groups);
 	if (op->url)
 		mem_wipe(op->url, strlen(op->url));
 	free(op->url);

@@ -33,6 +33,7 @@ struct account_link {
 struct account_row {
 	uint64_t id;
 	char *login, *name, *sub;
+	char *groups;   /* list */
 	char *password; /* as daemon/accounts keeps it; "": none */
 	char *totp;        /* the app's secret, sealed by the coordinator; "": none */
 	int64_t totp_step; /* the last that was used */
@@ -73,6 +74,7 @@ enum account_what {
 	ACCOUNT_PASSKEY_REMOVE, /* account, passkey_id */
 	ACCOUNT_DISABLE,        /* account; ends sessions */
 	ACCOUNT_ENABLE,
+	ACCOUNT_GROUPS, /* account, groups: those and no others, in every session at once */
 	ACCOUNT_DELETE, /* likewise */
 };
 
@@ -82,6 +84,7 @@ struct account_op {
 	uint64_t account; /* out of ACCOUNT_INVITE */
 	char *login, *name, *sub;
 	char *issuer; /* of own accounts: whose sessions end */
+	char *groups; /* list */
 	unsigned char link[ACCOUNT_HASH];
 	struct wall now, expires; /* expires: the link's */
 	char *password;           /* NULL: as it is */

@@ -87,6 +87,21 @@ static bool say_list(struct db *db, const char *source, const char *key, const c
 	return true;
 }
 
+bool part_claims_say(struct db *db, const char *source, const char *key, const char *groups, struct wall now,
+		     struct err *err)
+{
+	return db_run(db, err, "DELETE FROM membership WHERE source = ? AND login_key = ?", "tt",
+		      source, key) &&
+	       say_list(db, source, key, groups, err) &&
+	       db_run(db, err, "UPDATE membership SET said = 1 WHERE source = ? AND said = 3", "t",
+		      source) &&
+	       db_run(db, err,
+		      "INSERT INTO account (source, login_key, at) VALUES (?, ?, ?)"
+		      " ON CONFLICT DO UPDATE SET at = excluded.at, absent = 0",
+		      "tti", source, key, now.sec) &&
+	       part_groups_union(db, key, err);
+}
+
 bool part_claims(struct db *db, const struct store_person *p, const char *was, const char *key,
 		 struct wall now, struct err *err)
 {
@@ -126,16 +141,7 @@ bool part_claims(struct db *db, const struct store_person *p, const char *was, c
 			      " ON CONFLICT DO UPDATE SET absent = excluded.absent",
 			      "tti", source, key, now.sec) &&
 		       part_groups_union(db, key, err);
-	return db_run(db, err, "DELETE FROM membership WHERE source = ? AND login_key = ?", "tt",
-		      source, key) &&
-	       say_list(db, source, key, p->groups, err) &&
-	       db_run(db, err, "UPDATE membership SET said = 1 WHERE source = ? AND said = 3", "t",
-		      source) &&
-	       db_run(db, err,
-		      "INSERT INTO account (source, login_key, at) VALUES (?, ?, ?)"
-		      " ON CONFLICT DO UPDATE SET at = excluded.at, absent = 0",
-		      "tti", source, key, now.sec) &&
-	       part_groups_union(db, key, err);
+	return part_claims_say(db, source, key, p->groups, now, err);
 }
 
 /* ---- what a directory says ---- */

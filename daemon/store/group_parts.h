@@ -37,6 +37,9 @@ bool part_held(struct db *db, uint64_t id, struct row_changes *c, struct err *er
  * disabled them. */
 bool part_claims(struct db *db, const struct store_person *p, const char *was, const char *key, struct wall now,
                  struct err *err);
+/* These groups (list) and no others by that source's word. */
+bool part_claims_say(struct db *db, const char *source, const char *key, const char *groups, struct wall now,
+		     struct err *err);
 /* user.groups again, from every source. */
 bool part_groups_union(struct db *db, const char *key, struct err *err);
 

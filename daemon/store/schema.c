@@ -183,8 +183,15 @@ static const char *const step_sealed[] = {
 	NULL,
 };
 
+/* What an administrator says of own accounts. */
+static const char *const step_own_groups[] = {
+	"ALTER TABLE own_account ADD COLUMN groups TEXT NOT NULL DEFAULT ''",
+	NULL,
+};
+
 static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step,
-						    step_browser, step_session_sub, step_sealed };
+						    step_browser, step_session_sub, step_sealed,
+						    step_own_groups };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

@@ -3,7 +3,6 @@
 """Own accounts: a site without an identity provider. Invitation, password and code, the provider's
 endpoints, recovery, reset, lockout; each refusal before what it refuses."""
 import base64
-import hashlib
 import os
 import re
 import sqlite3
@@ -18,41 +17,9 @@ sys.path.insert(1, os.path.join(HERE, "../idp"))
 from hub import *   # noqa: E402,F403
 import idp          # noqa: E402
 import own          # noqa: E402
+from own_hub import *   # noqa: E402,F403
 
-URL = "https://hub.example.edu"
 t = Test()
-
-
-class Web(idp.Browser):
-    """A browser whose way to the hub is the public front's socket."""
-
-    def __init__(self, hub, address="192.0.2.7"):
-        super().__init__()
-        self.hub, self.address = hub, address
-
-    def once(self, method, url, body=None, timeout=30):
-        url = urllib.parse.urljoin(URL, url)
-        u = urllib.parse.urlsplit(url)
-        r = urllib.request.Request(url, method=method)
-        self.jar.add_cookie_header(r)
-        headers = {"Host": u.netloc, "X-Forwarded-For": self.address}
-        if r.get_header("Cookie"):
-            headers["Cookie"] = r.get_header("Cookie")
-        if body is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        c = Unix(self.hub.dir + "/run/public.sock", 60)
-        c.request(method, urllib.parse.urlunsplit(("", "", u.path, u.query, "")), body, headers)
-        answer = c.getresponse()
-        self.jar.extract_cookies(answer, r)
-        text = answer.read().decode()
-        c.close()
-        return answer, text
-
-    def go(self, method, url, body=None, stop=(), hops=20):
-        return super().go(method, urllib.parse.urljoin(URL, url), body, stop, hops)
-
-    def cookie(self, name):
-        return next((c for c in self.jar if c.name == name), None)
 
 
 def link_of(login, **more):
@@ -89,15 +56,6 @@ taken.write_conf()
 p = taken.tool("check", "-c", taken.dir + "/conf", good=False)
 t.ok(p.returncode != 0 and "accounts" in p.stderr, "and so is its issuer", p.stderr)
 taken.close()
-
-
-class OwnHub(Hub):
-    """As `init --own-accounts` leaves it."""
-
-    def tool(self, *args, good=True):
-        if args[0] == "init":
-            args += ("--own-accounts",)
-        return super().tool(*args, good=good)
 
 
 hub = OwnHub(policy=POLICY, accounts=accounts, admins=["admin@example.edu", "chief@example.edu"])
@@ -156,15 +114,10 @@ try:
     t.is_(d["issuer"], URL + "/idp", "it describes itself")
     key = hub.public("GET", "/idp/jwks").json["keys"][0]
     t.ok(key["kty"] == "EC" and key["alg"] == "ES256" and "d" not in key, "its key is public, and no more", key)
-    verifier = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    good = {"client_id": "reeve-coordinator", "redirect_uri": URL + "/login/callback", "response_type": "code",
-            "scope": "openid profile", "state": "S" * 43, "nonce": "N" * 43, "code_challenge": challenge,
-            "code_challenge_method": "S256"}
+    verifier, good = asking()
 
     def authorize(b=None, **change):
-        q = {k: v for k, v in dict(good, **change).items() if v is not None}
-        return own.Page(b or Web(hub), "GET", "/idp/authorize?" + urllib.parse.urlencode(q), stop=[URL + "/login/callback"])
+        return begin(b or Web(hub), good, **change)
 
     for change, why in (({"client_id": "other"}, "another client"), ({"redirect_uri": "https://evil.example/login/callback"}, "another site"),
                         ({"redirect_uri": URL + "/login/callback/x"}, "another page"), ({"redirect_uri": URL + "/login/callback?a=b"}, "a query"),
@@ -175,6 +128,8 @@ try:
                           ({"code_challenge": None}, "invalid_request"), ({"code_challenge_method": "plain"}, "invalid_request"),
                           ({"code_challenge_method": None}, "invalid_request"), ({"code_challenge": "short"}, "invalid_request"),
                           ({"nonce": None}, "invalid_request"), ({"prompt": "none"}, "login_required"),
+                          ({"prompt": "none login"}, "invalid_request"), ({"max_age": "soon"}, "invalid_request"),
+                          ({"max_age": "-1"}, "invalid_request"),
                           ({"request": "x.y.z"}, "request_not_supported")):
         q = urllib.parse.parse_qs(urllib.parse.urlsplit(authorize(**change).url).query)
         t.is_((q.get("error"), q.get("iss"), q.get("state")), ([error], [URL + "/idp"], ["S" * 43]),

@@ -405,6 +405,7 @@ END_TEST
 START_TEST(test_signer)
 {
 	static const char *const amr[] = {"pwd", "otp", "mfa", NULL};
+	static const char groups[] = "lab\na \"b\"";
 	struct err err = {0};
 	struct signer *s = signer_new(&err), *other = signer_new(&err);
 	scoped_buf struct buf jwks = {0}, more = {0}, token = {0};
@@ -413,6 +414,7 @@ START_TEST(test_signer)
 			      .audience = "c",
 			      .nonce = "n\"",
 			      .login = "staff@example.edu",
+			      .groups = {groups, sizeof(groups) - 1},
 			      .acr = "a",
 			      .amr = amr,
 			      .access_token = "t",
@@ -441,7 +443,7 @@ START_TEST(test_signer)
 		text, "{\"iss\":\"https://hub/"
 		      "idp\",\"sub\":\"s\",\"aud\":\"c\",\"nonce\":\"n\\\"\",\"iat\":10,"
 		      "\"exp\":70,\"auth_time\":5,\"preferred_username\":\"staff@example.edu\","
-		      "\"acr\":\"a\","
+		      "\"groups\":[\"lab\",\"a \\\"b\\\"\"],\"acr\":\"a\","
 		      "\"amr\":[\"pwd\",\"otp\",\"mfa\"],\"at_hash\":\"47mKTaMaEn1L3m5DAz9mug\"}");
 	ck_assert(span_next(&rest, '.', &part) && part.len == 86);
 	/* over its limit: none */
