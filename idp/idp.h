@@ -65,6 +65,8 @@ struct login_refusal {
 	char              error[64];    /* the provider's error code ("access_denied"); "" if it gave none */
 	char              words[256];   /* for the person; never text that the provider chose */
 };
+/* Whether what was asked with prompt=none would go on with a page of the provider's (OpenID Connect Core 1.0, 3.1.2.6). */
+bool login_wants_person(const struct login_refusal *why);
 
 /* login is the callee's from here, NULL on refusal. */
 typedef void login_start_fn(void *arg, struct login *login, const struct login_refusal *why);

@@ -74,3 +74,14 @@ void refusal_words(struct login_refusal *r)
 		words = "The identity provider refused the login.";
 	snprintf(r->words, sizeof(r->words), "%s", words ? words : by_code(r->err.code));
 }
+
+bool login_wants_person(const struct login_refusal *why)
+{
+	static const char *const words[] = { "login_required", "interaction_required",
+		                             "consent_required", "account_selection_required" };
+
+	for (size_t i = 0; i < array_size(words); i++)
+		if (strcmp(why->error, words[i]) == 0)
+			return true;
+	return false;
+}

@@ -210,3 +210,19 @@ void loopback_page(int conn, bool ok)
 	send_page(conn, ok ? page_done : page_refused);
 	close(conn);
 }
+
+bool loopback_redirect(int conn, const char *url)
+{
+	scoped_buf struct buf b = { 0 };
+	struct span u = span_str(url);
+	bool ok = (span_starts(u, SPAN("https://")) || span_starts(u, SPAN("http://"))) &&
+	          span_is_print(u) && memchr(url, ' ', u.len) == NULL;
+
+	buf_init(&b, LOOPBACK_REQUEST_MAX);
+	buf_addf(&b, "HTTP/1.1 303 See Other\r\nLocation: %s\r\nCache-Control: no-store\r\n"
+	         "Referrer-Policy: no-referrer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", url);
+	ok = ok && !b.over;
+	send_page(conn, ok ? b.ptr : page_refused);
+	close(conn);
+	return ok;
+}

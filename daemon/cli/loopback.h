@@ -35,6 +35,8 @@ bool loopback_callback(int fd, const char *state, int64_t deadline_ms, struct bu
                        struct err *err);
 /* Sends that page and closes conn. */
 void loopback_page(int conn, bool ok);
+/* Sends the browser on instead, and closes conn; false where url is none that it may go to. */
+bool loopback_redirect(int conn, const char *url);
 bool loopback_parse_callback(struct span head, const char *state, struct span *ret_query);
 
 /* The ticket in a request's head; false if it is anything else. */

@@ -14,7 +14,14 @@
 enum {
 	LOGIN_MS = 600000,      /* a person looks for a phone */
 	ASK_MS   = 2000,        /* how often an approval from elsewhere is asked for */
+	SILENT_TRIES = 2,       /* silently, then with the person */
+	STATE_MAX = 64,
 };
+
+static const char headless[] =
+	"No browser could be opened. On a machine without one, such as a server: an enrolment key\n"
+	"(reeve up --key-file FILE), or --elsewhere, where the mesh lets logins be approved on another\n"
+	"device (\"cross-device\").\n";
 
 struct login {
 	const char *finish;     /* "/v1/up/finish" */
@@ -63,24 +70,6 @@ static bool ask_until(const struct cli *cli, const struct login *l, const char *
 	}
 }
 
-/* The browser comes back from the identity provider itself, and reeved redeems what it brings. */
-static bool finish_device(const struct cli *cli, const struct login *l, const char *attempt, const char *state,
-                          int64_t deadline, json_t **answer, struct err *err)
-{
-	struct buf query = { 0 };
-	json_t *body;
-	int conn = -1;
-	bool ok;
-
-	if (!loopback_callback(l->fd, state, deadline, &query, &conn, err))
-		return false;
-	body = json_pack("{s:s, s:s%}", "attempt", attempt, "query", query.ptr, query.len);
-	buf_wipe_done(&query);
-	ok = cli_local(cli, "POST", l->finish, body, answer, err);
-	loopback_page(conn, ok);
-	return ok;
-}
-
 /* Several issuers, of which at least one has its logins at the device: a name is wanted. */
 static bool choose(const json_t *answer, struct err *err)
 {
@@ -98,9 +87,47 @@ static bool choose(const json_t *answer, struct err *err)
 	return err_set(err, ERR_SYNTAX, "no issuer was chosen");
 }
 
+/* The browser comes back from the identity provider itself, and reeved redeems what it brings. A silent login that
+ * the provider wants a person for goes on as an ordinary one, in the same browser. */
+static bool finish_device(const struct cli *cli, const struct login *l, const char *attempt, const char *state,
+                          int64_t deadline, json_t **answer, struct err *err)
+{
+	char next[ENROL_ATTEMPT_LEN + 1], again[STATE_MAX];
+
+	for (int tries = 0; tries < SILENT_TRIES; tries++) {
+		struct buf query = { 0 };
+		json_t *body;
+		int conn = -1;
+
+		if (!loopback_callback(l->fd, state, deadline, &query, &conn, err))
+			return false;
+		body = json_pack("{s:s, s:s%}", "attempt", attempt, "query", query.ptr, query.len);
+		buf_wipe_done(&query);
+		if (!cli_local(cli, "POST", l->finish, body, answer, err)) {
+			loopback_page(conn, false);
+			return false;
+		}
+		if (strcmp(cli_str(*answer, "state"), "login") != 0) {
+			bool done = strcmp(cli_str(*answer, "state"), "done") == 0;
+
+			loopback_page(conn, done);
+			return done || choose(*answer, err);
+		}
+		if (!span_cstr(span_str(cli_str(*answer, "attempt")), next, sizeof(next)) ||
+		    !span_cstr(span_str(cli_str(*answer, "callback")), again, sizeof(again)) ||
+		    !loopback_redirect(conn, cli_str(*answer, "url")))
+			break;
+		attempt = next;
+		state = again;
+		json_decref(*answer);
+		*answer = NULL;
+	}
+	return err_set(err, ERR_PEER, "reeved's answer names no attempt");
+}
+
 static bool finish(const struct cli *cli, const struct login *l, json_t **answer, struct err *err)
 {
-	char attempt[ENROL_ATTEMPT_LEN + 1], ticket[ENROL_TICKET_LEN + 1], state[64];
+	char attempt[ENROL_ATTEMPT_LEN + 1], ticket[ENROL_TICKET_LEN + 1], state[STATE_MAX];
 	bool device = json_is_true(json_object_get(*answer, "device"));
 	int64_t deadline = loopback_now_ms() + LOGIN_MS;
 	const char *url = cli_str(*answer, "url");
@@ -120,8 +147,10 @@ static bool finish(const struct cli *cli, const struct login *l, json_t **answer
 	} else {
 		show_url(stderr, url, cli_str(*answer, "code"));
 	}
-	if (l->browser && open_browser(url) && !cli->json)
-		fputs("(opened in your browser)\n", stderr);
+	if (l->browser && !cli->json)
+		fputs(open_browser(url) ? "(opened in your browser)\n" : headless, stderr);
+	else if (l->browser)
+		open_browser(url);
 	json_decref(*answer);
 	*answer = NULL;
 	if (l->fd < 0)

@@ -22,6 +22,7 @@ struct device_login {
 	struct login       *login;
 	char               *url, *state;
 	uint8_t             opening[OPENING_SIZE];
+	bool                wants_person;
 	device_started_fn  *on_started;
 	device_finished_fn *on_finished;
 	void               *arg;
@@ -175,6 +176,11 @@ const char *device_login_state(const struct device_login *d)
 	return d->state;
 }
 
+bool device_login_wants_person(const struct device_login *d)
+{
+	return d->wants_person;
+}
+
 static void on_finished(void *arg, struct login_result *r, const struct login_refusal *why)
 {
 	struct device_login *d = arg;
@@ -183,6 +189,7 @@ static void on_finished(void *arg, struct login_result *r, const struct login_re
 
 	d->op = NULL;
 	if (!r) {
+		d->wants_person = login_wants_person(why);
 		refused(why, &err);
 		d->on_finished(d->arg, NULL, &err);
 		return;

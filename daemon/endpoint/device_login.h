@@ -27,6 +27,9 @@ void device_login_free(struct device_login *d);         /* wipes; not from insid
 const char *device_login_url(const struct device_login *d);     /* NULL before it has begun */
 const char *device_login_state(const struct device_login *d);
 
+/* Whether the one that was refused would go on with a page of the provider's: asked silently, it showed none. */
+bool device_login_wants_person(const struct device_login *d);
+
 /* The query of what the browser brought to http://127.0.0.1:PORT/callback. Once; the
  * finish is the callee's to fill in with its attempt, and to encode. */
 typedef void device_finished_fn(void *arg, struct enrol_finish *evidence, const struct err *err);

@@ -27,7 +27,7 @@ struct join {
 	struct enrol_start     start;
 	struct buf             body;                    /* the start request, byte for byte */
 	/* of a login at the device */
-	uint16_t               loopback;
+	struct enrol_login     login;                   /* as it was asked for */
 	struct device_login   *device;                  /* NULL: none */
 	struct enrol_reply     pending;                 /* that began it */
 	bool                   device_asked;            /* what it says next answers the question */
@@ -269,8 +269,9 @@ static void on_device_started(void *arg, const struct err *err)
 static void begin_device(struct join *j, struct enrol_reply *reply)
 {
 	struct err err = { 0 };
-	uint16_t port = j->step == STEP_LOGIN ? j->loopback : j->start.loopback;
+	uint16_t port = j->step == STEP_LOGIN ? j->login.loopback : j->start.loopback;
 
+	forget_device(j);
 	j->pending = *reply;
 	*reply = (struct enrol_reply){ 0 };
 	j->device_asked = true;
@@ -297,12 +298,30 @@ static void post_finish(struct join *j, const struct enrol_finish *f)
 	mem_wipe(b.ptr, b.len);
 }
 
+static void start_login(struct join *j)
+{
+	scoped_buf struct buf b = { 0 };
+
+	j->step = STEP_LOGIN;
+	j->device_asked = false;
+	buf_init(&b, ENROL_BODY_MAX);
+	enrol_login_encode(&j->login, &b);
+	post_mesh(j, "/v1/login/start", buf_span(&b));
+}
+
 static void on_device_finished(void *arg, struct enrol_finish *evidence, const struct err *err)
 {
 	struct join *j = arg;
 
 	if (!j->device_asked)
 		return;
+	/* The provider knows nobody in that browser any more: the answer is the ordinary login. */
+	if (err && j->step == STEP_LOGIN_FINISH && j->login.silent && device_login_wants_person(j->device)) {
+		j->login.silent = false;
+		memcpy(j->login.issuer, j->pending.device->called.name, sizeof(j->login.issuer));
+		start_login(j);
+		return;
+	}
 	if (err) {
 		answer(j, NULL, err);
 		return;
@@ -404,14 +423,10 @@ void join_up_finish(struct join *j, const struct enrol_finish *f, struct span qu
 
 void join_login(struct join *j, const struct enrol_login *l, join_fn *fn, void *arg)
 {
-	scoped_buf struct buf b = { 0 };
-
 	begin(j, STEP_LOGIN, fn, arg);
 	forget_device(j);
-	j->loopback = l->loopback;
-	buf_init(&b, ENROL_BODY_MAX);
-	enrol_login_encode(l, &b);
-	post_mesh(j, "/v1/login/start", buf_span(&b));
+	j->login = *l;
+	start_login(j);
 }
 
 void join_login_finish(struct join *j, const struct enrol_finish *f, struct span query, join_fn *fn, void *arg)

@@ -20,8 +20,10 @@ enum state { WAITING = 0, CHECKING, VERIFIED, REFUSED };
 struct proof {
 	struct vouch   *vouch;
 	uint8_t         digest[DIGEST_LEN];
+	uint8_t         key[MAP_KEY_LEN];
 	enum state      state;
 	bool            used;           /* by the map of this round */
+	bool            open;           /* not VERIFIED, and nothing says that it is a lie */
 	struct idp_op  *op;
 	struct identity who;            /* VERIFIED */
 	uint64_t        person;         /* our own number of (issuer, sub): the coordinator's may lie */
@@ -34,7 +36,8 @@ struct proof {
 /* A node as it counts, kept so that what did not change is the same object. */
 struct as_counts {
 	struct map_node *source, *node; /* references */
-	const struct proof *proof;
+	const struct proof *proof;      /* the map's */
+	const struct proof *stands;     /* what counts: that one, or the one before it; NULL: nothing */
 	enum state       state;
 	bool             fresh;
 	bool             used;
@@ -49,6 +52,7 @@ struct vouch {
 	struct dict       *proofs;      /* digest -> struct proof */
 	struct dict       *nodes;       /* id -> struct as_counts */
 	struct dict       *people;      /* issuer NUL sub -> number */
+	struct dict       *last;        /* device key -> struct proof, what was verified last for it */
 	size_t             checking;
 	struct loop_timer *retry;
 	struct boot        retry_at;
@@ -58,6 +62,10 @@ struct vouch {
 
 static void proof_free(struct proof *p)
 {
+	struct span key = span_of(p->key, sizeof(p->key));
+
+	if (dict_find(p->vouch->last, key) == p)
+		dict_remove(p->vouch->last, key);
 	idp_cancel(p->op);
 	identity_done(&p->who);
 	free(p->client);
@@ -103,6 +111,7 @@ struct vouch *vouch_new(struct loop *l, const struct conf *conf, vouch_changed_f
 	v->proofs = dict_new();
 	v->nodes = dict_new();
 	v->people = dict_new();
+	v->last = dict_new();
 	v->until = (struct wall){ INT64_MAX };
 	v->retry = loop_timer_new(l, on_retry, v);
 	v->retry_at = BOOT_NEVER;
@@ -125,6 +134,7 @@ void vouch_free(struct vouch *v)
 	dict_free(v->proofs);
 	dict_free(v->nodes);
 	dict_free(v->people);
+	dict_free(v->last);
 	idp_free(v->idp);
 	loop_timer_free(v->retry);
 	free(v);
@@ -175,6 +185,17 @@ static int64_t again_sec(enum token_reason why, unsigned tries)
 	}
 }
 
+static void set_verified(struct proof *p)
+{
+	struct vouch *v = p->vouch;
+
+	p->person = person_number(v, &p->who);
+	p->state = VERIFIED;
+	p->open = false;
+	p->why[0] = '\0';
+	dict_put(v->last, span_of(p->key, sizeof(p->key)), p);
+}
+
 static void on_checked(void *arg, const struct identity *who, const struct login_refusal *why)
 {
 	struct proof *p = arg;
@@ -186,9 +207,7 @@ static void on_checked(void *arg, const struct identity *who, const struct login
 	p->again = BOOT_NEVER;
 	if (who) {
 		identity_copy(&p->who, who);
-		p->person = person_number(v, who);
-		p->state = VERIFIED;
-		p->why[0] = '\0';
+		set_verified(p);
 		v->dirty = true;
 	} else {
 		again = again_sec(why->token, p->tries++);
@@ -197,6 +216,8 @@ static void on_checked(void *arg, const struct identity *who, const struct login
 		else
 			snprintf(p->why, sizeof(p->why), "%s: %.200s", token_reason_name(why->token), why->err.msg);
 		p->state = why->token == TOKEN_UNCHECKED ? WAITING : REFUSED;
+		/* A token that came here too late says nothing against the one before it. */
+		p->open = again || why->token == TOKEN_EXP;
 		if (again) {
 			p->again = boot_add(loop_now(v->loop), again * SEC_NS);
 			retry_by(v, p->again);
@@ -236,6 +257,7 @@ static void begin(struct vouch *v, struct proof *p, const struct map_node *n)
 
 	if (!name) {
 		p->state = REFUSED;
+		p->open = false;
 		p->again = BOOT_NEVER;
 		snprintf(p->why, sizeof(p->why), "iss: its issuer is none of \"issuers\" here");
 		return;
@@ -292,13 +314,42 @@ static struct proof *proof_of(struct vouch *v, const struct map_node *n)
 	if (!p) {
 		p = mem_alloc(sizeof(*p));
 		p->vouch = v;
+		p->open = true;
 		memcpy(p->digest, digest, sizeof(digest));
+		memcpy(p->key, n->key, sizeof(p->key));
 		dict_put(v->proofs, span_of(p->digest, sizeof(p->digest)), p);
 	}
 	p->used = true;
+	if (memcmp(p->key, n->key, sizeof(p->key)) != 0) {      /* kept by an earlier release, without it */
+		memcpy(p->key, n->key, sizeof(p->key));
+		if (p->state == VERIFIED)
+			dict_put(v->last, span_of(p->key, sizeof(p->key)), p);
+	}
 	recheck(v, p);
 	if ((p->state == WAITING || p->state == REFUSED) && boot_passed(p->again, loop_now(v->loop)))
 		begin(v, p, n);
+	return p;
+}
+
+/* What this node's person counts by. A session that was renewed is checked before its evidence
+ * counts; until then, and where it has none, the last that was verified for this key goes on, as
+ * long as that one lives: nothing that is open waits for the provider. What is shown to be a
+ * lie gets nothing. */
+static struct proof *standing(struct vouch *v, const struct map_node *n, struct proof *own)
+{
+	struct proof *p;
+
+	if (own && (own->state == VERIFIED || !own->open))
+		return own->state == VERIFIED ? own : NULL;
+	if (!n->session || !n->user || n->tags.count)
+		return NULL;
+	p = dict_find(v->last, span_of(n->key, sizeof(n->key)));
+	if (p)
+		recheck(v, p);
+	if (!p || p->state != VERIFIED || !span_eq(n->user->issuer, span_str(p->who.issuer)) ||
+	    !span_eq(n->user->sub, span_str(p->who.sub)))
+		return NULL;
+	p->used = true;
 	return p;
 }
 
@@ -436,10 +487,10 @@ static bool is_fresh(struct vouch *v, const struct proof *p, struct wall now)
 
 static struct map_node *counts(struct vouch *v, struct map_node *from, struct wall now)
 {
-	struct proof *p = proof_of(v, from);
+	struct proof *p = proof_of(v, from), *stands = standing(v, from, p);
 	struct span key = span_of(&from->id, sizeof(from->id));
 	struct as_counts *a = dict_find(v->nodes, key);
-	bool fresh = is_fresh(v, p, now);
+	bool fresh = is_fresh(v, stands, now);
 	enum state state = p ? p->state : REFUSED;
 
 	if (!a) {
@@ -447,12 +498,13 @@ static struct map_node *counts(struct vouch *v, struct map_node *from, struct wa
 		dict_put(v->nodes, key, a);
 	}
 	a->used = true;
-	if (a->source != from || a->proof != p || a->state != state || a->fresh != fresh) {
+	if (a->source != from || a->proof != p || a->stands != stands || a->state != state || a->fresh != fresh) {
 		map_node_unref(a->source);
 		map_node_unref(a->node);
 		a->source = map_node_ref(from);
-		a->node = make(v, from, p, fresh);
+		a->node = make(v, from, stands, fresh);
 		a->proof = p;
+		a->stands = stands;
 		a->state = state;
 		a->fresh = fresh;
 	}
@@ -532,21 +584,19 @@ const char *vouch_why(const struct vouch *v, uint64_t node)
 		return is_server_key(v, a->source) ? NULL : "its key is not in \"server-keys\"";
 	if (!a->source->session)
 		return NULL;
+	if (a->stands)
+		return a->fresh ? NULL : "its login is older than \"evidence-max-age\"";
 	if (!a->proof)
 		return "the coordinator sent no evidence";
 	/* Also while it is looked at once more. */
-	if (a->proof->state != VERIFIED && a->proof->why[0])
-		return a->proof->why;
-	if (a->proof->state != VERIFIED)
-		return "its evidence is being checked";
-	return a->fresh ? NULL : "its login is older than \"evidence-max-age\"";
+	return a->proof->why[0] ? a->proof->why : "its evidence is being checked";
 }
 
 bool vouch_is_checking(const struct vouch *v, uint64_t node)
 {
 	const struct as_counts *a = dict_find(v->nodes, span_of(&node, sizeof(node)));
 
-	return a && a->proof && a->proof->state == CHECKING && !a->proof->why[0];
+	return a && a->proof && !a->stands && a->proof->state == CHECKING && !a->proof->why[0];
 }
 
 /* ---- across restarts ---- */
@@ -575,14 +625,16 @@ void vouch_encode(struct vouch *v, struct buf *out)
 
 	while (dict_next(v->proofs, &pos, &key, &value)) {
 		const struct proof *p = value;
-		scoped_buf struct buf hex = { 0 };
+		scoped_buf struct buf hex = { 0 }, device = { 0 };
 
 		if (p->state != VERIFIED)
 			continue;
 		buf_init(&hex, 2 * DIGEST_LEN + 1);
 		hex_add(&hex, span_of(p->digest, DIGEST_LEN));
-		json_array_append_new(all, json_pack("{s:s, s:s*, s:s, s:s, s:s, s:s*, s:s*, s:s*, s:b, s:b, s:I, s:o, s:o}",
-			"evidence", hex.ptr, "client", p->client, "issuer", p->who.issuer, "sub", p->who.sub, "login", p->who.login,
+		buf_init(&device, 64);
+		base64_add(&device, span_of(p->key, MAP_KEY_LEN));
+		json_array_append_new(all, json_pack("{s:s, s:s, s:s*, s:s, s:s, s:s, s:s*, s:s*, s:s*, s:b, s:b, s:I, s:o, s:o}",
+			"evidence", hex.ptr, "key", device.ptr, "client", p->client, "issuer", p->who.issuer, "sub", p->who.sub, "login", p->who.login,
 			"name", p->who.name, "email", p->who.email, "acr", p->who.acr,
 			"email_verified", (int)p->who.email_verified, "mfa", (int)p->who.mfa,
 			"auth_time", (json_int_t)p->who.auth_time.sec, "groups", strings(p->who.groups, p->who.n_groups),
@@ -627,14 +679,17 @@ static bool take_one(struct vouch *v, const json_t *o)
 	for (size_t i = 0; i < json_array_size(amr) && i < AMR_MAX; i++)
 		if (json_is_string(json_array_get(amr, i)))
 			p->who.amr[p->who.n_amr++] = mem_strdup(json_string_value(json_array_get(amr, i)));
-	p->state = VERIFIED;
+	/* An earlier release did not say the key: then what was verified counts with its token alone. */
+	if (!base64_decode(span_str(json_string_value(json_object_get(o, "key"))), p->key, sizeof(p->key), &n) ||
+	    n != sizeof(p->key))
+		memset(p->key, 0, sizeof(p->key));
 	if (!hex_decode(span_str(json_string_value(json_object_get(o, "evidence"))), p->digest, sizeof(p->digest), &n) ||
 	    n != DIGEST_LEN || !p->who.issuer || !p->who.sub || !p->who.login ||
 	    dict_find(v->proofs, span_of(p->digest, DIGEST_LEN))) {
 		proof_free(p);
 		return false;
 	}
-	p->person = person_number(v, &p->who);
+	set_verified(p);
 	dict_put(v->proofs, span_of(p->digest, DIGEST_LEN), p);
 	return true;
 }

@@ -363,6 +363,7 @@ def main():
     a.add_argument("--insecure", action="store_true", help="trust every certificate")
     a.add_argument("--resolve", action="append", default=[], metavar="HOST:PORT:ADDR")
     a.add_argument("--issuer", help="what to choose where there is a choice")
+    a.add_argument("--jar", help="cookies are read from this file, and left there")
     a.add_argument("--pages", help="append every page on the way to this file")
     a.add_argument("-v", action="store_true")
     o = ap.parse_args()
@@ -385,18 +386,28 @@ def main():
             host, port, addr = r.split(":", 2)
             resolve["%s:%s" % (host, port)] = addr
         b = Browser([os.path.join(o.dir, "cert.pem")] + o.ca, o.insecure, resolve, o.v)
+        if o.jar:
+            b.jar = http.cookiejar.LWPCookieJar(o.jar)
+            if os.path.exists(o.jar):
+                b.jar.load(ignore_discard=True)
 
         def seen(at, text):
             if o.pages:
                 with open(o.pages, "a") as f:
                     f.write("<!-- %s -->\n%s\n" % (at, text))
+        url, answer, text = o.url, None, ""
         try:
-            end = login(o.url, o.stop, o.account, acc["password"], acc["totp"], b, o.issuer, seen)
+            while url:
+                end = login(url, o.stop, o.account, acc["password"], acc["totp"], b, o.issuer, seen)
+                print(end)
+                answer, text = b.once("GET", end) if o.follow else (None, "")
+                # A silent login that wants a person is sent on.
+                url = answer.headers["Location"] if answer and answer.status == 303 else None
         except (RuntimeError, OSError) as e:
             sys.exit("login: %s" % e)
-        print(end)
+        if o.jar:
+            b.jar.save(ignore_discard=True)
         if o.follow:
-            answer, text = b.once("GET", end)
             print(text)
             sys.exit(0 if answer.status < 400 else "login: HTTP %d" % answer.status)
 

@@ -85,7 +85,9 @@ at_device()
 	pid=$!
 	wait_for 20 grep -qo "$idp_issuer/[^ ]*" "$T/up-$h" || { cat "$T/up-$h"; kill "$pid" 2>/dev/null; return 1; }
 	url=$(grep -om1 "$idp_issuer/[^ ]*" "$T/up-$h")
-	browser "$h" "$account" "$url" >"$T/browser-$h" 2>&1 || cat "$T/browser-$h"
+	: >"$T/pages-$h"
+	at "$h" python3 "$TOP/tests/idp/idp.py" login "$idp" "$account" "$url" --stop http://127.0.0.1: --follow \
+		--pages "$T/pages-$h" --jar "$T/jar-$h" >"$T/browser-$h" 2>&1 || cat "$T/browser-$h"
 	wait "$pid"
 }
 code() { local h=$1 u=$2; shift 2; as "$h" "$u" curl -sS --max-time 3 -o "$T/body" -w '%{http_code}' "$@"; }
@@ -159,6 +161,41 @@ ok "a fresher login on request" at_device staff staff@example.edu reeve login --
 ok "is what the wiki knows of then" wait_for 30 later
 ok "and staff is served" wait_for 30 says staff download 200
 
+reload() { kill -HUP "$(pid_of reeved-wiki)"; }
+
+#---- renewal: the wiki, which verifies alone, drops nothing that is open
+mkdir -m 1777 "$T/watch"
+ed=$T/watch/ed
+flowing() { awk -v now="$(date +%s.%N)" '$3 > 0 && $5 == "open" && now - $4 < 1 { n++ } END { exit n != 1 }' "$ed"; }
+stopped() { awk -v now="$(date +%s.%N)" 'now - $4 > 1 || $5 != "open" { n++ } END { exit n != 1 }' "$ed"; }
+went_on() { awk '$5 == "open" { n++ } END { exit n != 1 }' "$ed"; }
+# The connection of before, with a byte that came after this.
+still_flowing() { local since; since=$(date +%s.%N); wait_for 30 came_since "$since" && went_on; }
+came_since() { awk -v since="$1" '$4 > since && $5 == "open" { n++ } END { exit n != 1 }' "$ed"; }
+session() { at wiki reeve --json status | jq -r '.peers[] | select(.node.name == "staff") | .session.id // empty'; }
+another() { [ -n "$(session)" ] && [ "$(session)" != "$1" ]; }
+verified_now() { jq -r '[.[].evidence] | sort | join(" ")' "$T/host/wiki/lib/reeve/verified.json"; }
+verified_anew() { [ "$(verified_now)" != "$1" ]; }
+nsenter -t "$(cat "$T/pid/host-staff")" -n -m -u -- setpriv --reuid staff --regid staff --clear-groups -- \
+	python3 "$apps/watch.py" "$ed" http=http://download/stream >>"$T/log/watch" 2>&1 </dev/null &
+watching=$!
+ok "staff downloads" wait_for 30 flowing
+first=$(session) proved=$(auth_time) evidence_before=$(verified_now)
+ok "a silent renewal" at_device staff staff@example.edu reeve login --silent
+same "in the browser that the provider knows: without a page" 0 stat -c %s "$T/pages-staff"
+ok "the session is another one at the wiki" wait_for 30 another "$first"
+ok "with evidence that the wiki checked anew" wait_for 30 verified_anew "$evidence_before"
+ok "which is no fresher a proof" [ "$(auth_time)" = "$proved" ]
+ok "and the download goes on, on its connection" still_flowing
+first=$(session)
+rm -f "$T/jar-staff"
+ok "where the provider knows nobody, a silent renewal asks the person" \
+	at_device staff staff@example.edu reeve login --silent
+fails "on the provider's page" [ "$(stat -c %s "$T/pages-staff")" = 0 ]
+ok "the session is another one" wait_for 30 another "$first"
+ok "with a fresher proof" later
+ok "and the download goes on" still_flowing
+
 #---- what the coordinator itself does not take
 student_hex=$(sql "SELECT hex(key) FROM node WHERE name = 'student'")
 student_key=$(/usr/bin/python3 -c 'import base64, sys; print(base64.b64encode(bytes.fromhex(sys.argv[1])).decode())' "$student_hex")
@@ -200,6 +237,21 @@ ok "an altered policy opens nothing that the owner's file does not" wait_for 30 
 lie "DELETE FROM session WHERE $living; UPDATE node SET user = NULL, tags = 'tag:other' WHERE id = $student_id"
 refused student 'server-keys' "a tag for somebody's key"
 
+#---- a session that was renewed without evidence: the proof of before counts while it lives, and no longer
+lie "UPDATE session SET id = id + 1000, id_token = '', opening = NULL WHERE node = $staff_id AND ended = 0"
+ok "a renewal without evidence: staff is served by the proof of before" wait_for 30 says staff download 200
+ok "and the download goes on" still_flowing
+staff_not_served() { ! says staff download 200; }
+wiki_conf 1s
+reload
+ok "until that proof is too old" wait_for 30 why_is staff evidence-max-age
+ok "then nothing is served" wait_for 30 staff_not_served
+ok "and the download ends" wait_for 30 stopped
+wiki_conf 12h
+reload
+kill "$watching" 2>/dev/null
+wait "$watching" 2>/dev/null
+
 #---- evidence of others
 lie "UPDATE session SET (id_token, opening) =
 	(SELECT id_token, opening FROM session WHERE node = $staff_id AND ended = 0) WHERE $living"
@@ -224,7 +276,6 @@ refused staff "another node's" "an IPv4 address moved to another person's key un
 
 #---- a revocation that is taken back
 both_served() { says staff download 200 && says student open 200; }
-reload() { kill -HUP "$(pid_of reeved-wiki)"; }
 lie "SELECT 1"
 ok "the truth again: both are served" wait_for 30 both_served
 ok "the administrator ends a session" at hub reeve --control "$control" user revoke student@example.edu

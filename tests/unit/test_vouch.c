@@ -120,11 +120,11 @@ struct says {
 	bool        forged;             /* signed with another key */
 };
 
-static char *token(struct rig *r, const struct says *s, const uint8_t opening[32])
+static char *token_kid(struct rig *r, const struct says *s, const uint8_t opening[32], const char *kid)
 {
 	unsigned char key[32];
 	char nonce[BINDING_NONCE_SIZE];
-	json_t *payload, *header = json_pack("{s:s, s:s}", "alg", "ES256", "kid", "k1");
+	json_t *payload, *header = json_pack("{s:s, s:s}", "alg", "ES256", "kid", kid);
 	char *text, *t;
 
 	memset(key, s->key, sizeof(key));
@@ -139,6 +139,11 @@ static char *token(struct rig *r, const struct says *s, const uint8_t opening[32
 	json_decref(payload);
 	json_decref(header);
 	return t;
+}
+
+static char *token(struct rig *r, const struct says *s, const uint8_t opening[32])
+{
+	return token_kid(r, s, opening, "k1");
 }
 
 /* The coordinator's node: always the same person with all rights, whatever the evidence. */
@@ -389,5 +394,167 @@ START_TEST(rows_of_today_count)
 }
 END_TEST
 
-UNIT_MAIN("vouch", lies_do_not_count, only_the_token_speaks, servers_are_the_owners_to_name, survives_rotation_and_restart,
+/* One look, whatever is under way: whether that person's session counts now. */
+static bool in(struct rig *r, struct map_node *n, const char *sub)
+{
+	struct map_node *list[] = { n };
+	struct map map = { .whole = true, .self = 99, .nodes = list, .node_count = 1 }, seen;
+	bool counts;
+
+	n->user->sub = span_str(sub);
+	vouch_map(r->vouch, &map, r->now, &seen);
+	counts = seen.nodes[0]->session != NULL;
+	ck_assert(!counts || span_eq(seen.nodes[0]->user->sub, SPAN("staff@example.edu")));
+	ck_assert_msg(counts == !vouch_why(r->vouch, n->id), "%s", vouch_why(r->vouch, n->id));
+	vouch_map_done(&seen);
+	return counts;
+}
+
+/* Until the check that is under way has an answer. */
+static void wait_checked(struct rig *r)
+{
+	struct loop_timer *late = loop_timer_new(r->loop, on_late, r->loop);
+
+	r->changed = false;
+	loop_timer_after(late, 60 * SEC_NS);
+	loop_run(r->loop, NULL);
+	loop_timer_free(late);
+	ck_assert(r->changed);
+}
+
+/* Staff logged in: what the rig has verified for key 1. */
+static void verify_staff(struct rig *r)
+{
+	const struct says good = { ISSUER, "device", "staff@example.edu", 100, 300, 1, false };
+	char *t = token(r, &good, opening);
+	struct map_node *n = node(5, 1, t, opening, true);
+
+	if (!in(r, n, "staff@example.edu")) {
+		wait_checked(r);
+		ck_assert(in(r, n, "staff@example.edu"));
+	}
+	map_node_unref(n);
+	free(t);
+}
+
+/* A renewed session: what was verified before stands in, until its own end, for what is not verified yet. */
+START_TEST(renewal_waits_for_nobody)
+{
+	static const uint8_t other[32] = { 8 };
+	const struct says fresh = { ISSUER, "device", "staff@example.edu", 10, 300, 1, false };
+	const struct says late = { ISSUER, "device", "staff@example.edu", 90, -60, 1, false };
+	const struct { const char *what; const struct says *says; const char *kid; bool counts; int64_t end; } rows[] = {
+		{ "what can be checked", &fresh, "k1", true, 3600 - 10 },
+		{ "a key that is not known yet", &fresh, "k9", true, 3600 - 100 },
+		{ "a token that came too late", &late, "k1", true, 3600 - 100 },
+	};
+	struct rig r;
+	struct map_node *n;
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		char *t;
+
+		start(&r);
+		t = token_kid(&r, rows[i].says, other, rows[i].kid);
+		verify_staff(&r);
+		n = node(5, 1, t, other, true);
+		ck_assert_msg(in(&r, n, "staff@example.edu"), "%s: while it is checked", rows[i].what);
+		wait_checked(&r);
+		ck_assert_msg(in(&r, n, "staff@example.edu") == rows[i].counts, "%s", rows[i].what);
+		ck_assert_msg(vouch_until(r.vouch).sec == r.now.sec + rows[i].end, "%s", rows[i].what);
+		r.now.sec += rows[i].end;
+		ck_assert_msg(!in(&r, n, "staff@example.edu"), "%s: past the end", rows[i].what);
+		ck_assert(strstr(vouch_why(r.vouch, 5), "evidence-max-age"));
+		map_node_unref(n);
+		free(t);
+		end(&r);
+	}
+}
+END_TEST
+
+START_TEST(nothing_stands_in_for_a_lie)
+{
+	static const uint8_t other[32] = { 8 };
+	const struct says nonce = { ISSUER, "device", "staff@example.edu", 10, 300, 3, false };
+	struct rig r;
+	struct map_node *n, *without;
+	char *t;
+
+	start(&r);
+	without = node(5, 1, NULL, other, true);
+	ck_assert(!in(&r, without, "staff@example.edu"));
+	verify_staff(&r);
+	ck_assert(in(&r, without, "staff@example.edu"));
+	ck_assert_int_eq(vouch_until(r.vouch).sec, r.now.sec + 3600 - 100);
+
+	/* For the same person, as the coordinator says itself; another one's key has nothing. */
+	ck_assert(!in(&r, without, "director"));
+	verify_staff(&r);
+	n = node(6, 3, NULL, other, true);
+	ck_assert(!in(&r, n, "staff@example.edu"));
+	map_node_unref(n);
+
+	/* What is refused takes what was there before with it. */
+	verify_staff(&r);
+	t = token(&r, &nonce, other);
+	n = node(5, 1, t, other, true);
+	in(&r, n, "staff@example.edu");
+	wait_checked(&r);
+	ck_assert(!in(&r, n, "staff@example.edu"));
+	ck_assert(strstr(vouch_why(r.vouch, 5), "nonce"));
+	ck_assert(!in(&r, without, "staff@example.edu"));
+	map_node_unref(n);
+	free(t);
+
+	/* So does the end of a session. */
+	verify_staff(&r);
+	n = node(5, 1, NULL, other, false);
+	n->user->sub = SPAN("staff@example.edu");
+	map_node_unref(judged(&r, n));
+	map_node_unref(n);
+	ck_assert(!in(&r, without, "staff@example.edu"));
+	map_node_unref(without);
+	end(&r);
+}
+END_TEST
+
+/* The same after a restart, and for what an earlier release kept, without its key. */
+START_TEST(stands_in_after_a_restart)
+{
+	scoped_buf struct buf kept = { 0 }, old = { 0 };
+	struct err err = { 0 };
+	struct map_node *without;
+	struct rig r;
+	char *key;
+
+	start(&r);
+	verify_staff(&r);
+	buf_init(&kept, VOUCH_TEXT_MAX);
+	vouch_encode(r.vouch, &kept);
+	close_vouch(&r);
+	without = node(5, 1, NULL, opening, true);
+	open_vouch(&r);
+	ck_assert_msg(vouch_decode(r.vouch, buf_span(&kept), &err), "%s", err.msg);
+	ck_assert(in(&r, without, "staff@example.edu"));
+	close_vouch(&r);
+
+	key = strstr(kept.ptr, "\"key\":");
+	ck_assert_ptr_nonnull(key);
+	buf_init(&old, VOUCH_TEXT_MAX);
+	buf_add(&old, kept.ptr, (size_t)(key - kept.ptr));
+	buf_add_str(&old, strchr(key, ',') + 1);
+	open_vouch(&r);
+	ck_assert_msg(vouch_decode(r.vouch, buf_span(&old), &err), "%s", err.msg);
+	ck_assert(!in(&r, without, "staff@example.edu"));
+	close_vouch(&r);
+	open_vouch(&r);
+	ck_assert(vouch_decode(r.vouch, buf_span(&old), &err));
+	verify_staff(&r);
+	ck_assert(in(&r, without, "staff@example.edu"));
+	map_node_unref(without);
+	end(&r);
+}
+END_TEST
+
+UNIT_MAIN("vouch", renewal_waits_for_nobody, nothing_stands_in_for_a_lie, stands_in_after_a_restart, lies_do_not_count, only_the_token_speaks, servers_are_the_owners_to_name, survives_rotation_and_restart,
           rows_of_today_count)
