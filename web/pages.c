@@ -12,11 +12,15 @@ static void row(struct buf *b, const char *what, const char *value)
 
 static void device_rows(struct buf *b, const struct page_device *d)
 {
+	char at[WALL_TEXT_MAX];
+
 	buf_add_str(b, "<dl>\n");
 	row(b, "Service", d->service);
 	row(b, "Device", d->name);
 	row(b, "System", d->os);
 	row(b, "Asks from", d->from);
+	if (d->asked.sec)
+		row(b, "Asked at", wall_text(d->asked, at));
 	buf_add_str(b, "</dl>\n");
 }
 

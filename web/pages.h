@@ -18,6 +18,7 @@ struct page_device {
 	const char *code;               /* equal to the terminal's */
 	bool        cross_device;       /* the browser is not bound to the device by a loopback redirect */
 	bool        renew;              /* the device is enrolled; this is a login on it, not a new device */
+	struct wall asked;              /* when it asked; 0: not said */
 	const char *service;            /* not NULL: no device, but somebody with only a browser who wants this service */
 };
 

@@ -141,7 +141,7 @@ void api_session_start(void *ctx, struct request *r)
 		return;
 	}
 	if (!l.loopback && !co->conf->cross_device) {
-		request_fail(r, ERR_DENIED, "a login needs a browser on this device");
+		request_fail(r, ERR_DENIED, NO_BROWSER_WORDS);
 		return;
 	}
 	if (!attempts_may(co->attempts, &n->row->v4, co->conf->attempts_per_minute, &err)) {
@@ -155,6 +155,7 @@ void api_session_start(void *ctx, struct request *r)
 	}
 	a->node = n->id;
 	a->loopback = l.loopback;
+	attempt_give(co->attempts, a, co->conf->login_time);
 	a->max_age = l.has_max_age ? l.max_age : -1;
 	memcpy(a->acr, l.acr, sizeof(a->acr));
 	a->silent = l.silent && l.loopback;
@@ -197,6 +198,7 @@ static void on_session(void *owner, struct store_job *job, const struct err *err
 	audit_str(b, "issuer", op->person.issuer);
 	audit_str(b, "sub", op->person.sub);
 	audit_id(b, "session", 's', op->session);
+	audit_str(b, "cross_device", op->person.cross_device ? "yes" : NULL);
 	audit_str(b, "reason", err ? err->msg : NULL);
 	audit_end(co->audit);
 	if (err) {

@@ -39,8 +39,7 @@ void api_enrol_start(void *ctx, struct request *r)
 	}
 	if (!s.enrol_key.len && !s.loopback && !co->conf->cross_device) {
 		enrol_start_done(&s);
-		request_fail(r, ERR_DENIED,
-			     "a login needs a browser on this device, or an enrolment key");
+		request_fail(r, ERR_DENIED, NO_BROWSER_WORDS "; a server enrols with a key: reeve up --key-file FILE");
 		return;
 	}
 	struct attempt *a = attempts_add(co->attempts, ATTEMPT_STARTED, ATTEMPT_START_SEC, &err);
@@ -116,6 +115,7 @@ static void on_enrolled(void *owner, struct store_job *job, const struct err *er
 	audit_id(b, "user", 'u', u ? u->id : 0);
 	audit_str(b, "login", u ? u->row->login : "");
 	audit_id(b, "session", 's', n && n->session ? n->session->id : 0);
+	audit_str(b, "cross_device", n && n->session && n->session->cross_device ? "yes" : NULL);
 	audit_str(b, "approved", n && !n->row->approved ? "not yet" : NULL);
 	audit_end(co->audit);
 	if (r)
@@ -184,15 +184,19 @@ void api_enrol_prove(void *ctx, struct request *r)
 		return;
 	}
 	attempt_move(a, ATTEMPT_PROVED);
-	a->until = boot_add(loop_now(co->loop), co->conf->login_time * SEC_NS);
-	a->expires.sec = loop_wall(co->loop).sec + co->conf->login_time;
+	attempt_give(co->attempts, a, co->conf->login_time);
 	login_answer(co, r, a);
 }
 
 bool enrol_take_ticket(struct coordinator *co, struct request *r, struct attempt *a,
 		       const struct enrol_finish *f)
 {
-	if (!a->loopback && !f->ticket[0] && co->conf->cross_device) {
+	if (!a->loopback && !co->conf->cross_device) {
+		attempts_drop(co->attempts, a);
+		request_fail(r, ERR_DENIED, NO_BROWSER_WORDS);
+		return false;
+	}
+	if (!a->loopback && !f->ticket[0]) {
 		if (a->state == ATTEMPT_APPROVED)
 			return attempt_move(a, ATTEMPT_FINISHING);
 		struct err            err;

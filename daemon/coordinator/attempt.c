@@ -145,11 +145,26 @@ struct attempt *attempts_add(struct attempts *t, enum attempt_state state, int64
 	a->state = state;
 	a->max_age = -1;
 	a->until = boot_add(loop_now(t->loop), seconds * SEC_NS);
-	a->expires.sec = loop_wall(t->loop).sec + seconds;
+	a->asked = loop_wall(t->loop);
+	a->expires.sec = a->asked.sec + seconds;
 	random_text(a->id, 16);
 	enrol_code_new(a->code);
 	dict_put(t->by_id, span_str(a->id), a);
 	return a;
+}
+
+void attempt_give(struct attempts *t, struct attempt *a, int64_t seconds)
+{
+	int64_t since = loop_wall(t->loop).sec - a->asked.sec;
+
+	if (!a->loopback && !a->service) {
+		int64_t most = ATTEMPT_ELSEWHERE_SEC - (since > 0 ? since : 0);
+
+		if (seconds > most)
+			seconds = most;
+	}
+	a->until = boot_add(loop_now(t->loop), seconds * SEC_NS);
+	a->expires.sec = loop_wall(t->loop).sec + seconds;
 }
 
 struct attempt *attempts_find(struct attempts *t, struct span id)

@@ -27,6 +27,7 @@ enum {
 	BROWSER_CODE_SEC  = 60,         /* from the redirect to its redemption: a machine's time */
 	ATTEMPTS_MAX      = 4096,       /* at once */
 	ATTEMPT_START_SEC = 60,         /* from start to proof: a machine's time */
+	ATTEMPT_ELSEWHERE_SEC = 600,    /* a login that is approved on another device: from when this one asked */
 	ATTEMPT_DONE_SEC  = 60,         /* an answer that was lost is given again for so long */
 	ATTEMPT_TRIES_MAX = 5,          /* times that a browser may go to the provider */
 	RATE_ADDRESSES_MAX = 8192,      /* addresses that are counted at once */
@@ -44,6 +45,7 @@ struct attempt {
 	enum attempt_state state;
 	struct boot        until;
 	struct wall        expires;
+	struct wall        asked;               /* when the device did */
 	struct ip          from;
 	char               name[64], os[ENROL_OS_MAX + 1];      /* as the device says */
 	uint16_t           loopback;
@@ -104,6 +106,8 @@ struct attempt *attempts_find(struct attempts *t, struct span id);              
 struct attempt *attempts_find_state(struct attempts *t, const char *login_state);
 void attempts_set_login(struct attempts *t, struct attempt *a, struct login *login);   /* takes login; NULL: none */
 void attempts_drop(struct attempts *t, struct attempt *a);
+/* From now on, a person has `seconds` for it: fewer where another device's browser approves it. */
+void attempt_give(struct attempts *t, struct attempt *a, int64_t seconds);
 /* Ends those whose person the provider has logged out: with this sid, else this subject's (NULL: not
  * said; with both, both must fit). */
 void attempts_end(struct attempts *t, const char *issuer, const char *sub, const char *sid);

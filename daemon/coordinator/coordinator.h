@@ -49,6 +49,9 @@ struct coordinator {
 	struct err         failed;
 };
 
+/* What a device without a browser is told where the switch is off. */
+#define NO_BROWSER_WORDS "a login needs a browser on the device itself: approval on another one (\"cross-device\") is off here"
+
 enum {
 	HUB_WAIT_MS = 2000,             /* a new peer is told its node this much later at most */
 	SWEEP_SEC = 600,

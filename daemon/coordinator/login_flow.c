@@ -59,6 +59,7 @@ static void device_of(const struct coordinator *co, const struct attempt *a, cha
 				    .os = n ? n->row->os : a->os,
 				    .from = a->from.family ? ip_text(&a->from, from) : NULL,
 				    .code = a->code,
+				    .asked = a->asked,
 				    .cross_device = !a->loopback,
 				    .renew = a->node != 0};
 	if (a->service)
@@ -86,6 +87,12 @@ static bool may_choose(const struct coordinator *co, const struct attempt *a, si
 
 	return p->login == PROVIDER_LOGIN_PORTAL &&
 	       (!a->issuer[0] || strcmp(a->issuer, co->conf->issuers.names[i]) == 0);
+}
+
+/* Another device's browser, where no such may approve anything: the switch may have been turned meanwhile. */
+static bool is_elsewhere(const struct coordinator *co, const struct attempt *a)
+{
+	return !a->loopback && !a->service && !co->conf->cross_device;
 }
 
 /* ---- GET /login/ATTEMPT ---- */
@@ -304,18 +311,6 @@ static void go_on(struct coordinator *co, struct request *r, struct attempt *a, 
 
 /* ---- GET /login/callback ---- */
 
-/* OpenID Connect Core 1.0, 3.1.2.6: what prompt=none may end with. */
-static bool wants_a_person(const char *error)
-{
-	static const char *const words[] = { "login_required", "interaction_required",
-		                             "consent_required", "account_selection_required" };
-
-	for (size_t i = 0; i < array_size(words); i++)
-		if (strcmp(error, words[i]) == 0)
-			return true;
-	return false;
-}
-
 static void ask_person_after_all(struct request *r, struct attempt *a)
 {
 	char        at[64];
@@ -354,13 +349,13 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	if (!res) {
 		if (a)
 			attempt_move(a, ATTEMPT_PROVED);
-		if (r && a && a->silent && wants_a_person(why->error))
+		if (r && a && a->silent && login_wants_person(why))
 			ask_person_after_all(r, a);
 		else if (r)
 			sorry(co, r, 403, "The login was refused", why->words, why->err.msg);
 		return;
 	}
-	if (!a || !attempt_move(a, ATTEMPT_APPROVING)) {
+	if (!a || is_elsewhere(co, a) || !attempt_move(a, ATTEMPT_APPROVING)) {
 		if (r)
 			gone(co, r);
 		return;
@@ -404,7 +399,7 @@ static void callback(struct coordinator *co, struct request *r)
 				    ? attempts_find_state(co->attempts, state)
 				    : NULL;
 
-	if (!a || a->state != ATTEMPT_PROVIDER || a->op || !a->login) {
+	if (!a || a->state != ATTEMPT_PROVIDER || a->op || !a->login || is_elsewhere(co, a)) {
 		gone(co, r);
 		return;
 	}
@@ -471,7 +466,8 @@ void api_login_get(void *ctx, struct request *r)
 		return;
 	}
 	struct attempt *a = attempts_find(co->attempts, r->rest);
-	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
+	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING ||
+	    is_elsewhere(co, a)) {
 		gone(co, r);
 		return;
 	}
@@ -531,7 +527,8 @@ void api_login_post(void *ctx, struct request *r)
 	scoped_buf struct buf token = { 0 };
 	bool                first = span_eq(what, SPAN("continue"));
 
-	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING) {
+	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING ||
+	    is_elsewhere(co, a)) {
 		gone(co, r);
 		return;
 	}

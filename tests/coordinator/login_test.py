@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """People log in: the coordinator's pages behind TLS, a real identity provider with password
 and TOTP, a browser that is bound to its device by the loopback redirect at the end."""
+import html
 import os
 import re
 import socket
@@ -202,7 +203,11 @@ try:
     r = hub.public("POST", "/v1/enrol/finish", ticket_of(go(ask3, "student@example.edu")))
     t.ok(r.status == 409 and "somebody else" in r.json["message"], "the staff's laptop does not become the student's", r)
     r = hub.public("POST", "/v1/enrol/start", d.body)
-    t.is_(Device(hub).start().status, 403, "without a loopback, and cross-device off, there is no login")
+    r = Device(hub).start()
+    t.is_(r.status, 403, "without a loopback, and cross-device off, there is no login")
+    t.ok("cross-device" in r.json["message"] and "--key-file" in r.json["message"], "in words that name the key and the switch", r)
+    r = hub.mesh("POST", "/v1/login/start", {"v": 1}, node=n)
+    t.ok(r.status == 403 and "cross-device" in r.json["message"], "nor on a device that is enrolled", r)
 
     # ---- the map says who ----
     web = Device(hub, "wiki")
@@ -314,6 +319,7 @@ try:
     # ---- expiry, and what a reload changes ----
     hub.conf["session"] = "6s"
     hub.conf["cross-device"] = True
+    hub.conf["login-time"] = "1h"
     hub.write_conf()
     hub.proc.send_signal(signal.SIGHUP)
     limit = time.monotonic() + 10
@@ -322,6 +328,14 @@ try:
         time.sleep(0.05)
     ask7 = d7.prove(d7.start().json).json
     t.is_(hub.public("POST", "/v1/enrol/finish", {"attempt": ask7["attempt"]}).status, 202, "cross-device, once it is on: wait")
+    page = html.unescape(hub.public("GET", "/login/" + ask7["attempt"]).body.decode())
+    t.is_([w for w in ("tv", "test", "Asks from", ask7["code"], "Asked at", "not on that device") if w not in page], [],
+          "the page shows device, system, address, code and time, and that the browser is elsewhere")
+    t.ok(0 < ask7["expires"] - time.time() <= 600, "who did not ask within ten minutes gets nothing, however long logins may take",
+         ask7["expires"] - time.time())
+    here = Device(hub, "here")
+    long = here.prove(here.start(loopback=54321).json).json["expires"] - time.time()
+    t.ok(long > 3000, "which is for those alone whose browser is elsewhere", long)
     b = browser()
     a = accounts["admin@example.edu"]
     try:
@@ -340,6 +354,24 @@ try:
     late = time.time() - r.json["node"]["session"]["expires"]
     t.ok(0 <= late < 2, "and ends at its second, for everybody who knew", late)
     t.is_([e["why"] for e in hub.audit() if e["event"] == "session-ended"], ["logout", "expired"], "which the audit has, too")
+    t.ok([e for e in hub.audit() if e["event"] == "node-enrolled" and e.get("cross_device") == "yes" and e["name"] == "tv"],
+         "and how it was approved")
+
+    # ---- the switch is turned while somebody looks at the page ----
+    d8 = Device(hub, "wall")
+    ask8 = d8.prove(d8.start().json).json
+    again = hub.mesh("POST", "/v1/login/start", {"v": 1}, node=tv).json
+    t.ok(hub.public("GET", "/login/" + ask8["attempt"]).status == 200 and "attempt" in again, "two wait for an approval elsewhere", again)
+    hub.conf["cross-device"] = False
+    hub.write_conf()
+    hub.proc.send_signal(signal.SIGHUP)
+    limit = time.monotonic() + 60
+    while Device(hub, "probe").start().status != 403 and time.monotonic() < limit:
+        time.sleep(0.05)
+    t.is_(hub.public("GET", "/login/" + ask8["attempt"]).status, 404, "the switch is turned: the page is gone")
+    t.is_(hub.public("POST", "/v1/enrol/finish", {"attempt": ask8["attempt"]}).status, 403, "and the device is told no")
+    t.is_(hub.mesh("POST", "/v1/login/finish", {"attempt": again["attempt"], "ticket": ""}, node=tv).status, 403,
+          "so is one that is enrolled")
     t.is_(hub.kill(signal.SIGTERM), 0, "it ends as asked")
 finally:
     for x in streams:

@@ -20,7 +20,7 @@ static size_t tags(const struct page *p)
 
 static size_t show(const char *name)
 {
-	const struct page_device d = { name, name, name, name, true, false, name };
+	const struct page_device d = { name, name, name, name, true, false, { (int64_t)strlen(name) }, name };
 	const struct page_person who = { name, name, name, true };
 	const struct page_choice choice = { name, name };
 	struct page p;

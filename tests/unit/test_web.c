@@ -87,7 +87,7 @@ static bool has_header(const struct page *p, const char *name, const char *part)
 
 START_TEST(every_page_escapes)
 {
-	const struct page_device d = { EVIL, EVIL, EVIL, "ABCD-EFGH", true, false, EVIL };
+	const struct page_device d = { EVIL, EVIL, EVIL, "ABCD-EFGH", true, false, { 1790000000 }, EVIL };
 	const struct page_person who = { EVIL, EVIL, EVIL, true };
 	const struct page_choice issuers[] = { { EVIL, EVIL }, { "uni", "University" } };
 
