@@ -184,8 +184,8 @@ void conn_close(struct conn *c)
 	c->state = CONN_CLOSED;
 	if (c->waits)
 		assertion_leave(c);
-	if (c->ex.state != EX_NONE)
-		exchange_end(&c->ex, END_CLIENT);
+	if (conn_exchange(c))
+		exchange_end(c->ex, END_CLIENT);
 	browser_free(c);
 	if (c->h2)
 		h2_free(c);
@@ -303,7 +303,7 @@ static void run_ready(struct conn *c)
 	}
 	if (!c->requests && tcp_service(c, &service)) {
 		tcp_begin(c);
-		if (c->state == CONN_BUSY && c->ex.up)
+		if (c->state == CONN_BUSY && c->ex->up)
 			tcp_start(c);
 		return;
 	}
@@ -368,19 +368,19 @@ static void run_ready(struct conn *c)
 			return;
 		}
 		data = span_from(data, used);
-		if (c->state == CONN_BUSY && c->ex.up && c->ex.state == EX_WAIT)
-			data = relay_request(&c->ex, data);
+		if (c->state == CONN_BUSY && c->ex && c->ex->up && c->ex->state == EX_WAIT)
+			data = relay_request(c->ex, data);
 		if (c->state == CONN_CLOSED)
 			return;
 		io_keep(&c->io, data);
-		if (c->ex.state == EX_NONE && c->state == CONN_BUSY)
+		if (!c->ex && c->state == CONN_BUSY)
 			c->state = CONN_READY;
 	}
 }
 
 static void run_busy(struct conn *c)
 {
-	struct exchange *ex = &c->ex;
+	struct exchange *ex = c->ex;
 	struct front *f = c->front;
 	size_t moved = 0;
 	bool stuck = false;
@@ -463,7 +463,7 @@ void conn_run(struct conn *c)
 	if (c->state == CONN_READY) {
 		run_ready(c);
 		/* a body that filled the receive buffer rings no more */
-		if (c->state == CONN_BUSY && !c->ex.req.done)
+		if (c->state == CONN_BUSY && !c->ex->req.done)
 			run_busy(c);
 	}
 	if (c->state == CONN_UPGRADED)
@@ -477,13 +477,13 @@ void conn_run(struct conn *c)
 static void on_timer(struct front *f, struct wheel_node *n)
 {
 	struct conn *c = (struct conn *)(void *)((char *)n - offsetof(struct conn, timer));
-	struct exchange *ex = &c->ex;
+	struct exchange *ex = conn_exchange(c);
 	int64_t now = front_now(f);
 	enum ex_end why = END_TIMEOUT;
 
 	if (now >= c->ident_due) {
 		f->stats.revoked++;
-		if (ex->state != EX_NONE)
+		if (ex)
 			exchange_end(ex, conn_check(c, &why) ? END_EXPIRED : why);
 		conn_close(c);
 		return;
@@ -504,7 +504,7 @@ static void on_timer(struct front *f, struct wheel_node *n)
 		conn_due(c, now + FRONT_KEEP_NS);       /* its streams have deadlines of their own */
 		return;
 	}
-	if (ex->state == EX_NONE || c->state == CONN_LINGER) {
+	if (!ex || c->state == CONN_LINGER) {
 		if (c->in_head && c->state == CONN_READY && !io_blocked(&c->io)) {
 			struct fault late = { 408, "the request did not come in time" };
 

@@ -26,7 +26,9 @@
  * What is left there is kept (io_keep()) before anybody else may read.
  *
  * Connections are freed at the end of the round in which they were closed
- * (loop_defer_free()), so that a caller may look at `closed` afterwards.
+ * (loop_defer_free()), so that a caller may look at `closed` afterwards; so
+ * are exchanges, which a connection has from a request's head to the end of
+ * its answer: one that waits for the next request costs no more than itself.
  */
 
 #include "daemon/proxy/chunked.h"
@@ -142,6 +144,7 @@ enum ex_end {                   /* why it ended, for the log */
 
 struct exchange {
 	enum ex_state       state;
+	struct exchange    *next;               /* of those that have ended, or are spare */
 	struct conn        *conn;
 	struct upconn      *up;
 	struct snapshot    *snap;               /* of the decision */
@@ -207,8 +210,14 @@ struct conn {
 	struct h2        *h2;                   /* it speaks HTTP/2 */
 	struct conn      *parent;               /* of a stream: the connection that carries it */
 	struct h2_stream *stream;               /* ... which reads what is written here */
-	struct exchange   ex;
+	struct exchange  *ex;                   /* NULL: between requests. Never in CONN_BUSY or CONN_UPGRADED */
 };
+
+/* Its request, once that has come so far that its end is told; or NULL. */
+static inline struct exchange *conn_exchange(const struct conn *c)
+{
+	return c->ex && c->ex->state != EX_NONE ? c->ex : NULL;
+}
 
 void conn_accept(struct listener *l, uint32_t events);
 void conn_run(struct conn *c);                  /* goes on with whatever it can */
@@ -223,7 +232,7 @@ void conn_log_only(struct conn *c, const struct fault *why); /* bytes that were 
 
 /* ---- request.c ---- */
 
-/* Judges front->msg; then c->ex waits for an upstream, or is answered. */
+/* Judges front->msg; then c->ex, which is made here, waits for an upstream, or is answered. */
 /* False: it waits for an assertion, and is to be parsed and begun again when conn_run() comes. */
 bool request_begin(struct conn *c);
 /* The same decision again, for what is open when the policy has changed. */
@@ -295,7 +304,10 @@ void tcp_begin(struct conn *c);
 void tcp_start(struct conn *c);                 /* its upstream connection is there */
 
 /* ---- exchange.c: life and end ---- */
-void exchange_init(struct conn *c);
+struct exchange *exchange_new(struct conn *c);         /* as c->ex */
+void exchange_drop(struct exchange *ex);                /* without a word; for what comes again */
+void exchanges_reap(struct front *f);                   /* those that have ended; at the end of a round */
+void exchanges_free(struct front *f);
 char *exchange_mem(struct exchange *ex, size_t n);      /* replaces ex->mem by at least n bytes */
 void exchange_end(struct exchange *ex, enum ex_end why);        /* logs, frees; the connection is the caller's */
 void exchange_fail(struct exchange *ex, unsigned status, const char *word, const char *detail, enum ex_end why);
@@ -459,6 +471,8 @@ struct front {
 	struct tls_set         *tls;
 	char                   *blocks[64];     /* free ones of EX_BLOCK bytes */
 	unsigned                block_count;
+	struct exchange        *ended, *spare;  /* exchanges */
+	unsigned                spare_count;
 	struct pipe            *pipes;          /* free ones */
 	struct message          msg;
 	struct target           target;

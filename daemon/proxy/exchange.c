@@ -6,16 +6,73 @@
 #include <stdlib.h>
 #include <string.h>
 
-void exchange_init(struct conn *c)
-{
-	struct exchange *ex = &c->ex;
+enum { SPARE_MAX = 256 };       /* exchanges kept for the next requests: 128 KiB */
 
-	memset(ex, 0, sizeof(*ex));
+struct exchange *exchange_new(struct conn *c)
+{
+	struct front *f = c->front;
+	struct exchange *ex = f->spare;
+
+	if (ex) {
+		f->spare = ex->next;
+		f->spare_count--;
+		memset(ex, 0, sizeof(*ex));
+	} else {
+		ex = mem_alloc(sizeof(*ex));
+	}
+	c->ex = ex;
 	ex->conn = c;
 	ex->service = SERVICE_UNKNOWN;
 	ex->started = front_now(c->front);
 	if (c->front->snap)
 		ex->snap = snapshot_ref(c->front->snap);
+	return ex;
+}
+
+/* Callers further up may still look at its state: it is somebody else's from the next round on. */
+static void retire(struct exchange *ex)
+{
+	struct front *f = ex->conn->front;
+
+	ex->conn->ex = NULL;
+	ex->next = f->ended;
+	f->ended = ex;
+	front_later(f);
+}
+
+void exchange_drop(struct exchange *ex)
+{
+	ex->state = EX_NONE;
+	snapshot_unref(ex->snap);
+	ex->snap = NULL;
+	retire(ex);
+}
+
+void exchanges_reap(struct front *f)
+{
+	while (f->ended) {
+		struct exchange *ex = f->ended;
+
+		f->ended = ex->next;
+		if (f->spare_count == SPARE_MAX) {
+			free(ex);
+			continue;
+		}
+		ex->next = f->spare;
+		f->spare = ex;
+		f->spare_count++;
+	}
+}
+
+void exchanges_free(struct front *f)
+{
+	exchanges_reap(f);
+	while (f->spare) {
+		struct exchange *ex = f->spare;
+
+		f->spare = ex->next;
+		free(ex);
+	}
 }
 
 static void free_mem(struct exchange *ex)
@@ -77,6 +134,7 @@ void exchange_end(struct exchange *ex, enum ex_end why)
 	ex->snap = NULL;
 	ex->run = NULL;
 	ex->svc = NULL;
+	retire(ex);
 }
 
 static void refuse(struct exchange *ex, unsigned status, const char *word, const char *detail,

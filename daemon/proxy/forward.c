@@ -386,11 +386,11 @@ bool forward_begin(struct conn *c)
 	const struct snap_listen *l = c->listener->snap;
 	struct front *f = c->front;
 	struct message *m = &f->msg;
-	struct exchange *ex = &c->ex;
+	struct exchange *ex;
 	bool tls = c->tls, answered;
 
 	be_nobody(c);
-	exchange_init(c);
+	ex = exchange_new(c);
 	f->stats.requests++;
 	ex->forward = (uint8_t)l->forward;
 	ex->verb = m->verb;

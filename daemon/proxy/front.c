@@ -40,8 +40,8 @@ static void on_drain_timer(void *arg)
 	struct front *f = arg;
 
 	while (f->conns) {
-		if (f->conns->ex.state != EX_NONE)
-			exchange_end(&f->conns->ex, END_DRAIN);
+		if (conn_exchange(f->conns))
+			exchange_end(f->conns->ex, END_DRAIN);
 		conn_close(f->conns);
 	}
 	front_gone_check(f);
@@ -97,6 +97,7 @@ void front_free(struct front *f)
 	if (!f)
 		return;
 	f->draining = f->drained = true;        /* nobody is told */
+	f->later_set = true;                    /* ... nor comes back */
 	on_drain_timer(f);
 	for (size_t i = 0; i < f->later_count; i++)
 		loop_defer_free(f->loop, f->later[i]);
@@ -133,6 +134,7 @@ void front_free(struct front *f)
 	tls_set_free(f->tls);
 	while (f->block_count)
 		free(f->blocks[--f->block_count]);
+	exchanges_free(f);
 	buf_done(&f->lines);
 	assertions_clear(f);
 	basics_free(f);
@@ -160,7 +162,6 @@ static void run_later(void *arg)
 	size_t n = f->later_count;
 
 	/* those that come while we work get their turn after one more look at everybody else */
-	f->later_set = false;
 	for (size_t i = 0; i < n; i++) {
 		struct conn *c = f->later[i];
 
@@ -170,9 +171,12 @@ static void run_later(void *arg)
 		else
 			conn_run(c);
 	}
-	memmove(f->later, f->later + n, (f->later_count - n) * sizeof(struct conn *));
+	if (n)
+		memmove(f->later, f->later + n, (f->later_count - n) * sizeof(struct conn *));
 	f->later_count -= n;
 	up_h2_later(f);
+	exchanges_reap(f);
+	f->later_set = false;
 	if (f->later_count || f->h2_later)
 		front_later(f);
 }
@@ -373,8 +377,8 @@ static bool same_identity(const struct snapshot *a, uint32_t slot_a, const struc
 static void end_conn(struct conn *c, enum ex_end why)
 {
 	c->front->stats.revoked++;
-	if (c->ex.state != EX_NONE)
-		exchange_end(&c->ex, why);
+	if (conn_exchange(c))
+		exchange_end(c->ex, why);
 	conn_close(c);
 }
 
@@ -392,6 +396,7 @@ void front_snapshot_set(struct front *f, struct snapshot *s)
 	f->open = mem_calloc(snapshot_ident_count(s) + 1, sizeof(uint32_t));
 	for (struct conn *c = f->conns, *next; c; c = next) {
 		uint32_t slot = c->slot, generation = c->generation;
+		struct exchange *ex = conn_exchange(c);
 		enum ex_end why = END_REVOKED;
 
 		next = c->next;
@@ -409,9 +414,9 @@ void front_snapshot_set(struct front *f, struct snapshot *s)
 		}
 		if (!c->parent && c->slot != SLOT_NONE)
 			f->open[c->slot]++;
-		if (c->ex.state != EX_NONE && c->ex.counted && c->slot != SLOT_NONE)
+		if (ex && ex->counted && c->slot != SLOT_NONE)
 			f->busy[c->slot]++;
-		if (c->ex.state != EX_NONE && c->ex.counted && !request_still_allowed(&c->ex))
+		if (ex && ex->counted && !request_still_allowed(ex))
 			end_conn(c, END_POLICY);
 		else if (c->ident_due < c->timer.due || !c->timer.next)
 			conn_due(c, c->timer.due);

@@ -406,7 +406,7 @@ static bool pass_on(struct front *f, struct io *from, struct io *to, uint64_t *t
 
 void relay_upgrade(struct conn *c)
 {
-	struct exchange *ex = &c->ex;
+	struct exchange *ex = c->ex;
 	struct front *f = c->front;
 	bool moved = false, again = false;
 	struct upconn *u = ex->up;

@@ -560,10 +560,8 @@ void request_put_back(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 
-	snapshot_unref(ex->snap);
-	ex->snap = NULL;
-	ex->state = EX_NONE;
 	ex->run->requests--;
+	exchange_drop(ex);
 	c->front->stats.requests--;
 	c->requests--;
 	c->state = CONN_READY;
@@ -574,7 +572,7 @@ bool request_begin(struct conn *c)
 {
 	struct front *f = c->front;
 	struct message *m = &f->msg;
-	struct exchange *ex = &c->ex;
+	struct exchange *ex;
 	struct head_out out = { .ptr = f->tx, .cap = sizeof(f->tx) };
 	struct fault why = { 0 };
 	char host_buf[HTTP_HOST_MAX + 3];
@@ -583,7 +581,7 @@ bool request_begin(struct conn *c)
 
 	if (c->listener->snap && c->listener->snap->forward)
 		return forward_begin(c);
-	exchange_init(c);
+	ex = exchange_new(c);
 	f->stats.requests++;
 	ex->verb = m->verb;
 	ex->minor = m->minor;

@@ -115,10 +115,9 @@ static bool keep_header(struct exchange *ex)
 void tcp_begin(struct conn *c)
 {
 	struct front *f = c->front;
-	struct exchange *ex = &c->ex;
+	struct exchange *ex = exchange_new(c);
 	uint32_t index = SERVICE_UNKNOWN;
 
-	exchange_init(c);
 	f->stats.requests++;
 	c->requests++;
 	c->state = CONN_BUSY;
@@ -156,7 +155,7 @@ void tcp_begin(struct conn *c)
 void tcp_start(struct conn *c)
 {
 	struct front *f = c->front;
-	struct exchange *ex = &c->ex;
+	struct exchange *ex = c->ex;
 	struct iovec v = { (char *)(uintptr_t)ex->head.ptr, ex->head.len };
 
 	ex->connected = front_now(f);
