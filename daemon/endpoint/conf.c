@@ -69,6 +69,9 @@ static const struct conf_row service_rows[] = {
 	{ "proxy-login-cn", CONF_BOOL, AT(proxy_login_cn), .def = "false",
 	  .help = "With v2, also say the login as the common name of a TLS client certificate, which "
 	          "Dovecot and others take as the user." },
+	{ "proxy-login-authority", CONF_BOOL, AT(proxy_login_authority), .def = "false",
+	  .help = "With v2, also say the login as the authority, which HAProxy reads as fc_pp_authority; who calls "
+	          "without a login is refused." },
 	{ "forward-auth", CONF_ENUM, AT(forward), .def = "none", .words = forwards,
 	  .help = "There is no upstream: the web server of this kind stays in front, and asks here for each "
 	          "request; see contrib/forward-auth." },
@@ -628,6 +631,9 @@ static bool check_services(const struct conf *c, struct seen *seen, const struct
 			                "who calls");
 		if (!s->tcp && s->proxy_protocol != CONF_PROXY_NONE)
 			ok = diag_error(diags, map->at[i], "\"proxy-protocol\" is for services with \"tcp\": true");
+		if ((s->proxy_login_cn || s->proxy_login_authority) && s->proxy_protocol != CONF_PROXY_V2)
+			ok = diag_error(diags, map->at[i], "\"proxy-login-cn\" and \"proxy-login-authority\" want "
+			                "\"proxy-protocol\": \"v2\"");
 		ok &= check_browser(c, s, map->at[i], public, diags);
 		if (public && !*s->browser && (s->profiles.count || s->headers.count))
 			ok = diag_error(diags, map->at[i], "\"public\": no identity is known there, so there "

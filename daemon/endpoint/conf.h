@@ -52,7 +52,7 @@ struct conf_service {
 	char            *root, *script; /* of fastcgi and scgi upstreams */
 	bool             tcp;           /* no HTTP */
 	int              proxy_protocol; /* enum conf_proxy_protocol */
-	bool             proxy_login_cn;
+	bool             proxy_login_cn, proxy_login_authority; /* the login where its readers look */
 	int              forward;       /* enum conf_forward: no upstream; a web server asks */
 	struct conf_strs forward_users; /* local users who may ask over a unix socket */
 	char            *forward_secret; /* file; "": none */

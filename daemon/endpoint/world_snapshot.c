@@ -293,7 +293,8 @@ static bool add_service(const struct world *w, struct snapshot_builder *b, const
 	          (c->basic_user == CONF_BASIC_SHORT ? SERVICE_BASIC_SHORT : 0u) | (c->tcp ? SERVICE_TCP : 0u) |
 	          (c->proxy_protocol == CONF_PROXY_V1 ? SERVICE_PROXY_V1 : 0u) |
 	          (c->proxy_protocol == CONF_PROXY_V2 ? SERVICE_PROXY_V2 : 0u) |
-	          (c->proxy_login_cn ? SERVICE_PROXY_CN : 0u);
+	          (c->proxy_login_cn ? SERVICE_PROXY_CN : 0u) |
+	          (c->proxy_login_authority ? SERVICE_PROXY_AUTHORITY : 0u);
 	s.policy = tables ? tables_service(tables, s.name) : SERVICE_NONE;
 	s.listens = spans_of(&mem, &c->listen);
 	s.listen_count = c->listen.count;

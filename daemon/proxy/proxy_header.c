@@ -8,6 +8,7 @@ enum {
 	CMD_PROXY = 0x21,               /* version 2, PROXY */
 	FAM_TCP4 = 0x11,
 	FAM_TCP6 = 0x21,
+	TYPE_AUTHORITY = 0x02,
 	TYPE_CRC32C = 0x03,
 	TYPE_UNIQUE_ID = 0x05,
 	TYPE_SSL = 0x20,
@@ -125,6 +126,11 @@ bool proxy_header_v2(const struct proxy_header *h, struct buf *out, struct err *
 	if (h->unique_id.len > PROXY_UNIQUE_ID_MAX)
 		return err_set(err, ERR_LIMIT, "PROXY header: a unique id of %zu bytes, want at most %d",
 		               h->unique_id.len, PROXY_UNIQUE_ID_MAX);
+	if (h->login_as_authority && h->login.len == 0)
+		return err_set(err, ERR_DENIED, "PROXY header: no login to say as the authority");
+	if (h->login_as_authority && h->login.len > PROXY_AUTHORITY_MAX)
+		return err_set(err, ERR_LIMIT, "PROXY header: a login of %zu bytes, want at most %d",
+		               h->login.len, PROXY_AUTHORITY_MAX);
 	buf_init(&b, PROXY_HEADER_MAX);
 	buf_add(&b, signature, sizeof(signature));
 	buf_add_char(&b, CMD_PROXY);
@@ -139,6 +145,8 @@ bool proxy_header_v2(const struct proxy_header *h, struct buf *out, struct err *
 
 	vector(&b, TYPE_CRC32C, span_of("\0\0\0\0", 4));
 	vector(&b, TYPE_UNIQUE_ID, h->unique_id);
+	if (h->login_as_authority)
+		vector(&b, TYPE_AUTHORITY, h->login);
 	if (h->login_as_cn && h->login.len > 0)
 		ssl_vector(&b, h->login);
 	reeve_vector(&b, h);

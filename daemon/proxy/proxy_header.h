@@ -23,6 +23,7 @@ enum {
 	PROXY_REEVE_VERSION = 1,
 	PROXY_HEADER_MAX = 16 + 65535,  /* the length field's range */
 	PROXY_UNIQUE_ID_MAX = 128,      /* the specification's limit */
+	PROXY_AUTHORITY_MAX = 255,      /* HAProxy's, which leaves out what is longer */
 };
 
 enum proxy_reeve_field {
@@ -51,6 +52,10 @@ struct proxy_header {
 	 * (PP2_TYPE_SSL), which Dovecot and others take as user name. The owner opts in: it
 	 * tells the application something that is true only in effect. */
 	bool          login_as_cn;
+	/* Likewise as the authority (PP2_TYPE_AUTHORITY), which is what HAProxy before 2.9 can
+	 * read of a header beside the addresses. ERR_DENIED without a login: its reader must
+	 * not take an authority that is absent for one that it need not look at. */
+	bool          login_as_authority;
 };
 
 /* "PROXY TCP4 ...\r\n"; at most 107 bytes. */

@@ -118,6 +118,7 @@ enum service_flags {
 	SERVICE_PROXY_V1      = 1 << 7,
 	SERVICE_PROXY_V2      = 1 << 8,
 	SERVICE_PROXY_CN      = 1 << 9, /* version 2 also says the login as a client certificate's name */
+	SERVICE_PROXY_AUTHORITY = 1 << 18, /* ... and as the authority */
 	SERVICE_BASIC         = 1 << 15, /* Authorization is ours: the login, and a secret that front_basic_add() gave */
 	SERVICE_ASSERTION_BOUND = 1 << 17, /* assertions are of one method and path */
 	SERVICE_BASIC_SHORT   = 1 << 16, /* ... and the login without @domain */

@@ -66,6 +66,7 @@ static bool write_header(struct exchange *ex, struct buf *out, struct err *err)
 		return err_set(err, ERR_SYS, "the connection has no addresses");
 	if (ex->svc->flags & SERVICE_PROXY_V1)
 		return proxy_header_v1(&h, out, err);
+	h.login_as_authority = (ex->svc->flags & SERVICE_PROXY_AUTHORITY) != 0;
 	if (d) {
 		h.login = snapshot_text(s, d->login);
 		h.name = snapshot_text(s, d->name);

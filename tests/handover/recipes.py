@@ -2,14 +2,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The recipes of doc/recipes, read from the text: every SERVICE and GRANTS of
 them in one reeved, and those that Debian has and that are light run with the FILEs as
-they stand there: radicale, git, gitweb, cgit behind Apache, Dovecot. For each: nobody,
-another person and a forgery first.
-
-Paths below /etc, /srv, /run and /var are looked for below this test's own folder.
+they stand there: radicale, git, gitweb, cgit behind Apache, Dovecot; more are run by
+recipes_more.py and postgresql.py. For each: nobody, another person and a forgery first.
 """
-import base64
 import glob
-import json
 import os
 import pwd
 import re
@@ -17,64 +13,13 @@ import socket
 import subprocess
 
 import harness
+import recipe
 from harness import STAFF, STUDENT, accepting, begin, check, listening, program, read_file, run, skip, start, until, write
+from recipe import DOC, FORGED, ask, put, refusals
 
 TMP = begin("recipes")
-DOC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../doc/recipes")
-ROOT = f"{TMP}/root"
+ROOT = recipe.root()
 STUDENT_AT = "127.0.0.9"        # who connects there comes from 127.0.0.2
-FORGED = ["Remote-User: admin", "X-Remote-User: admin", "Remote_User: admin", "X-Forwarded-User: admin", "REMOTE-USER: admin",
-          "Authorization: Basic " + base64.b64encode(b"admin:x").decode()]
-
-
-def moved(text):
-    return re.sub(r"(?<!\w)/(etc|srv|run|var)(?=/)", ROOT + r"/\1", text)
-
-
-def recipe(name):
-    """(service's name and row, grants, {path: text})"""
-    with open(f"{DOC}/{name}", encoding="utf-8") as f:
-        lines = f.read().split("\n")
-    blocks = {}
-    at = None
-    for line in lines:
-        word = line.split(" ")
-        if line in ("SERVICE", "GRANTS") or (word[0] == "FILE" and len(word) == 2):
-            at = word[-1]
-            blocks[at] = []
-        elif line and not line.startswith("  "):
-            at = None
-        elif at:
-            blocks[at].append(line[2:])
-    text = {k: moved("\n".join(v).strip("\n")) + "\n" for k, v in blocks.items()}
-    service = json.loads("{" + text.pop("SERVICE") + "}")
-    grants = json.loads("[" + text.pop("GRANTS") + "]")
-    return service, grants, {moved(k): v for k, v in text.items()}
-
-
-def put(files):
-    for path, text in files.items():
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
-        os.chmod(path, 0o755 if text.startswith("#!") else 0o644)
-
-
-def ask(host, target="/", source="127.0.0.1", headers=(), method="GET", body=b"", port=80):
-    s = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
-    s.sendall("\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers,
-                           "Connection: close"]).encode() + b"\r\n\r\n" + body)
-    data = b""
-    while more := s.recv(65536):
-        data += more
-    s.close()
-    head, _, rest = data.partition(b"\r\n\r\n")
-    return (int(head.split()[1]) if head else 0), rest.decode("utf-8", "replace")
-
-
-def refusals(name, host, target="/"):
-    check(f"{name}: nobody is refused", ask(host, target, "127.0.0.3")[0] == 403, ask(host, target, "127.0.0.3"))
-    check(f"{name}: nor does a forgery help", ask(host, target, "127.0.0.3", FORGED)[0] == 403)
 
 
 def radicale(files):
@@ -261,7 +206,7 @@ service imap-login {{
 
 def main():
     subprocess.run(["ip", "route", "replace", "local", STUDENT_AT, "dev", "lo", "src", "127.0.0.2", "table", "local"], check=True)
-    recipes = {name: recipe(name) for name in sorted(os.listdir(DOC)) if name != "README"}
+    recipes = {name: recipe.recipe(name) for name in sorted(os.listdir(DOC)) if name != "README"}
     index = open(f"{DOC}/README", encoding="utf-8").read()
     check("every recipe is in the index", all(re.search(rf"^  {n} ", index, re.M) for n in recipes), list(recipes))
     check("there are at least ten", len(recipes) >= 10, len(recipes))

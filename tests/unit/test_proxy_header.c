@@ -55,6 +55,19 @@ START_TEST(test_refused)
 	ck_assert(!proxy_header_v2(&h, &b, &err));
 	ck_assert_int_eq(err.code, ERR_LIMIT);
 	h.group_count = 0;
+	h.login_as_authority = true;    /* a node with tags has no login */
+	ck_assert(!proxy_header_v2(&h, &b, &err));
+	ck_assert_int_eq(err.code, ERR_DENIED);
+	char login[PROXY_AUTHORITY_MAX + 1];
+	memset(login, 'l', sizeof(login));
+	h.login = span_of(login, sizeof(login));
+	ck_assert(!proxy_header_v2(&h, &b, &err));
+	ck_assert_int_eq(err.code, ERR_LIMIT);
+	ck_assert_uint_eq(b.len, 0);
+	h.login.len--;
+	ck_assert(proxy_header_v2(&h, &b, &err));
+	buf_clear(&b);
+	h.login_as_authority = false;
 	ck_assert(ipport_parse(SPAN("[fd00::3]:143"), &h.dst));
 	ck_assert(!proxy_header_v2(&h, &b, &err));
 	ck_assert(!proxy_header_v1(&h, &b, &err));
@@ -99,7 +112,7 @@ START_TEST(test_v2)
 	h.expires = 1790000000;
 	buf_init(&plain, PROXY_HEADER_MAX);
 	ck_assert(proxy_header_v2(&h, &plain, &err));
-	h.login_as_cn = true;
+	h.login_as_cn = h.login_as_authority = true;
 	buf_init(&b, PROXY_HEADER_MAX);
 	ck_assert_msg(proxy_header_v2(&h, &b, &err), "%s", err.msg);
 
@@ -111,7 +124,8 @@ START_TEST(test_v2)
 	struct span ssl = find(&b, 28, b.len, 0x20);
 	ck_assert_int_eq(memcmp(ssl.ptr, "\x07\0\0\0\0\x22\0\x11staff@example.edu", 25), 0);
 	for (size_t i = 28; i < plain.len; i += 3 + u16(&plain, i + 1))         /* only who asks for it */
-		ck_assert_uint_ne(u8(&plain, i), 0x20);
+		ck_assert(u8(&plain, i) != 0x20 && u8(&plain, i) != 0x02);
+	ck_assert(span_eq(find(&b, 28, b.len, 0x02), h.login));
 
 	struct span own = find(&b, 28, b.len, PROXY_TLV_REEVE);
 	size_t at = (size_t)(own.ptr - b.ptr);
