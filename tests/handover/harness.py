@@ -113,10 +113,10 @@ def until(seconds, ask):
     return False
 
 
-def listening(port):
+def listening(port, address="127.0.0.1"):
     with socket.socket() as s:
         s.settimeout(1)
-        return s.connect_ex(("127.0.0.1", port)) == 0
+        return s.connect_ex((address, port)) == 0
 
 
 def accepting(path):

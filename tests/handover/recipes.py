@@ -3,7 +3,7 @@
 """The recipes of doc/recipes, read from the text: every SERVICE and GRANTS of
 them in one reeved, and those that Debian has and that are light run with the FILEs as
 they stand there: radicale, git, gitweb, cgit behind Apache, Dovecot; more are run by
-recipes_more.py and postgresql.py. For each: nobody, another person and a forgery first.
+recipes_apps.py and postgresql.py. For each: nobody, another person and a forgery first.
 """
 import glob
 import os

@@ -26,11 +26,27 @@ local own = {
 
 local connections = {}
 
+-- A request that Apache makes itself while it serves one (mod_dav_svn does for each path, and
+-- so does every internal redirect) has the fields that were written into the first, whose names
+-- are kept where no client's word comes: those are not a forgery then.
+local function written(r)
+	local names = r.subprocess_env["REEVE_FIELDS"] or r.subprocess_env["REDIRECT_REEVE_FIELDS"]
+	local set = {}
+
+	if not r.is_initial_req and names then
+		for name in names:gmatch("%S+") do
+			set[name] = true
+		end
+	end
+	return set
+end
+
 local function question(r)
 	local lines = { "GET /_reeve HTTP/1.1", "Host: reeve" }
+	local ours = written(r)
 
 	for name, value in pairs(r:headers_in_table()) do
-		if not dropped[name:lower()] then
+		if not dropped[name:lower()] and not ours[name:lower()] then
 			lines[#lines + 1] = name .. ": " .. value
 		end
 	end
@@ -130,11 +146,14 @@ function ask(r)
 		end
 		return status
 	end
+	local names = {}
 	for name, value in pairs(fields) do
 		if not own[name] then
 			r.headers_in[name] = value
+			names[#names + 1] = name
 		end
 	end
+	r.subprocess_env["REEVE_FIELDS"] = table.concat(names, " ")
 	if fields["remote-user"] then
 		r.user = fields["remote-user"]
 	end
