@@ -16,6 +16,7 @@
 
 enum {
 	READER_PDU_MAX = 32 << 20,      /* one message of the server: a group of 300,000 */
+	READER_VALUES_MAX = 1000000,    /* of one attribute, in however many pieces */
 	READER_REFRESH_SEC = 900,       /* reading everything once */
 	READER_RETRY_SEC = 2,           /* after a failure; doubled up to */
 	READER_RETRY_MAX = 120,

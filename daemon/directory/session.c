@@ -194,6 +194,32 @@ static int next_message(struct session *n, int id, int64_t ms, LDAPMessage **ret
 	}
 }
 
+/* The end of a search: its result code, and the cookie of the next page. */
+static bool result_of(struct session *n, LDAPMessage *msg, int *ret_code, struct berval *ret_cookie,
+		      struct err *err)
+{
+	LDAPControl **controls = NULL, *page;
+	char         *said = NULL;
+	ber_int_t     estimate;
+	char          shown[LOG_TEXT_MAX];
+
+	int rc = ldap_parse_result(n->ld, msg, ret_code, NULL, &said, NULL, &controls, 0);
+	if (rc != LDAP_SUCCESS) {
+		ldap_memfree(said);
+		return failed(n, rc, "a search's end", err);
+	}
+	if (*ret_code != LDAP_SUCCESS)
+		err_set(err, ERR_PEER, "the server ends a search: %s%s%s", ldap_err2string(*ret_code),
+			said && *said ? ": " : "", said ? log_text(span_str(said), shown) : "");
+	ldap_memfree(said);
+	page = ldap_control_find(LDAP_CONTROL_PAGEDRESULTS, controls, NULL);
+	if (page && ret_cookie &&
+	    ldap_parse_pageresponse_control(n->ld, page, &estimate, ret_cookie) != LDAP_SUCCESS)
+		*ret_cookie = (struct berval){ 0 };
+	ldap_controls_free(controls);
+	return *ret_code == LDAP_SUCCESS;
+}
+
 /* ---- entries ---- */
 
 /* One form for one name: what RFC 4514 leaves open is closed, and letters are lowered. NULL: no DN. */
@@ -229,7 +255,7 @@ static char *first_value(struct session *n, LDAPMessage *msg, const char *attr)
 	return text ? text : mem_strdup("");
 }
 
-struct texts { char **list; size_t count, room; };
+struct texts { char **list; size_t count, room, bytes; };
 
 static void texts_add(struct texts *t, char *text)      /* takes text */
 {
@@ -237,6 +263,7 @@ static void texts_add(struct texts *t, char *text)      /* takes text */
 		t->list = mem_realloc(t->list, t->room = t->room ? t->room * 2 : 16, sizeof(char *));
 	t->list[t->count++] = text;
 	t->list[t->count] = NULL;
+	t->bytes += strlen(text);
 }
 
 static void texts_done(struct texts *t)
@@ -270,6 +297,119 @@ static void add_values(struct session *n, LDAPMessage *msg, const char *attr, bo
 	ldap_value_free_len(v);
 }
 
+/* ---- values in pieces ---- */
+
+/* Active Directory gives at most 1,500 values of an attribute at once, and calls them
+ * "member;range=0-1499" (MS-ADTS 3.1.1.3.1.3.3); the last piece ends with "*". */
+struct range {
+	char     name[96];      /* as it is called in the entry */
+	uint64_t low, high;
+	bool     last;
+};
+
+static bool range_is(struct span name, const char *attr)
+{
+	return span_ieq(span_head(name, strlen(attr)), span_str(attr)) &&
+	       span_ieq(span_head(span_from(name, strlen(attr)), 7), SPAN(";range="));
+}
+
+static bool range_read(struct span name, const char *attr, struct range *ret)
+{
+	struct span option = span_from(name, strlen(attr) + 7), low, high;
+	size_t      dash;
+
+	dash = span_find(option, '-');
+	low = span_head(option, dash);
+	high = span_from(option, dash + 1);
+	ret->last = span_eq(high, SPAN("*"));
+	return span_u64(low, READER_VALUES_MAX, &ret->low) &&
+	       (ret->last || (span_u64(high, READER_VALUES_MAX, &ret->high) && ret->high >= ret->low)) &&
+	       span_cstr(name, ret->name, sizeof(ret->name));
+}
+
+/* ret: the piece there is, if it is one. */
+static bool range_find(struct session *n, LDAPMessage *msg, const char *attr, struct range *ret, bool *ret_good)
+{
+	BerElement *ber = NULL;
+	bool        found = false;
+
+	*ret_good = false;
+	for (char *name = ldap_first_attribute(n->ld, msg, &ber); name;
+	     name = ldap_next_attribute(n->ld, msg, ber)) {
+		if (!found && range_is(span_str(name), attr)) {
+			found = true;
+			*ret_good = range_read(span_str(name), attr, ret);
+		}
+		ldap_memfree(name);
+	}
+	ber_free(ber, 0);
+	return found;
+}
+
+static bool piece_add(struct session *n, LDAPMessage *msg, const char *attr, uint64_t from, struct texts *t,
+		      struct range *ret, struct err *err)
+{
+	bool good;
+
+	if (!range_find(n, msg, attr, ret, &good) || !good || ret->low != from)
+		return err_set(err, ERR_PEER, "a group's values from %llu on are not what was asked for",
+			       (unsigned long long)from);
+	add_values(n, msg, ret->name, true, t);
+	return (t->count <= READER_VALUES_MAX && t->bytes <= ROSTER_BYTES_MAX) ||
+	       err_set(err, ERR_LIMIT, "a group of more than %d members", READER_VALUES_MAX);
+}
+
+/* The next piece of one entry, by a search of its own beside the one that is under way. */
+static bool piece_read(struct session *n, const char *dn, const char *attr, uint64_t from, struct texts *t,
+		       struct range *ret, struct err *err)
+{
+	char         name[96], *attrs[] = { name, NULL };
+	LDAPMessage *msg = NULL;
+	bool         ok = true, there = false;
+	int          id, code;
+
+	snprintf(name, sizeof(name), "%s;range=%llu-*", attr, (unsigned long long)from);
+	int rc = ldap_search_ext(n->ld, dn, LDAP_SCOPE_BASE, "(objectClass=*)", attrs, 0, NULL, NULL, NULL,
+				 LDAP_NO_LIMIT, &id);
+	if (rc != LDAP_SUCCESS)
+		return failed(n, rc, "a search", err);
+	while (ok) {
+		int got = next_message(n, id, n->s->row.timeout * 1000, &msg, err);
+
+		if (got < 0)
+			return false;
+		if (got == 0 || boot_passed(n->deadline, clock_boot()))
+			return err_set(err, ERR_TIMEOUT, "the server is silent, or slow without an end");
+		int type = ldap_msgtype(msg);
+		if (type == LDAP_RES_SEARCH_ENTRY && !there)
+			ok = there = piece_add(n, msg, attr, from, t, ret, err);
+		else if (type == LDAP_RES_SEARCH_RESULT)
+			ok = result_of(n, msg, &code, NULL, err);
+		ldap_msgfree(msg);
+		if (ok && type == LDAP_RES_SEARCH_RESULT)
+			return there || err_set(err, ERR_PEER, "a group's values from %llu on are not there",
+						(unsigned long long)from);
+	}
+	ldap_abandon_ext(n->ld, id, NULL, NULL);
+	return false;
+}
+
+/* All of an attribute's DNs, however many pieces they come in. */
+static bool add_all(struct session *n, LDAPMessage *msg, const char *dn, const char *attr, struct texts *t,
+		    struct err *err)
+{
+	struct range r;
+	bool         ok;
+
+	add_values(n, msg, attr, true, t);
+	if (!range_find(n, msg, attr, &r, &ok))
+		return true;
+	ok = piece_add(n, msg, attr, 0, t, &r, err);
+	while (ok && !r.last)
+		ok = piece_read(n, dn, attr, r.high + 1, t, &r, err);
+	return ok;
+}
+
 /* uuid: the server's id of it; NULL: the DN is its key. */
 static bool put_entry(struct session *n, const struct search *q, LDAPMessage *msg,
 		      const unsigned char *uuid, struct err *err)
@@ -281,9 +421,10 @@ static bool put_entry(struct session *n, const struct search *q, LDAPMessage *ms
 	struct buf               login = { 0 };
 	bool                     ok = true;
 
-	ldap_memfree(raw);
-	if (!dn)
+	if (!dn) {
+		ldap_memfree(raw);
 		return true;            /* nobody could refer to it */
+	}
 	buf_init(&login, 1024);
 	if (q->kind == ROSTER_PERSON) {
 		name = first_value(n, msg, row->login_attribute);
@@ -294,12 +435,13 @@ static bool put_entry(struct session *n, const struct search *q, LDAPMessage *ms
 	} else if (q->kind == ROSTER_GROUP) {
 		name = first_value(n, msg, row->group_attribute);
 		buf_add_str(&login, name);
-		add_values(n, msg, "member", true, &members);
+		ok = add_all(n, msg, raw, "member", &members, err);
 		add_values(n, msg, "uniqueMember", true, &members);
 		add_values(n, msg, "memberUid", false, &uids);
 	}
 	if (q->kind != ROSTER_DISABLED)
-		add_values(n, msg, "memberOf", true, &of);
+		ok = ok && add_all(n, msg, raw, "memberOf", &of, err);
+	ldap_memfree(raw);
 	const struct roster_entry e = {
 		.kind = q->kind,
 		.key = uuid ? span_of(uuid, SYNC_UUID) : span_str(dn),
@@ -310,7 +452,7 @@ static bool put_entry(struct session *n, const struct search *q, LDAPMessage *ms
 		.member_uids = (const char *const *)uids.list,
 		.member_of = (const char *const *)of.list,
 	};
-	ok = roster_put(n->roster, &e, err);
+	ok = ok && roster_put(n->roster, &e, err);
 	buf_done(&login);
 	texts_done(&members);
 	texts_done(&uids);
@@ -355,32 +497,6 @@ static int start(struct session *n, struct search *q, LDAPControl *control)
 
 	return ldap_search_ext(n->ld, q->base, LDAP_SCOPE_SUBTREE, q->filter, q->attrs, 0,
 			       control ? controls : NULL, NULL, NULL, LDAP_NO_LIMIT, &q->id);
-}
-
-/* The end of a search: its result code, and the cookie of the next page. */
-static bool result_of(struct session *n, LDAPMessage *msg, int *ret_code, struct berval *ret_cookie,
-		      struct err *err)
-{
-	LDAPControl **controls = NULL, *page;
-	char         *said = NULL;
-	ber_int_t     estimate;
-	char          shown[LOG_TEXT_MAX];
-
-	int rc = ldap_parse_result(n->ld, msg, ret_code, NULL, &said, NULL, &controls, 0);
-	if (rc != LDAP_SUCCESS) {
-		ldap_memfree(said);
-		return failed(n, rc, "a search's end", err);
-	}
-	if (*ret_code != LDAP_SUCCESS)
-		err_set(err, ERR_PEER, "the server ends a search: %s%s%s", ldap_err2string(*ret_code),
-			said && *said ? ": " : "", said ? log_text(span_str(said), shown) : "");
-	ldap_memfree(said);
-	page = ldap_control_find(LDAP_CONTROL_PAGEDRESULTS, controls, NULL);
-	if (page && ret_cookie &&
-	    ldap_parse_pageresponse_control(n->ld, page, &estimate, ret_cookie) != LDAP_SUCCESS)
-		*ret_cookie = (struct berval){ 0 };
-	ldap_controls_free(controls);
-	return *ret_code == LDAP_SUCCESS;
 }
 
 /* One page; cookie is that of the next one, empty at the end. */
