@@ -20,11 +20,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define COORDINATOR_TRACED 1
+#endif
+#endif
+#ifndef COORDINATOR_TRACED
+#define COORDINATOR_TRACED 0
+#endif
 
 enum {
 	ADMIN_BODY_MAX = 32 << 20,      /* a policy of POLICY_TEXT_MAX with its escapes */
@@ -644,6 +654,21 @@ static void end(struct coordinator *co)
 	conf_free(co->conf);
 }
 
+/* Keys, passwords and tokens of everybody are in memory: no core file, no program that core_pattern hands
+ * it to, nobody of the same user who traces. A leak checker traces its own process. */
+static bool no_dumps(struct err *err)
+{
+	const struct rlimit none = { 0, 0 };
+
+	if (setrlimit(RLIMIT_CORE, &none) < 0)
+		return err_sys(err, "RLIMIT_CORE");
+#if !defined(__SANITIZE_ADDRESS__) && !COORDINATOR_TRACED
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(err, "prctl");
+#endif
+	return true;
+}
+
 int coordinator_run(const char *conf_path)
 {
 	struct coordinator co = { .conf_path = (char *)conf_path };
@@ -662,7 +687,7 @@ int coordinator_run(const char *conf_path)
 		if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 			log_warn("RLIMIT_NOFILE: %s", strerror(errno));
 	}
-	co.loop = loop_new(&err);
+	co.loop = no_dumps(&err) ? loop_new(&err) : NULL;
 	if (!co.loop) {
 		log_error("%s", err.msg);
 		conf_free(co.conf);

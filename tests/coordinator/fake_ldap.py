@@ -73,10 +73,12 @@ def holds(f, e):
 
 class Fake:
     """entries: what there is. step: how many values come at once (0: all). referral: a URL that each answer points
-    to, too. lie(attribute, low): another name for a piece. syncs: what on_sync is asked for, so that it offers RFC 4533."""
+    to, too. lie(attribute, low): another name for a piece. on_sync(fake, base, names, filter, control, send, result): answers
+    searches with the control of RFC 4533, which is offered then. refuse: no password is right."""
 
-    def __init__(self, entries, step=0, referral=None, lie=None, on_sync=None):
+    def __init__(self, entries, step=0, referral=None, lie=None, on_sync=None, refuse=False):
         self.entries, self.step, self.referral, self.lie, self.on_sync = entries, step, referral, lie, on_sync
+        self.refuse = refuse
         self.searches, self.connections = [], 0
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
@@ -121,7 +123,7 @@ class Fake:
                     send(tlv(tag, integer(code, 10), octets(""), octets(""), more), controls)
 
                 if op == 0x60:
-                    result(0x61)
+                    result(0x61, 49 if self.refuse else 0)
                 elif op == 0x63:
                     self.search(body, controls, send, result)
         except (OSError, IndexError):
