@@ -6,6 +6,7 @@ usage: watch.py FILE KIND=TARGET...
    tcp=HOST:PORT   an instrument's STREAM
    udp=HOST:PORT   its PUSH of 100000
    http=URL        a download
+   ws=URL          an upgrade, as browsers ask for a WebSocket; a byte is sent for each read
 
 FILE is rewritten every 20 ms, a line a stream: KIND TARGET BYTES LAST STATE, where LAST
 is the time of the last byte (seconds since 1970, same clock as `date`) and STATE is
@@ -50,8 +51,11 @@ class Stream:
         else:
             url = urllib.parse.urlsplit(self.target)
             self.sock = socket.create_connection((url.hostname, url.port or 80), CONNECT_S)
+            upgrade = (f"Origin: http://{url.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                       if self.kind == "ws" else "")
             self.sock.sendall(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\n"
-                              "User-Agent: watch\r\n\r\n".encode())
+                              f"User-Agent: watch\r\n{upgrade}\r\n".encode())
         self.sock.setblocking(False)
 
     def read(self):
@@ -68,6 +72,11 @@ class Stream:
             return False
         self.bytes += len(data)
         self.last = time.time()
+        if self.kind == "ws":
+            try:
+                self.sock.send(b"x")
+            except OSError:
+                pass        # full: nothing of it matters but that some comes
         return True
 
 

@@ -5,7 +5,8 @@
 #
 #   lap 192.0.2.1  staff@example.edu  --\
 #   stu 192.0.2.3  student@example.edu --+-- [net] -- svc 192.0.2.2: wiki on port 80 of its
-#                                                     overlay addresses, a TCP echo on 7000
+#                                                     overlay addresses, a TCP echo on 7000,
+#                                                     nginx on 8080 (contrib/forward-auth)
 . "$(dirname "$0")/lib.sh"
 command -v wireguard-go >/dev/null || modprobe -n wireguard 2>/dev/null || skip_all "no WireGuard of any kind"
 [ -c /dev/net/tun ] || skip_all "no /dev/net/tun"
@@ -37,7 +38,7 @@ person()	# USER-ID LOGIN GROUP SESSION-ID EXPIRES
 	printf ',"user":{"id":"%s","issuer":"https://idp.example.edu","sub":"%s","login":"%s","name":"%s","email":"%s","groups":["group:%s"]},"session":{"id":"%s","auth_time":%d,"expires":%d,"acr":"mfa","amr":["pwd","otp"]}' \
 		"$1" "$2" "$2" "$2" "$2" "$3" "$4" "$(date +%s)" "$5"
 }
-policy='{\"groups\":{\"group:lab\":[\"staff@example.edu\"]},\"tagOwners\":{\"tag:server\":[\"group:lab\"]},\"grants\":[{\"src\":[\"group:lab\"],\"dst\":[\"svc:wiki\",\"tag:server\"],\"ip\":[\"tcp:80\",\"tcp:7000\"]}]}'
+policy='{\"groups\":{\"group:lab\":[\"staff@example.edu\"]},\"tagOwners\":{\"tag:server\":[\"group:lab\"]},\"grants\":[{\"src\":[\"group:lab\"],\"dst\":[\"svc:wiki\",\"tag:server\"],\"ip\":[\"tcp:80\",\"tcp:7000\"]},{\"src\":[\"group:lab\"],\"dst\":[\"svc:board\"],\"ip\":[\"tcp:8080\"]}]}'
 
 map()	# SELF: with the sessions of $sessions
 {
@@ -47,7 +48,7 @@ map()	# SELF: with the sessions of $sessions
 	printf '{"op":"full","v":1,"epoch":"0123456789abcdef","seq":1,"lease":86400,"now":%d,"mesh":{"ula":"%s","v4":"100.64.0.0/10","name":"example"},"self":"%s"}\n' \
 		"$(date +%s)" $ula "$1"
 	node lap n1 100.64.0.1 192.0.2.1 "$staff"
-	node svc n2 100.64.0.2 192.0.2.2 ',"tags":["tag:server"],"services":[{"name":"wiki","port":80,"http":true,"hosts":["wiki"],"profiles":["remote-user"]}]'
+	node svc n2 100.64.0.2 192.0.2.2 ',"tags":["tag:server"],"services":[{"name":"wiki","port":80,"http":true,"hosts":["wiki"],"profiles":["remote-user"]},{"name":"board","port":8080,"http":true,"hosts":["board"],"profiles":["remote-user"]}]'
 	node stu n3 100.64.0.3 192.0.2.3 "$student"
 	printf '{"op":"policy","seq":1,"text":"%s"}\n{"op":"end","seq":1}\n' "$policy"
 }
@@ -68,7 +69,9 @@ for h in lap stu svc; do
 		"map": "map.ndjson", "run-dir": "/run/reeve", "state-dir": "/var/lib/reeve",
 		"log-level": "debug",
 		$([ $h != svc ] || echo '"services": { "wiki": { "listen": ["80"], "hosts": ["wiki"],
-			"upstream": "http://127.0.0.1:8000", "profiles": ["remote-user"] } },
+			"upstream": "http://127.0.0.1:8000", "profiles": ["remote-user"] },
+			"board": { "forward-auth": "nginx", "listen": ["unix:wiki"], "forward-users": ["www-data"],
+			"forward-port": 8080, "hosts": ["board"], "profiles": ["remote-user"] } },
 			"audit": "/var/log/reeve/audit.json",')
 	}
 	END
@@ -102,6 +105,31 @@ fails "the student has no grant for it" at stu timeout 5 bash -c 'exec 3<>/dev/t
 fails "nor for the wiki" get stu -f -o /dev/null http://wiki/headers
 fails "nor does anybody without the mesh" get lap -f -o /dev/null --interface eth0 http://192.0.2.2:80/
 
+# A web server that stays in front, as contrib/forward-auth has it, at a port of its own; and a
+# WebSocket through it, which it asks about once.
+nginx=$(command -v nginx)
+if [ -n "$nginx" ]; then
+	cat >"$T/nginx.conf" <<-END
+	daemon off; user www-data; pid /run/nginx.pid; error_log stderr; worker_processes 1;
+	events { worker_connections 64; }
+	http {
+		access_log off; client_body_temp_path /run/b; proxy_temp_path /run/p; fastcgi_temp_path /run/f;
+		uwsgi_temp_path /run/u; scgi_temp_path /run/s;
+		$(sed -e 's/listen 80\b/listen 8080/; s/wiki\.example\.edu/board/; s/127.0.0.1:8080/127.0.0.1:8001/' \
+			"$TOP/contrib/forward-auth/nginx/wiki.conf")
+	}
+	END
+	spawn svc ticker python3 "$apps/ticker.py" 8001 "$T/came"
+	spawn svc nginx "$nginx" -p "$T" -c "$T/nginx.conf"
+	board() { [ "$(get lap http://board:8080/)" = staff@example.edu ]; }
+	ok "behind nginx the application is told who it is" wait_for 20 board
+	fails "and a student is refused" get stu -f -o /dev/null http://board:8080/
+	ok "nor does anybody get there without the mesh" sh -c "[ \$(nsenter -t $(cat "$T/pid/host-stu") -n curl -sS --max-time 5 -o /dev/null \
+		-w '%{http_code}' -H 'Host: board' http://192.0.2.2:8080/) = 403 ]"
+else
+	skip "a web server that stays in front" "nginx is not installed"
+fi
+
 # What dies comes back, and opens nothing meanwhile.
 pids_of() { ps -eo pid,args | awk -v want="$1" '$2 == "reeved[" want "]" { print $1 }'; }
 svc_child() { local p; for p in $(pids_of "$1"); do [ "$(readlink "/proc/$p/ns/net")" = "$(readlink "/proc/$(cat "$T/pid/host-svc")/ns/net")" ] && echo "$p"; done; }
@@ -118,13 +146,23 @@ kill -9 "$(ps -eo pid,args | awk '/wireguard-go/ && !/awk/ { print $1 }' | while
 	ok "killed the tunnel: staff is served" wait_for 25 serves
 
 # A revocation: the map is read again, and what is open ends.
-spawn lap watch python3 "$apps/watch.py" "$T/watched" tcp=100.64.0.2:7000
-streams() { [ "$(awk '$3 > 200 && $5 == "open"' "$T/watched" | wc -l)" = 1 ]; }
-ok "a stream of staff's is open" wait_for 10 streams
+open=1
+[ -z "$nginx" ] || open=2
+spawn lap watch python3 "$apps/watch.py" "$T/watched" tcp=100.64.0.2:7000 ${nginx:+ws=http://board:8080/}
+streams() { [ "$(awk '$3 > 200 && $5 == "open"' "$T/watched" | wc -l)" = $open ]; }
+ok "a stream of staff's is open, and a WebSocket through nginx" wait_for 10 streams
 sessions="student"
 maps
-stopped() { ! serves && [ "$(awk -v now="$(date +%s.%N)" '$1 == "tcp" && now - $4 > 1' "$T/watched" | wc -l)" = 1 ]; }
-ok "without a session nothing more comes, on the open stream either" wait_for 10 stopped
+stopped() { ! serves && [ "$(awk -v now="$(date +%s.%N)" 'now - $4 > 1' "$T/watched" | wc -l)" = $open ]; }
+ok "without a session nothing more comes, on what is open either" wait_for 10 stopped
+if [ -n "$nginx" ]; then
+	# the application goes on sending meanwhile: it still writes the file, of which nothing changes
+	came=$(cat "$T/came") got=$(awk '$1 == "ws" { print $3 }' "$T/watched") at=$(stat -c %Y "$T/came")
+	later() { [ "$(stat -c %Y "$T/came")" -gt $((at + 1)) ]; }
+	ok "the application behind nginx goes on sending" wait_for 10 later
+	same "of which nothing arrives" "$got" awk '$1 == "ws" { print $3 }' "$T/watched"
+	same "nor does anything that the person sends" "$came" cat "$T/came"
+fi
 fails "and nothing new opens" at lap timeout 3 bash -c 'exec 3<>/dev/tcp/100.64.0.2/7000 && echo "*IDN?" >&3 && read -r line <&3'
 sessions="staff student"
 maps
