@@ -208,6 +208,11 @@ static const struct conf_row rows[] = {
 	          "local user may ask. Nowhere if empty." },
 	{ "connections-max", CONF_INT, AT(conn_max), 0, 1000000, "0",
 	  .help = "Connections of one front; 0 is the default." },
+	{ "header-timeout", CONF_SECONDS, AT(header_sec), 0, 3600, "0",
+	  .help = "How long a new connection may be silent, and how long a request's head may take from its first "
+	          "byte; 0 is the default." },
+	{ "keep-alive-timeout", CONF_SECONDS, AT(keep_alive_sec), 0, 86400, "0",
+	  .help = "How long a connection may wait for its next request; 0 is the default." },
 	{ "user", CONF_STR, AT(user), 1, 32, "reeve", .help = "User of the core process." },
 	{ "front-user", CONF_STR, AT(front_user), 1, 32, "reeve-front", .help = "User of the fronts." },
 	{ "tunnel-user", CONF_STR, AT(tunnel_user), 1, 32, "reeve-tunnel",

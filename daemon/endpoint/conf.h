@@ -101,6 +101,7 @@ struct conf {
 	int64_t          fronts, public_fronts;
 	char            *metrics;       /* "": nowhere; else as metrics_listen() takes it */
 	int64_t          conn_max;      /* connections of one front; 0: the default */
+	int64_t          header_sec, keep_alive_sec;    /* 0: the defaults */
 	char            *user, *front_user, *tunnel_user;
 	bool             unprivileged;  /* may run without root: no user change, no mesh */
 	struct conf_strs admins;        /* local users who may change things through the local API, beside root */

@@ -477,6 +477,8 @@ static void make_engine(struct front_process *p)
 		.name = span_str(p->name),
 		.log = (enum front_log)conf->access_log,
 		.conn_max = (unsigned)conf->conn_max,
+		.head_ns = conf->header_sec * SEC_NS,
+		.keep_ns = conf->keep_alive_sec * SEC_NS,
 	};
 
 	p->engine = front_new(p->loop, &ops, p, &fc);

@@ -151,6 +151,8 @@ const char *processes_fixed(const struct conf *now, const struct conf *next)
 		 next->public.count ? next->public_fronts : 0},
 		{"access-log", now->access_log, next->access_log},
 		{"connections-max", now->conn_max, next->conn_max},
+		{"header-timeout", now->header_sec, next->header_sec},
+		{"keep-alive-timeout", now->keep_alive_sec, next->keep_alive_sec},
 		{"log-level", now->log_level, next->log_level},
 		{"port", now->mesh.port, next->mesh.port},
 		{"backend", now->mesh.backend, next->mesh.backend},

@@ -105,7 +105,7 @@ static void conn_new(struct listener *l, int fd, const struct sockaddr_storage *
 			return;
 		}
 	}
-	conn_due(c, front_now(f) + FRONT_FIRST_NS);
+	conn_due(c, front_now(f) + f->first_ns);
 	/* Clients speak first: often it is already here. */
 	c->io.can_read = true;
 	conn_run(c);
@@ -135,7 +135,7 @@ struct conn *conn_stream(struct conn *p)
 		f->conns->prev = c;
 	f->conns = c;
 	f->stats.conns++;
-	conn_due(c, front_now(f) + FRONT_HEAD_NS);
+	conn_due(c, front_now(f) + f->head_ns);
 	return c;
 }
 
@@ -355,7 +355,7 @@ static void run_ready(struct conn *c)
 				io_keep(&c->io, data);
 			if (!c->in_head) {
 				c->in_head = true;
-				conn_due(c, front_now(f) + FRONT_HEAD_NS);
+				conn_due(c, front_now(f) + f->head_ns);
 			}
 			continue;
 		}
@@ -474,6 +474,18 @@ void conn_run(struct conn *c)
 		conn_linger(c);
 }
 
+/* Somebody who takes what is written, but slowly, is not silent: of 256 KiB that we hold and what
+ * the kernel holds for a thin line nothing may fit for a minute. The first look only remembers. */
+static bool crawls(struct conn *c, const struct exchange *ex)
+{
+	uint32_t taken = io_taken(&c->io) + (ex && ex->up ? io_taken(&ex->up->io) : 0);
+
+	if (taken == c->taken)
+		return false;
+	c->taken = taken;
+	return taken != 0;
+}
+
 static void on_timer(struct front *f, struct wheel_node *n)
 {
 	struct conn *c = (struct conn *)(void *)((char *)n - offsetof(struct conn, timer));
@@ -501,7 +513,13 @@ static void on_timer(struct front *f, struct wheel_node *n)
 	}
 	if (c->h2 && h2_busy(c)) {
 		h2_tick(c);
-		conn_due(c, now + FRONT_KEEP_NS);       /* its streams have deadlines of their own */
+		conn_due(c, now + f->keep_ns);       /* its streams have deadlines of their own */
+		return;
+	}
+	if (c->state != CONN_LINGER && (!ex || now < ex->due_total) && crawls(c, ex)) {
+		int64_t due = now + (ex ? ex->svc->idle_ns : f->keep_ns);
+
+		conn_due(c, ex && ex->due_total < due ? ex->due_total : due);
 		return;
 	}
 	if (!ex || c->state == CONN_LINGER) {

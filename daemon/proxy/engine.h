@@ -111,6 +111,9 @@ struct iovec;
 /* Writes, and keeps what does not go: false if the connection has failed. */
 bool io_write(struct io *io, const struct iovec *v, int n);
 bool io_flush(struct io *io);
+/* Of what was written and does not go at once: how much the other side has taken, counted
+ * from anywhere. Only that it changes says something. 0: nothing waits. */
+uint32_t io_taken(const struct io *io);
 static inline bool io_blocked(const struct io *io)
 {
 	return io->out.len > 0 || io->pipe;
@@ -200,9 +203,10 @@ struct conn {
 	int64_t           ident_due;            /* the session's or the lease's end */
 	uint32_t          requests;
 	uint32_t          surplus;              /* bytes read while lingering */
-	bool              in_head, closing, queued, tls;
-	bool              owed;                 /* part of a request that was answered is still to come */
-	bool              waited;               /* for an assertion, in vain */
+	uint32_t          taken;                /* how far those who are slow had come (io_taken()) */
+	bool              in_head : 1, closing : 1, queued : 1, tls : 1;
+	bool              owed : 1;             /* part of a request that was answered is still to come */
+	bool              waited : 1;           /* for an assertion, in vain */
 	struct assertion *waits;                /* NULL: for none */
 	struct browser   *browser;              /* NULL: it never called a service for browsers */
 	struct conn      *wait_next;
@@ -443,6 +447,7 @@ struct front {
 	char                   *h2_tx;          /* FRONT_H2_TX bytes; NULL: not needed yet, or in use */
 	enum front_log          log;
 	unsigned                conn_max;
+	int64_t                 head_ns, first_ns, keep_ns;
 	struct snapshot        *snap;
 	struct listener        *listeners;
 	struct conn            *conns;

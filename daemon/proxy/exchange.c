@@ -166,7 +166,7 @@ static void refuse(struct exchange *ex, unsigned status, const char *word, const
 	c->state = CONN_READY;
 	c->closing = c->closing || close;
 	c->owed = !ex->req.done;
-	conn_due(c, front_now(f) + (close ? FRONT_LINGER_NS : FRONT_KEEP_NS));
+	conn_due(c, front_now(f) + (close ? FRONT_LINGER_NS : f->keep_ns));
 	conn_later(c);
 }
 
@@ -205,7 +205,7 @@ void exchange_done(struct exchange *ex)
 	c->state = CONN_READY;
 	c->closing = c->closing || close;
 	c->owed = !ex->req.done;
-	conn_due(c, front_now(f) + FRONT_KEEP_NS);
+	conn_due(c, front_now(f) + f->keep_ns);
 	/* the next request may be here already; a connection that ends goes the same way */
 	if (c->closing || c->io.in.len || c->io.can_read)
 		conn_later(c);

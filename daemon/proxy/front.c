@@ -62,6 +62,9 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
 	f->page = conf->page.len ? span_dup(conf->page) : NULL;
 	f->log = conf->log;
 	f->conn_max = conf->conn_max ? conf->conn_max : FRONT_CONNS;
+	f->head_ns = conf->head_ns ? conf->head_ns : FRONT_HEAD_NS;
+	f->first_ns = conf->head_ns ? conf->head_ns : FRONT_FIRST_NS;
+	f->keep_ns = conf->keep_ns ? conf->keep_ns : FRONT_KEEP_NS;
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
 		files.rlim_cur = 1024;
 	/* Two descriptors each: a thirty-second of what there is at most; where that is little, people come first. */

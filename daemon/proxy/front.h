@@ -72,6 +72,7 @@ struct front_conf {
 	struct span    name;            /* "front0": in logs and metrics */
 	enum front_log log;             /* FRONT_LOG_COMBINED and _COMMON: denials stay JSON lines */
 	unsigned       conn_max;        /* 0: the default of limits.h */
+	int64_t        head_ns, keep_ns;        /* FRONT_HEAD_NS and FRONT_FIRST_NS; FRONT_KEEP_NS. 0: those */
 	struct span    server;          /* Server header of our own pages; empty: "reeve" */
 	struct span    page;            /* an owner's HTML template for refusals; empty: ours (pages.h) */
 };

@@ -596,7 +596,7 @@ void h2_run(struct conn *c)
 		conn_close(c);
 		return;
 	}
-	conn_due(c, front_now(f) + FRONT_KEEP_NS);
+	conn_due(c, front_now(f) + f->keep_ns);
 }
 
 bool h2_begin(struct conn *c)

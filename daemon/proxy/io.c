@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -272,6 +274,21 @@ bool io_flush(struct io *io)
 		queue_drop(&io->out, n);
 	}
 	return !io->failed;
+}
+
+uint32_t io_taken(const struct io *io)
+{
+	struct tcp_info about = { 0 };
+	socklen_t len = sizeof(about);
+	uint32_t n;
+
+	if (!io_blocked(io))
+		return 0;
+	/* what waits here shrinks; what the kernel holds shrinks before it, and only TCP says so */
+	n = (uint32_t)-(io->out.len + pipe_length(io));
+	if (io->watch.fd >= 0 && getsockopt(io->watch.fd, IPPROTO_TCP, TCP_INFO, &about, &len) == 0)
+		n += (uint32_t)about.tcpi_bytes_acked;
+	return n ? n : 1;
 }
 
 void io_close(struct front *f, struct io *io)

@@ -73,9 +73,9 @@ enum {
 #define HTTP_BODY_NEVER (INT64_C(1) << 62)              /* no body is longer: sums cannot overflow */
 #define SERVICE_BODY_MAX (INT64_C(1) << 40)             /* config "body-max": 1 TiB; the application knows better */
 
-#define FRONT_HEAD_NS    (30 * SEC_NS)  /* from the first byte of a request to the end of its head: slow-loris */
-#define FRONT_FIRST_NS   (30 * SEC_NS)  /* from accept to the first byte, TLS handshake included */
-#define FRONT_KEEP_NS    (75 * SEC_NS)  /* idle between requests: browsers and pools expect about a minute */
+#define FRONT_HEAD_NS    (30 * SEC_NS)  /* config "header-timeout": from a request's first byte to the end of its head: slow-loris */
+#define FRONT_FIRST_NS   (30 * SEC_NS)  /* config "header-timeout": from accept to the first byte, TLS handshake included */
+#define FRONT_KEEP_NS    (75 * SEC_NS)  /* config "keep-alive-timeout": idle between requests: browsers and pools expect about a minute */
 #define FRONT_LINGER_NS  (2 * SEC_NS)   /* after our last byte: lets a refused sender read why (RFC 9112 9.6) */
 #define FRONT_TICK_NS    (SEC_NS / 4)   /* how late a deadline may be noticed */
 #define FRONT_ASSERTION_NS (2 * SEC_NS) /* how long core may take to sign: it needs a millisecond */

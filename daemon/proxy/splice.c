@@ -128,6 +128,11 @@ bool pipe_flush(struct io *io)
 	return true;
 }
 
+size_t pipe_length(const struct io *io)
+{
+	return io->pipe ? io->pipe->len : 0;
+}
+
 bool splice_wanted(const struct exchange *ex)
 {
 	const struct io *from = &ex->up->io, *to = &ex->conn->io;

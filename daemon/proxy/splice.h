@@ -12,6 +12,7 @@ void pipes_init(struct front *f, size_t n);     /* as many as the system gives *
 void pipes_done(struct front *f);
 
 bool pipe_flush(struct io *io);         /* what waits in its pipe, if it has one; false: it has failed */
+size_t pipe_length(const struct io *io);        /* of what waits there */
 void pipe_drop(struct io *io);          /* forgets what waits there */
 
 enum splice_result { SPLICE_GONE = 0, SPLICE_AGAIN, SPLICE_COPY, SPLICE_MOVED };

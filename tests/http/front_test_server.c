@@ -278,6 +278,7 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 			.body_max = json_integer_value(json_object_get(v, "body-max")),
 			.first_byte_ns = json_integer_value(json_object_get(v, "first-byte-ms")) * 1000000,
 			.connect_ns = json_integer_value(json_object_get(v, "connect-ms")) * 1000000,
+			.total_ns = json_integer_value(json_object_get(v, "total-ms")) * 1000000,
 			.idle_ns = json_integer_value(json_object_get(v, "idle-ms")) * 1000000,
 			.upgrade_idle_ns = json_integer_value(json_object_get(v, "upgrade-idle-ms")) * 1000000,
 			.per_identity_max = json_integer_value(json_object_get(v, "per-identity-max")),
@@ -622,6 +623,8 @@ int main(int argc, char **argv)
 
 	s.slow_connect = json_is_true(json_object_get(s.conf, "slow-connect"));
 	conf.conn_max = (unsigned)json_integer_value(json_object_get(s.conf, "connections-max"));
+	conf.head_ns = json_integer_value(json_object_get(s.conf, "header-ms")) * 1000000;
+	conf.keep_ns = json_integer_value(json_object_get(s.conf, "keep-alive-ms")) * 1000000;
 	if (log && strcmp(log, "combined") == 0)
 		conf.log = FRONT_LOG_COMBINED;
 	if (log && strcmp(log, "common") == 0)
