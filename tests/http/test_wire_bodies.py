@@ -214,6 +214,34 @@ class Bodies(Tests):
                 assert body(cut).startswith(c.r.buf), (cut, len(c.r.buf))
             c.close()
 
+    def test_killed_at_every_byte(self):
+        """The application dies at each byte of a head before a long body, and here and there in that: its end or
+        a reset. What the client has is never taken for a whole answer, and is no other bytes."""
+        n = 300000
+        whole = b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: %d\r\n\r\n" % n + body(n, 77)
+        head = whole.index(b"\r\n\r\n") + 4
+        ends, rng = self.pipe_ends(), random.Random(9)
+        places = list(range(head + 2)) + [head + rng.randrange(n) for _ in range(30)] + [len(whole) - 131072, len(whole) - 1]
+        for at in places:
+            def reply(c, m, at=at):
+                c.sendall(whole[:at])
+                if at % 2:
+                    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                return False
+            self.origin.reply = reply
+            c = self.client().send(b"GET /%d HTTP/1.1\r\nHost: wiki\r\n\r\n" % at)
+            try:
+                m = c.message()
+                assert m.status in (502, 503), (at, m.head)
+            except Ended:
+                assert c.r.buf.startswith(b"HTTP/") or body(n, 77).startswith(c.r.buf), at
+            c.close()
+        self.origin.reply = self.reply
+        self.settled()
+        assert self.pipe_ends() == ends, (ends, self.pipe_ends())
+        # the application rested while it failed
+        wait(lambda: self.client().send(self.ask(5, 5)).message().body == body(5, 5), self.front.stats, PATIENCE)
+
     def test_revocation_in_the_middle(self):
         """The application still speaks, the client waits with a full pipe: both connections end at once."""
         for n in (4 << 20, 300000):
