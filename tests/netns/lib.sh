@@ -179,7 +179,7 @@ wait_for()
 	local limit=$(($(now_ms) + ($1 < 60 ? 60 : $1) * 1000))
 	shift
 	until "$@" >"$T/wait" 2>&1; do
-		[ "$(now_ms)" -lt $limit ] || return 1
+		[ "$(now_ms)" -lt $limit ] || { echo "# waited in vain: $*" >&2; return 1; }
 		sleep 0.05
 	done
 }
