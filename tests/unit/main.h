@@ -14,7 +14,7 @@
 		const TTest *const tests[] = { __VA_ARGS__ };             \
 		Suite *s = suite_create(name);                                   \
 		TCase *c = tcase_create(name);                                   \
-		tcase_set_timeout(c, 60);                                        \
+		tcase_set_timeout(c, 300); /* ends what hangs, not what is slow */ \
 		for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)    \
 			tcase_add_test(c, tests[i]);                             \
 		suite_add_tcase(s, c);                                           \

@@ -285,7 +285,7 @@ static int unit(void)
 	Suite *s = suite_create("assertion");
 	TCase *c = tcase_create("assertion");
 
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 300);
 	tcase_add_test(c, test_refused);
 	tcase_add_test(c, test_file);
 	tcase_add_test(c, test_turn);

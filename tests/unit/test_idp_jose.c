@@ -108,7 +108,7 @@ int main(void)
 	Suite *s = suite_create("idp_jose");
 	TCase *c = tcase_create("idp_jose");
 
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 300);
 	tcase_add_test(c, vectors_agree);
 	suite_add_tcase(s, c);
 

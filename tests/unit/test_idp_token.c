@@ -498,7 +498,7 @@ int main(void)
 	SRunner *r;
 	int failed;
 
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 300);
 	tcase_add_unchecked_fixture(c, set_up, tear_down);
 	for (size_t i = 0; i < array_size(all); i++)
 		tcase_add_test(c, all[i]);

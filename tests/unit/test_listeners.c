@@ -243,7 +243,7 @@ START_TEST(targets)
 		fd = targets_connect(t, p, 0, 0, &e);
 		ck_assert_int_ge(fd, 0);
 		pf.fd = fd;
-		ck_assert_int_eq(poll(&pf, 1, 1000), 1);
+		ck_assert_int_eq(poll(&pf, 1, 60000), 1);
 		ck_assert(!(pf.revents & (POLLERR | POLLHUP)));
 		close(fd);
 	}

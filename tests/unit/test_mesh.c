@@ -83,7 +83,7 @@ static void start(struct mesh *m)
 	struct err err = { 0 };
 	bool ok = false;
 
-	for (int i = 0; i < 200 && !ok; i++) {
+	for (int i = 0; i < 6000 && !ok; i++) {
 		ok = mesh_start(m, &key, own, 2, &ranges, &err);
 		if (ok || err.code != ERR_BUSY)
 			break;
@@ -337,7 +337,7 @@ START_TEST(taken_away_and_put_back)
 	} else {
 		ck_assert(device_delete(NAME, &err));
 	}
-	for (int i = 0; i < 200 && !ok; i++) {
+	for (int i = 0; i < 6000 && !ok; i++) {
 		ok = mesh_check(m, now(), &what, &err);
 		if (!ok)
 			usleep(10000);

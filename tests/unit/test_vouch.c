@@ -189,7 +189,7 @@ static struct map_node *judged(struct rig *r, struct map_node *n)
 	vouch_map_done(&seen);
 	if (vouch_why(r->vouch, n->id) && strstr(vouch_why(r->vouch, n->id), "being checked")) {
 		r->changed = false;
-		loop_timer_after(late, 10 * SEC_NS);
+		loop_timer_after(late, 60 * SEC_NS);
 		loop_run(r->loop, NULL);
 		ck_assert(r->changed);
 	}
