@@ -44,6 +44,7 @@ def keep(tab):
     tab.run("%s.form.submit = function () { window.kept = Object.fromEntries(new FormData(this)) }" % BUTTON)
     tab.press(BUTTON)
     tab.wait("!!window.kept")
+    tab.run("delete %s.form.submit" % BUTTON)       # the form's own is behind it
     return tab.run("window.kept")
 
 
@@ -54,7 +55,8 @@ def send(tab, fields):
         if name != "token":
             tab.run("%s.form.elements[%r].value = %r" % (BUTTON, name, value))
     tab.run("window.old = true; %s.form.submit()" % BUTTON)
-    tab.wait("!window.old && document.readyState == 'complete'")
+    if not tab.wait("!window.old && document.readyState == 'complete'"):
+        raise RuntimeError("the form was not sent")
 
 
 def main():
