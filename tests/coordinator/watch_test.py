@@ -15,7 +15,7 @@ import time
 sys.dont_write_bytecode = True
 BUILD = os.environ.get("top_builddir") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 where = tempfile.mkdtemp(prefix="reeve-watch-")
-expires = 0
+expires = None          # what its session ends at, whenever it is asked; 0: nobody is logged in
 n = bad = 0
 
 
@@ -29,7 +29,8 @@ class Api(socketserver.StreamRequestHandler):
     def handle(self):
         while self.rfile.readline() not in (b"\r\n", b""):
             pass
-        session = {"expires": expires} if expires > time.time() else None
+        end = expires()
+        session = {"expires": end} if end else None
         body = json.dumps({"self": {"session": session}}).encode()
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
                          b"Connection: close\r\n\r\n%s" % (len(body), body))
@@ -49,7 +50,7 @@ os.chmod(where + "/hook", 0o755)
 def watch(*more):
     p = subprocess.Popen([BUILD + "/reeve", "--socket", where + "/api.sock", "watch", *more], stdout=subprocess.PIPE,
                          text=True)
-    killer = threading.Timer(30, p.kill)
+    killer = threading.Timer(90, p.kill)
     killer.start()
     return p, killer
 
@@ -64,23 +65,25 @@ def end(p, killer):
 try:
     bad_use = subprocess.run([BUILD + "/reeve", "watch", "--before", "soon"], capture_output=True, text=True, timeout=30)
     ok(bad_use.returncode == 2, "a time that is none is refused", bad_use)
-    expires = int(time.time()) + 4
+    expires = lambda: int(time.time()) + 4      # noqa: E731
     p, killer = watch("--before", "1m", "--hook", where + "/hook")
     line = p.stdout.readline()
     ok("ends in" in line and "reeve login" in line, "it tells ahead", line)
-    expires = int(time.time()) + 3600
+    expires = lambda: int(time.time()) + 3600   # noqa: E731
     line = p.stdout.readline()
     ok("renewed" in line and "lasts" in line, "and that it was renewed", line)
     end(p, killer)
-    expires = int(time.time()) + 3
+    once = iter([3])
+    expires = lambda: int(time.time()) + n if (n := next(once, 0)) else 0   # noqa: E731
     p, killer = watch("--before", "1m", "--hook", where + "/hook")
     lines = [p.stdout.readline(), p.stdout.readline()]
     ok("ends in" in lines[0] and "has ended" in lines[1], "or that it has ended", lines)
     end(p, killer)
-    expires = int(time.time()) + 30
+    end_at = int(time.time()) + 50
+    expires = lambda: end_at        # noqa: E731
     p, killer = watch("--json", "--before", "1m")
     line = json.loads(p.stdout.readline())
-    ok(line == {"event": "ending", "expires": expires}, "as JSON, for programs", line)
+    ok(line == {"event": "ending", "expires": end_at}, "as JSON, for programs", line)
     end(p, killer)
     told = [l.split(":")[0] for l in open(where + "/told").read().splitlines()]
     ok(told[:3] == ["ending 2 Reeve", "renewed 2 Reeve", "ending 2 Reeve"], "the hook is told the same, once each", told)
