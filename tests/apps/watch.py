@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.parse
 
-CONNECT_S = 5
+CONNECT_S = 30
 
 
 def split(target):

@@ -60,7 +60,7 @@ class Chromium:
         one, self.buf = self.buf.split(b"\0", 1)
         return json.loads(one)
 
-    def ask(self, method, params=None, session=None, timeout=30):
+    def ask(self, method, params=None, session=None, timeout=60):
         n, until = self.send(method, params, session), time.monotonic() + timeout
         while True:
             m = self.message(until)
@@ -107,7 +107,7 @@ class Tab:
         r = self.ask("Runtime.evaluate", {"expression": script, "returnByValue": True})
         return r["result"].get("value")
 
-    def settle(self, timeout=20):
+    def settle(self, timeout=60):
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             try:
@@ -123,7 +123,7 @@ class Tab:
     def text(self):
         return self.run("document.body ? document.body.innerText : ''")
 
-    def wait(self, script, timeout=20):
+    def wait(self, script, timeout=60):
         """Until the expression is true; its last value."""
         until, value = time.monotonic() + timeout, None
         while time.monotonic() < until:

@@ -29,7 +29,7 @@ for folder in (HERE, HERE + "/../http"):
 import chromium  # noqa: E402
 import wire  # noqa: E402
 
-PATIENCE = 30
+PATIENCE = 60
 PERSON = "127.0.0.1"
 passed = failed = 0
 

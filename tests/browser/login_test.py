@@ -70,7 +70,8 @@ def browse(w, h, b, check, device, back, asked):
     # the form: a forged one first, from a browser without the cookie
     other.go("data:text/html,<form method=post action='%s/continue'><button>x</button></form>" % asked["url"])
     other.press("document.querySelector('button')")
-    other.wait("location.protocol == 'https:'")
+    other.wait("location.protocol == 'https:' && document.readyState == 'complete' && "
+               "document.body.innerText.includes('not yours') && 1")
     check("a form from another site is refused", "not yours" in other.text(), other.text())
 
     check("it fits a telephone's window", tab.overflow(360) == 0, tab.overflow(360))
@@ -87,7 +88,7 @@ def browse(w, h, b, check, device, back, asked):
     tab.type("otp", idp.totp(a["totp"]))
     tab.press(GO)
     check("the provider leads back to the approval", tab.wait(
-        "location.hostname == '%s' && document.body.innerText.includes('staff@example.edu') && 1" % HOST),
+        "document.readyState == 'complete' && location.hostname == '%s' && document.body.innerText.includes('staff@example.edu') && 1" % HOST),
         (tab.url(), tab.text()))
     text = tab.text()
     check("the approval shows person, second factor, device and code",

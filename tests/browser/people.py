@@ -21,7 +21,7 @@ import chromium     # noqa: E402
 import idp          # noqa: E402
 
 DOWNLOAD, WHO = "https://download.example.edu", "https://who.example.edu:8443"
-BACK, PATIENCE = "/.well-known/reeve/session", 30
+BACK, PATIENCE = "/.well-known/reeve/session", 60
 where, hub = sys.argv[1], sys.argv[2:]
 accounts = json.load(open(where + "/accounts.json", encoding="utf-8"))
 passed = failed = 0

@@ -125,7 +125,7 @@ try:
     hub.conf["attempts-per-minute"] = 5
     hub.write_conf()
     hub.proc.send_signal(signal.SIGHUP)
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while time.monotonic() < limit and Device(hub).start(key).status != 429:
         pass
     r = Device(hub).start(key)

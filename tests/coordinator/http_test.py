@@ -42,24 +42,28 @@ hub = Hub()
 try:
     hub.start()
     before = hub.root("GET", "status").json
-    random.seed(3)
-    answered, strange = 0, set()
-    for _ in range(1500):
-        s = socket.socket(socket.AF_UNIX)
-        s.settimeout(0.005)
-        s.connect(hub.dir + "/run/" + random.choice(("public.sock", "mesh.sock")))
-        try:
-            s.sendall(mutate(random.choice(SEEDS)))
-            if random.random() < 0.5:
-                s.shutdown(socket.SHUT_WR)
-            text = s.recv(4096)
-            if text:
-                answered += 1
-                if not text.startswith(b"HTTP/1.1 ") or text.startswith(b"HTTP/1.1 5"):
-                    strange.add(text[:60])
-        except OSError:
-            pass
-        s.close()
+    strange = set()
+    for patience in (0.005, 0.05, 0.5):     # the next where the machine is too slow for the one before
+        answered = 0
+        random.seed(3)
+        for _ in range(1500):
+            s = socket.socket(socket.AF_UNIX)
+            s.settimeout(patience)
+            s.connect(hub.dir + "/run/" + random.choice(("public.sock", "mesh.sock")))
+            try:
+                s.sendall(mutate(random.choice(SEEDS)))
+                if random.random() < 0.5:
+                    s.shutdown(socket.SHUT_WR)
+                text = s.recv(4096)
+                if text:
+                    answered += 1
+                    if not text.startswith(b"HTTP/1.1 ") or text.startswith(b"HTTP/1.1 5"):
+                        strange.add(text[:60])
+            except OSError:
+                pass
+            s.close()
+        if answered > 300:
+            break
     t.ok(answered > 300, "1500 mutated requests, most of them answered", answered)
     t.is_(strange, set(), "none with an error of ours")
     t.is_(hub.public("GET", "/v1/enrol").status, 200, "the public socket answers as before")

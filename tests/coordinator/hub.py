@@ -62,7 +62,7 @@ def skip(why):
 
 
 class Unix(http.client.HTTPConnection):
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=60):
         super().__init__("hub", timeout=timeout)
         self.path = path
 
@@ -121,7 +121,7 @@ class Hub:
         self.wait()
 
     def wait(self):
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while True:
             try:
                 if self.public("GET", "/v1/enrol").status == 200:
@@ -134,7 +134,7 @@ class Hub:
 
     def kill(self, sig=signal.SIGKILL):
         self.proc.send_signal(sig)
-        return self.proc.wait(timeout=30)
+        return self.proc.wait(timeout=60)
 
     def close(self):
         if self.proc and self.proc.poll() is None:
@@ -142,7 +142,7 @@ class Hub:
         if not os.environ.get("KEEP"):
             shutil.rmtree(self.dir, ignore_errors=True)
 
-    def request(self, sock, method, path, body=None, headers=None, timeout=10):
+    def request(self, sock, method, path, body=None, headers=None, timeout=60):
         c = Unix(self.dir + "/run/" + sock, timeout)
         try:
             if isinstance(body, (dict, list)):
@@ -153,10 +153,10 @@ class Hub:
         finally:
             c.close()
 
-    def public(self, method, path, body=None, headers=None, timeout=10):
+    def public(self, method, path, body=None, headers=None, timeout=60):
         return self.request("public.sock", method, path, body, headers, timeout)
 
-    def mesh(self, method, path, body=None, node=None, user=None, session=None, headers=None, timeout=10):
+    def mesh(self, method, path, body=None, node=None, user=None, session=None, headers=None, timeout=60):
         h = dict(headers or {})
         for name, value in (("Reeve-Node", node), ("Reeve-User", user), ("Reeve-Session", session)):
             if value:
@@ -173,6 +173,9 @@ class Hub:
         return enrol.Key(r.json["key"])
 
     def audit(self):
+        """Its lines; what was told anywhere before this was asked is among them."""
+        if self.proc and self.proc.poll() is None:
+            self.root("GET", "status")      # behind whatever it was in the middle of
         with open(self.dir + "/state/audit.json") as f:
             return [json.loads(l) for l in f]
 
@@ -218,7 +221,7 @@ class Device:
 class Stream:
     """A map stream, line by line."""
 
-    def __init__(self, hub, node, have=None, timeout=30):
+    def __init__(self, hub, node, have=None, timeout=60):
         self.c = Unix(hub.dir + "/run/mesh.sock", timeout)
         self.c.request("GET", "/v1/map" + ("?have=" + have if have else ""), headers={"Reeve-Node": node})
         self.r = self.c.getresponse()

@@ -112,7 +112,7 @@ try:
     t.is_(directory.groups(hub, staff)["idp:lab"], ["ldap:campus"], "whose word it is, is known")
     becomes(lambda: (state()["people"], state()["groups"]), (11, 5), "everybody was read, in pages of three or not")
     p = subprocess.run([BUILD + "/reeve", "--control", hub.dir + "/run/mesh.sock", "user", "show", staff], capture_output=True,
-                       text=True, timeout=30)
+                       text=True, timeout=60)
     t.ok("idp:lab (ldap:campus)" in p.stdout, "reeve user show", p.stdout + p.stderr)
     change(cn("lab"), "add: member", "member: " + uid("student"))
     becomes(lambda: groups(student), ["idp:lab", "idp:physics", "idp:ring1", "idp:ring2"], "a change arrives as it happens")

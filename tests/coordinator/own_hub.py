@@ -27,7 +27,7 @@ class Web(idp.Browser):
         super().__init__()
         self.hub, self.address = hub, address
 
-    def once(self, method, url, body=None, timeout=30):
+    def once(self, method, url, body=None, timeout=60):
         url = urllib.parse.urljoin(URL, url)
         u = urllib.parse.urlsplit(url)
         r = urllib.request.Request(url, method=method)

@@ -18,7 +18,7 @@ import idp          # noqa: E402
 from idp import free_port   # noqa: E402
 
 LOOPBACK = "http://127.0.0.1:54321/"
-PATIENCE = 30       # seconds that anything may take on a machine that is busy
+PATIENCE = 60       # seconds that anything may take on a machine that is busy
 
 
 class Front:
@@ -102,7 +102,7 @@ class World:
         self.cert("hub")
         self.row = {"issuer": self.issuer, "client-id": "reeve", "client-secret-file": self.dir + "/client-secret",
                     "ca": self.dir + "/cert.pem", "scopes": ["profile", "email", "groups"],
-                    "domains": ["example.edu"], "mfa-amr": ["pwd+otp"], "timeout": "5s"}
+                    "domains": ["example.edu"], "mfa-amr": ["pwd+otp"], "timeout": "30s"}
         self.row.update(row or {})
         self.hub = Hub(policy=policy, url=self.url, **dict({"issuers": {"uni": self.row}}, **conf))
         self.start_idp()

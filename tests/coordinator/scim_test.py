@@ -239,11 +239,11 @@ try:
     hub.kill()
     hub.start()
     t.is_(hub.root("GET", "groups/held").json["held"], held, "over kill -9")
-    p = subprocess.run([BUILD + "/reeve", "--control", hub.dir + "/run/mesh.sock", "group", "held"], capture_output=True, text=True, timeout=30)
+    p = subprocess.run([BUILD + "/reeve", "--control", hub.dir + "/run/mesh.sock", "group", "held"], capture_output=True, text=True, timeout=60)
     t.ok(held[0]["id"] in p.stdout and "scim" in p.stdout, "reeve group held", p.stdout + p.stderr)
     for h in held:
         p = subprocess.run([BUILD + "/reeve", "--control", hub.dir + "/run/mesh.sock", "group", "accept", h["id"]],
-                           capture_output=True, text=True, timeout=30)
+                           capture_output=True, text=True, timeout=60)
         t.is_((p.returncode, p.stdout), (0, "accepted\n"), "reeve group accept")
     t.ok("idp:big" not in directory.groups(hub, student), "now it counts", directory.groups(hub, student))
     t.is_(hub.root("GET", "groups/held").json["held"], [], "nothing is held any more")

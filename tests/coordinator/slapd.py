@@ -61,7 +61,7 @@ class Slapd:
 
     def tool(self, name, text, *args):
         p = subprocess.run([name, "-x", "-H", "ldap://127.0.0.1:%d" % PLAIN, "-D", ADMIN, "-w", PASSWORD] + list(args),
-                           input=text, capture_output=True, text=True, timeout=30, env=dict(os.environ, LDAPNOINIT="1"))
+                           input=text, capture_output=True, text=True, timeout=60, env=dict(os.environ, LDAPNOINIT="1"))
         if p.returncode != 0:
             raise RuntimeError("%s: %s\n%s" % (name, p.stderr, text))
 
@@ -116,7 +116,7 @@ class Slapd:
         if self.proc and self.proc.poll() is None:
             self.proc.send_signal(signal.SIGTERM)
             try:
-                self.proc.wait(timeout=20)
+                self.proc.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self.proc.kill()
-                self.proc.wait(timeout=20)
+                self.proc.wait(timeout=60)

@@ -63,7 +63,7 @@ def end(p, killer):
 
 
 try:
-    bad_use = subprocess.run([BUILD + "/reeve", "watch", "--before", "soon"], capture_output=True, text=True, timeout=30)
+    bad_use = subprocess.run([BUILD + "/reeve", "watch", "--before", "soon"], capture_output=True, text=True, timeout=60)
     ok(bad_use.returncode == 2, "a time that is none is refused", bad_use)
     expires = lambda: int(time.time()) + 4      # noqa: E731
     p, killer = watch("--before", "1m", "--hook", where + "/hook")

@@ -42,7 +42,7 @@ class App(http.server.BaseHTTPRequestHandler):
 
 
 def ask(port, path="/", source="127.0.0.1", method="GET", **headers):
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(source, 0))
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(source, 0))
     try:
         c.request(method, path, headers={"Host": "app", **headers})
         r = c.getresponse()
@@ -74,7 +74,7 @@ def verifiers():
 
 def verify(cmd, token, audience="app", request=()):
     return subprocess.run([*cmd, f"{TMP}/jwks", "https://host.example.edu", audience, *request], input=token, text=True,
-                          capture_output=True, timeout=20)
+                          capture_output=True, timeout=60)
 
 
 def test_bound(tools, unbound):
@@ -173,7 +173,7 @@ def main():
     daemon.send_signal(signal.SIGHUP)
     until(30, lambda: "configuration 2 is in use" in read_file("reeved.log"))
     before = len(seen)
-    s = socket.create_connection(("127.0.0.1", 1100), timeout=30)
+    s = socket.create_connection(("127.0.0.1", 1100), timeout=60)
     s.sendall(b"GET /1 HTTP/1.1\r\nHost: app\r\n\r\nGET /2 HTTP/1.1\r\nHost: app\r\n\r\n"
               b"GET /3 HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
     data = b""

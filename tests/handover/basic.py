@@ -37,7 +37,7 @@ class Application(http.server.BaseHTTPRequestHandler):
 
 
 def ask(port, source="127.0.0.1", headers=(), host="app"):
-    s = socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0))
+    s = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
     s.sendall("\r\n".join(["GET / HTTP/1.1", f"Host: {host}", *headers, "Connection: close"]).encode() + b"\r\n\r\n")
     data = b""
     while more := s.recv(65536):

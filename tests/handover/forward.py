@@ -58,7 +58,7 @@ def parse(answer):
 
 def connect(at):
     s = socket.socket(socket.AF_UNIX if isinstance(at, str) else socket.AF_INET)
-    s.settimeout(20)
+    s.settimeout(60)
     s.connect(at if isinstance(at, str) else ("127.0.0.1", at))
     return s
 
@@ -386,7 +386,7 @@ def connect_as(at):
     fd = socket.recv_fds(ours, 1, 1)[1][0]
     os.waitpid(pid, 0)
     s = socket.socket(fileno=fd)
-    s.settimeout(20)
+    s.settimeout(60)
     return s
 
 

@@ -80,7 +80,7 @@ class Threaded(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 def call(source):
-    s = socket.create_connection(("127.0.0.1", 80), timeout=20, source_address=(source, 0))
+    s = socket.create_connection(("127.0.0.1", 80), timeout=60, source_address=(source, 0))
     return s, s.makefile("rb")
 
 

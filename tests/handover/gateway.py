@@ -49,7 +49,7 @@ SPOOFS = ["Remote-User: admin", "Remote_User: admin", "REMOTE-USER: admin", "X-R
 
 def ask(port, target="/", source="127.0.0.1", headers=(), body=None, host="app", method=None):
     """(status, fields, body) over a socket of our own: urllib would tidy up."""
-    s = socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0))
+    s = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
     lines = [f"{method or ('POST' if body is not None else 'GET')} {target} HTTP/1.1", f"Host: {host}", "Connection: close",
              *headers]
     if body is not None and not any(h.lower().startswith("transfer-encoding") for h in headers):

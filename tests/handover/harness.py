@@ -105,7 +105,8 @@ def read_file(name):
 
 
 def until(seconds, ask):
-    end = time.monotonic() + seconds
+    """At least a minute, for a slow machine is no failure."""
+    end = time.monotonic() + max(seconds, 60)
     while time.monotonic() < end:
         if ask():
             return True

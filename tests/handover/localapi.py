@@ -26,7 +26,7 @@ CAP = "example.edu/cap/wiki"
 def get(path, host="local-tailscaled.sock"):
     """As net/http writes it: (status, fields, body)."""
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(20)
+    s.settimeout(60)
     s.connect(f"{TMP}/run/api.sock")
     s.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Go-http-client/1.1\r\nTailscale-Cap: 106\r\n"
               "Accept-Encoding: gzip\r\n\r\n".encode())
@@ -87,7 +87,7 @@ class Application(http.server.BaseHTTPRequestHandler):
 
 
 def fields_seen(source, headers=()):
-    s = socket.create_connection(("127.0.0.1", 1301), timeout=20, source_address=(source, 0))
+    s = socket.create_connection(("127.0.0.1", 1301), timeout=60, source_address=(source, 0))
     s.sendall("\r\n".join(["GET / HTTP/1.1", "Host: app", *headers, "Connection: close"]).encode() + b"\r\n\r\n")
     data = b""
     while more := s.recv(65536):

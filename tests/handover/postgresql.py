@@ -49,7 +49,7 @@ def owner(sql, database="lab"):
 def startup(at, *pairs):
     """What the server says to a first packet of our own making."""
     body = struct.pack(">I", 196608) + b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in pairs) + b"\0"
-    with socket.create_connection((at, 5432), timeout=30) as s:
+    with socket.create_connection((at, 5432), timeout=60) as s:
         s.sendall(struct.pack(">I", len(body) + 4) + body)
         data = b""
         try:
@@ -133,7 +133,7 @@ def refused():
         check(f"no first packet makes staff another: {pairs}", a.startswith(b"E") and b"no pg_hba.conf entry" in a, a)
     a = startup(STAFF_AT, ("user", "staff"), ("database", "lab"), ("options", "-c session_authorization=postgres"))
     check("nor does an option in it", b"FATAL" in a and b"Z\0\0\0\5" not in a, a)
-    with socket.create_connection((STAFF_AT, 5432), timeout=30) as s:
+    with socket.create_connection((STAFF_AT, 5432), timeout=60) as s:
         s.sendall(b"PROXY TCP4 127.0.0.2 127.0.1.1 1 5432\r\n")
         s.shutdown(socket.SHUT_WR)
         data = b""

@@ -57,7 +57,7 @@ def put(files):
 
 def ask(host, target="/", source="127.0.0.1", headers=(), method="GET", body=b"", port=80, at="127.0.0.1"):
     """(status, body as text)"""
-    s = socket.create_connection((at, port), timeout=30, source_address=(source, 0))
+    s = socket.create_connection((at, port), timeout=60, source_address=(source, 0))
     s.sendall("\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers,
                            "Connection: close"]).encode() + b"\r\n\r\n" + body)
     data = b""

@@ -173,7 +173,7 @@ service imap-login {{
         return check("Dovecot starts", False, read_file("dovecot.err") if os.path.exists(f"{TMP}/dovecot.err") else "")
 
     def dial(source):
-        s = socket.create_connection(("127.0.0.1", 143), timeout=30, source_address=(source, 0))
+        s = socket.create_connection(("127.0.0.1", 143), timeout=60, source_address=(source, 0))
         return s, s.makefile("rb")
     for what, source in (("nobody", "127.0.0.3"), ("a student", "127.0.0.2")):
         s, f = dial(source)

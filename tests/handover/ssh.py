@@ -16,7 +16,7 @@ def ssh(source, user):
     return subprocess.run(
         ["ssh", "-F", "none", "-p", "2222", "-b", source, "-i", f"{TMP}/id", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
          "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={TMP}/known", "-o", "ConnectTimeout=10",
-         f"{user}@127.0.0.1", "id -un"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+         f"{user}@127.0.0.1", "id -un"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
 
 
 def prepare():

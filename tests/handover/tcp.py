@@ -52,7 +52,7 @@ class Origin(threading.Thread):
 
 def call(source, port):
     s = socket.socket()
-    s.settimeout(30)
+    s.settimeout(60)
     s.bind((source, 0))
     s.connect(("127.0.0.1", port))
     return s
@@ -278,7 +278,7 @@ def main():
     check("before its end the session's connection works", read_until(s, b"still here").endswith(b"still here"))
     configure([STUDENT], SERVICES, GRANTS)
     daemon.send_signal(signal.SIGHUP)
-    s.settimeout(30)
+    s.settimeout(60)
     began = time.monotonic()
     end = read(s)
     while end and b"timed out" not in end:

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -53,7 +54,7 @@ class H2(Tests):
 
     def curl(self, *args, src=STAFF, path="/", host="wiki", data=None):
         out = self.dir + "/out"
-        r = subprocess.run(["curl", "-s", "--max-time", "20", "--http2-prior-knowledge", "--interface", src, "-H",
+        r = subprocess.run(["curl", "-s", "--max-time", "60", "--http2-prior-knowledge", "--interface", src, "-H",
                             "Host: " + host, "-o", out, "-w", "%{http_version} %{http_code}", *args,
                             "http://127.0.0.1:%d%s" % (self.port, path)], input=data, capture_output=True)
         version, code = r.stdout.decode().split()
@@ -136,8 +137,9 @@ class H2(Tests):
     def test_early_answer(self):
         def reply(c, m):
             c.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope")
-            time.sleep(0.3)
+            heard.wait(90)
             return False
+        heard = threading.Event()
         reply.early = True
         self.origin.reply = reply
         code = self.curl("-T", "-", data=os.urandom(50000))
@@ -146,6 +148,7 @@ class H2(Tests):
         while f.until(HEADERS, DATA)[1] & 1 == 0:
             pass
         f.send(frame(DATA, 0, 1, b"x" * 16000) * 10)
+        heard.set()
         assert f.until(RST)[3] == b"\0\0\0\0"
 
     def test_tls(self):
@@ -166,13 +169,15 @@ class H2(Tests):
         assert sorted(s.line.split()[1] for s in self.origin.seen) == sorted(b"/%d" % i for i in range(100))
 
     def test_more_streams_than_allowed(self):
-        self.origin.reply = lambda c, m: (time.sleep(0.5), c.sendall(OK))[1]
+        gate = threading.Event()
+        self.origin.reply = lambda c, m: (gate.wait(90), c.sendall(OK))[1]
         f = Frames(self.port).send(b"".join(request(1 + 2 * i, []) for i in range(150)))
         refused = 0
         for _ in range(50):
             kind, _, _, payload = f.until(RST)
             refused += payload == struct.pack(">I", 7)
         assert refused == 50
+        gate.set()
         f.sock.close()
         self.quiet()
 

@@ -75,7 +75,7 @@ class TLS(Tests):
             setattr(c, k, v)
         return c
 
-    def client(self, name="wiki.example", src=STAFF, context=None, timeout=5):
+    def client(self, name="wiki.example", src=STAFF, context=None, timeout=60):
         return Client(self.port, src, tls=context or self.context(), name=name, timeout=timeout)
 
     def names(self, c):
@@ -140,14 +140,14 @@ class TLS(Tests):
     def test_large_bodies(self):
         data = os.urandom(5 << 20)
         self.origin.reply = lambda c, m: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(m.body) + m.body)
-        c = self.client(timeout=20)
+        c = self.client()
         c.send(b"POST / HTTP/1.1\r\nHost: wiki.example\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
         assert c.message().body == data
 
     def test_slow_reader(self):
         data = b"x" * (16 << 20)
         self.origin.reply = lambda c, m: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
-        c = self.client(timeout=20).send(GET % b"wiki.example")
+        c = self.client().send(GET % b"wiki.example")
         time.sleep(0.5)
         assert self.front.rss() < 64 << 20
         assert len(c.message().body) == len(data)
@@ -202,7 +202,7 @@ class TLS(Tests):
     def test_upstream_large(self):
         data = os.urandom(3 << 20)
         self.secure.reply = lambda c, m: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(m.body) + m.body)
-        c = self.client(timeout=20)
+        c = self.client()
         for _ in range(3):
             c.send(b"POST / HTTP/1.1\r\nHost: good\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
             assert c.message().body == data

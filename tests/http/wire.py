@@ -19,7 +19,7 @@ SOURCE = os.environ.get("top_srcdir", ".")
 STAFF, STUDENT, ADMIN, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9"
 
 
-def wait(until, words=lambda: "", seconds=30):
+def wait(until, words=lambda: "", seconds=60):
     """What until() said when it first said something true; a slow machine is no failure."""
     end = time.monotonic() + seconds
     while True:
@@ -237,7 +237,7 @@ class Front:
 
     def stop(self):
         self.proc.stdin.close()
-        code = self.proc.wait(timeout=20)
+        code = self.proc.wait(timeout=60)
         assert code == 0, "the front exited with %d" % code
 
 
@@ -254,7 +254,7 @@ class Reeved:
         self.write()
         self.err = open(self.dir + "/stderr", "w+")
         self.proc = subprocess.Popen([BUILD + "/reeved", "-c", self.dir + "/conf"], stderr=self.err, stdin=subprocess.DEVNULL)
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 for p in self.ports:
                     socket.create_connection(("127.0.0.1", int(p)), timeout=1).close()
@@ -350,12 +350,12 @@ class Reeved:
 
     def stop(self):
         self.proc.terminate()
-        code = self.proc.wait(timeout=40)
+        code = self.proc.wait(timeout=90)
         assert code == 0, "reeved exited with %d: %s" % (code, self.said())
 
 
 class Client:
-    def __init__(self, port, src=STAFF, tls=None, name=None, timeout=20):
+    def __init__(self, port, src=STAFF, tls=None, name=None, timeout=60):
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout, source_address=(src, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
@@ -373,7 +373,7 @@ class Client:
     def message(self, no_body=False):
         return self.r.message(no_body)
 
-    def ended(self, timeout=15):
+    def ended(self, timeout=60):
         """True if the other side closes without another byte."""
         self.sock.settimeout(timeout)
         try:

@@ -62,7 +62,7 @@ class Session:
 
     def ask(self, method, path, body=None):
         tls = ssl.create_default_context(cafile=os.path.join(self.w.dir, "cert.pem"))
-        c = http.client.HTTPSConnection("127.0.0.1", self.w.port, context=tls, timeout=20)
+        c = http.client.HTTPSConnection("127.0.0.1", self.w.port, context=tls, timeout=60)
         headers = {"Content-Type": "application/json"}
         if self.cookie:
             headers["Cookie"] = "; ".join("%s=%s" % kv for kv in self.cookie.items())
@@ -107,7 +107,7 @@ class Glewlwyd(flow.World):
             "issuer": self.issuer, "client-id": "reeve", "domains": ["example.edu"],
             "client-secret-file": os.path.join(self.dir, "client-secret"),
             "ca": os.path.join(self.dir, "cert.pem"), "scopes": ["profile"],
-            "device-client-id": "reeve-device", "mfa-amr": ["password+otp"], "timeout": "5s",
+            "device-client-id": "reeve-device", "mfa-amr": ["password+otp"], "timeout": "30s",
         }
         try:
             self.wait()

@@ -171,7 +171,7 @@ def start(where, script="idp.mjs", conf="idp.json"):
 
 class Unix(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=20)
+        super().__init__("localhost", timeout=60)
         self.path = path
 
     def connect(self):
@@ -246,7 +246,7 @@ class Browser:
         self.verbose = verbose
         self.url = None
 
-    def once(self, method, url, body=None, timeout=30):
+    def once(self, method, url, body=None, timeout=60):
         u = urllib.parse.urlsplit(url)
         port = u.port or (443 if u.scheme == "https" else 80)
         where = self.resolve.get("%s:%d" % (u.hostname, port), u.hostname)

@@ -43,7 +43,7 @@ def main():
         basic = base64.b64encode(("%s:%s" % (client, secret)).encode()).decode()
         form.pop("client_id")
     import http.client
-    c = http.client.HTTPSConnection(url.hostname, url.port or 443, context=browser.tls, timeout=30)
+    c = http.client.HTTPSConnection(url.hostname, url.port or 443, context=browser.tls, timeout=60)
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     if secret:
         headers["Authorization"] = "Basic " + basic

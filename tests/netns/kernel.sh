@@ -44,7 +44,7 @@ version=$(basename "$cache"/root/lib/modules/*)
 
 root=$(mktemp -d "${TMPDIR:-/tmp}/reeve-kernel-XXXXXX") || exit 99
 qemu=
-end() { rc=$?; [ -z "$qemu" ] || kill -9 "$qemu" 2>/dev/null; rm -rf "$root"; exit $rc; }
+end() { rc=$?; [ -z "$qemu" ] || kill "$qemu" 2>/dev/null; rm -rf "$root"; exit $rc; }
 trap end EXIT
 trap 'exit 130' INT TERM HUP
 fs=$root/fs

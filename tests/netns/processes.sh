@@ -19,7 +19,7 @@ conf()	# PORTS UPSTREAM MORE
 	cat >"$etc/reeved.hujson" <<-END
 	{
 		"identities": "identities.hujson", "policy": "policy.hujson",
-		"run-dir": "/run/reeve", "state-dir": "/var/lib/reeve", "drain": "20s", "log-level": "debug",
+		"run-dir": "/run/reeve", "state-dir": "/var/lib/reeve", "drain": "120s", "log-level": "debug",
 		"services": { "wiki": { "listen": [$1], "hosts": ["127.0.0.1"], "upstream": "${2:-http://127.0.0.1:8000}",
 		                        "profiles": ["remote-user"] } },
 		${3:-}
@@ -42,7 +42,7 @@ END
 spawn srv ear python3 "$T/ear.py" /run/notify "$T/told"
 wait_for 5 test -S "$T/host/srv/run/notify"
 
-get() { at srv curl -sS --max-time 8 -o /dev/null -w '%{http_code}\n' "$@"; }
+get() { at srv curl -sS --max-time 30 -o /dev/null -w '%{http_code}\n' "$@"; }
 served() { [ "$(get "http://127.0.0.1:${1:-8080}/headers")" = 200 ]; }
 refused() { ! served "$1" 2>/dev/null; }
 children() { pgrep -P "$(pid_of reeved)" 2>/dev/null; }
@@ -125,9 +125,9 @@ holder=$(for f in front0 front1; do
 	at srv ss -Htnp state established "( sport = :8080 )" | grep -q "pid=$(child $f)," && echo $f; done)
 other=front0; [ "$holder" = front0 ] && other=front1
 kill -KILL "$(child $other)"
-ok "a front dies: the other's connections go on" grows
+ok "a front dies: the other's connections go on" wait_for 5 grows
 kill -KILL "$(child net)"
-ok "net dies: open connections go on" grows
+ok "net dies: open connections go on" wait_for 5 grows
 again() { [ -n "$(child "$1")" ]; }
 ok "net is there again" wait_for 5 again net
 ok "and new ones are served, at the same socket" wait_for 5 served
@@ -136,15 +136,15 @@ ok "core hangs: served from the last snapshot" served
 kill -KILL "$(child core)"
 ok "core dies: served from the last snapshot" served
 ok "core is there again" wait_for 5 again core
-ok "connections went on all the while" grows
+ok "connections went on all the while" wait_for 5 grows
 
 # ---- reload ----
 hup() { kill -HUP "$(pid_of reeved)"; }
 conf '"127.0.0.1:8080", "127.0.0.1:8081"'
 hup
 ok "reload: a new listener serves" wait_for 5 served 8081
-ok "the service manager was told" told RELOADING=1
-ok "connections go on" grows
+ok "the service manager was told" wait_for 5 told RELOADING=1
+ok "connections go on" wait_for 5 grows
 end stream8080
 stream 8081
 wait_for 5 grows
@@ -152,7 +152,7 @@ conf '"127.0.0.1:8081"'
 hup
 ok "reload: one that is gone refuses" wait_for 5 refused 8080
 ok "the other serves" served 8081
-ok "and its connections go on" grows
+ok "and its connections go on" wait_for 5 grows
 echo '{ "identities": "identities.hujson", }' >"$etc/reeved.hujson"
 hup
 ok "a file that contradicts itself says why" wait_for 5 said 'reeved.hujson:.*standalone mode needs a'
@@ -170,7 +170,7 @@ conf '"127.0.0.1:8081"' '' '"fronts": 3,'
 hup
 ok "what takes a restart says so" wait_for 5 said '"fronts" changes with a restart only'
 ok "all the while it serves as before" served 8081
-ok "and connections go on" grows
+ok "and connections go on" wait_for 5 grows
 echo '{ "grants": [] }' >"$etc/policy.hujson"
 conf '"127.0.0.1:8081"'
 hup
@@ -195,7 +195,7 @@ hung=$(child core)
 kill -STOP "$hung"
 ok "core too" wait_for 30 said 'core hangs: no answer for 3 s'
 ok "all the while it serves" served 8081
-ok "and the service manager heard that the parent lives" told WATCHDOG=1
+ok "and the service manager heard that the parent lives" wait_for 5 told WATCHDOG=1
 conf '"127.0.0.1:8081"'
 hup
 wait_for 5 served 8081
@@ -215,7 +215,7 @@ ok "then it ends" wait_for 8 gone
 wait "$(pid_of reeved)"
 same "with status 0" 0 echo $?
 ok "the last request has its line in the audit" said '"path":"/file".*"bytes_out":10485760.*"end":"ok"'
-ok "the service manager was told" told STOPPING=1
+ok "the service manager was told" wait_for 5 told STOPPING=1
 
 # ---- socket activation ----
 conf '"fd:web:8082"'

@@ -175,7 +175,7 @@ a=$(fronts | sed -n 1p) b=$(fronts | sed -n 2p)
 ok "there are two fronts" test -n "$a" -a -n "$b"
 stream by-a "$b"
 stream by-b "$a"
-ok "a stream through each front" flows by-a
+ok "a stream through each front" wait_for 5 flows by-a
 # Waiting connections: nobody accepts them until another front is there.
 kill -STOP "$a" "$b"
 for i in 1 2 3 4 5 6 7 8; do
@@ -199,16 +199,16 @@ good=0
 for i in 1 2 3 4 5 6 7 8 9 10; do up && good=$((good + 1)); done
 ok "with core killed, ten of ten requests are served" test $good = 10
 same "and a stranger is refused" 403 code --interface 192.0.2.3 http://app/headers
-ok "and the stream flows" flows by-b
+ok "and the stream flows" wait_for 5 flows by-b
 core_back() { [ -n "$(children $core_uid)" ] && [ "$(children $core_uid)" != "$core" ]; }
 ok "core comes back" wait_for 5 core_back
 
 net=$(children 0 | head -1)
 kill -KILL "$net"
-ok "with net killed, the stream flows" flows by-b
+ok "with net killed, the stream flows" wait_for 5 flows by-b
 fails "and a stranger gets nothing" sh -c "[ $(code --interface 192.0.2.3 http://app/headers) = 200 ]"
 ok "and net comes back" wait_for 10 up
-ok "the stream still flows" flows by-b
+ok "the stream still flows" wait_for 5 flows by-b
 
 parent=$(pid_of reeved)
 old=$(pgrep -P "$parent")
