@@ -44,6 +44,8 @@ ROW = {"clear-text": True, "people": PEOPLE, "groups": GROUPS, "people-filter": 
        "page": 2, "poll": 1}
 elsewhere = Fake([])
 ad = Fake(tree(400), step=15, referral=elsewhere.url)
+ds = Fake([person("staff", nsAccountLock="FALSE"), person("student", nsAccountLock="TRUE")])
+ppolicy = Fake([person("staff", pwdAccountLockedTime="20261121050000Z"), person("student")])
 far = Fake(tree(4000), step=1500)
 liars = {"gap": lambda attr, low, name: name.replace("range=%d-" % low, "range=%d-" % (low + 1)) if low else name,
          "again": lambda attr, low, name: name.replace("range=%d-" % low, "range=0-"),
@@ -81,12 +83,17 @@ try:
     for name in liars:
         becomes(lambda: state(name)["state"], "away", "pieces that do not fit change nothing: " + name)
         t.ok(state(name).get("error") and not state(name)["read"] and not groups(staff, "ldap:" + name), "and it is said why", state(name))
-    # as the real one does it
-    hub.conf["ldap"] = {"ad": dict(ROW, url=far.url, page=500)}
+    # as the real one does it; and how others say that an account is disabled
+    hub.conf["ldap"] = {"ad": dict(ROW, url=far.url, page=500),
+                        "ds": dict(ROW, url=ds.url, **{"disabled-filter": "(nsAccountLock=TRUE)"}),
+                        "ppolicy": dict(ROW, url=ppolicy.url, **{"disabled-filter": "(pwdAccountLockedTime=*)"})}
     hub.write_conf()
     hub.proc.send_signal(signal.SIGHUP)
     becomes(lambda: any(n == ["member;range=3000-*"] for b, s, n in list(far.searches)) and state("ad")["state"], "polling", "four thousand, in pieces of 1,500")
     t.is_(groups(student), ["idp:edge", "idp:one"], "it is the same")
+    becomes(lambda: hub.root("GET", "users/" + student).json["disabled"], ["ldap:ds"], "nsAccountLock, of 389 Directory Server")
+    becomes(lambda: hub.root("GET", "users/" + staff).json["disabled"], ["ldap:ppolicy"], "pwdAccountLockedTime, of a password policy")
+    becomes(lambda: directory.sessions(hub), [], "each ends sessions")
     t.is_(hub.kill(signal.SIGTERM), 0, "it ends as asked")
 finally:
     hub.close()
