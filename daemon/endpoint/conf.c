@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/control/browser.h"
+#include "daemon/endpoint/names.h"
 #include "idp/provider.h"
 
 #include <stdlib.h>
@@ -47,17 +48,18 @@ static const struct conf_row service_rows[] = {
 	  .help = "Names and addresses by which a request may call it; others are answered 421. "
 	          "Without any, its own name." },
 	{ "upstream", CONF_STRS, AT(upstream), 1, 64, "",
-	  .help = "The application: http://ADDRESS:PORT, https://ADDRESS:PORT, "
-	          "h2c://ADDRESS:PORT (HTTP/2, for gRPC), h2://ADDRESS:PORT (the same with TLS), "
-	          "tcp://ADDRESS:PORT or unix:PATH; fastcgi, scgi or uwsgi as in fastcgi://ADDRESS:PORT and "
-	          "fastcgi+unix:PATH." },
+	  .help = "The application: http://HOST:PORT, https://HOST:PORT, "
+	          "h2c://HOST:PORT (HTTP/2, for gRPC), h2://HOST:PORT (the same with TLS), "
+	          "tcp://HOST:PORT or unix:PATH; fastcgi, scgi or uwsgi as in fastcgi://HOST:PORT and "
+	          "fastcgi+unix:PATH. HOST is an address, or a name, which is looked up again and again: each of its "
+	          "addresses is used like an upstream of its own." },
 	{ "root", CONF_STR, AT(root), 0, 1024, "",
 	  .help = "With fastcgi: the folder, on the application's side, in which paths with a script's "
 	          "ending are looked up." },
 	{ "script", CONF_STR, AT(script), 0, 1024, "",
 	  .help = "With fastcgi or scgi: the file, on the application's side, that serves what names no script." },
 	{ "upstream-name", CONF_STR, AT(upstream_name), 0, 253, "",
-	  .help = "The name that an https upstream's certificate must have." },
+	  .help = "The name that an https upstream's certificate must have; else what stands in \"upstream\"." },
 	{ "upstream-lax", CONF_BOOL, AT(upstream_lax), .def = "false",
 	  .help = "Take any certificate from an https upstream." },
 	{ "tls", CONF_BOOL, AT(tls), .def = "false", .help = "Its listeners speak TLS." },
@@ -206,6 +208,13 @@ static const struct conf_row rows[] = {
 	{ "metrics", CONF_STR, AT(metrics), 0, 200, "",
 	  .help = "Where GET /metrics is answered for Prometheus: ADDRESS:PORT, numeric, or unix:/path, which every "
 	          "local user may ask. Nowhere if empty." },
+	{ "resolvers", CONF_STRS, AT(resolvers), 0, 8, "",
+	  .help = "Name servers for the names in \"upstream\": ADDRESS or ADDRESS:PORT. Without any, those of "
+	          "/etc/resolv.conf. /etc/hosts comes first." },
+	{ "resolve-min", CONF_SECONDS, AT(resolve_min), 1, 86400, "5s",
+	  .help = "How long the answer for a name in \"upstream\" holds at least, whatever its time to live." },
+	{ "resolve-max", CONF_SECONDS, AT(resolve_max), 1, 86400, "5m",
+	  .help = "How long it holds at most." },
 	{ "connections-max", CONF_INT, AT(conn_max), 0, 1000000, "0",
 	  .help = "Connections of one front; 0 is the default." },
 	{ "header-timeout", CONF_SECONDS, AT(header_sec), 0, 3600, "0",
@@ -365,6 +374,39 @@ static bool gateway_prefix(struct conf_upstream *u, struct span *text)
 	return false;
 }
 
+/* "10.0.0.1:80", "[fd00::1]:80", "app.example.edu:80"; def is the port where none is said, 0: it must be. */
+static bool host_and_port(struct span at, uint16_t def, struct conf_upstream *u)
+{
+	size_t colon = span_find(at, ':');
+	struct span rest = span_from(at, colon < at.len ? colon + 1 : at.len);
+	uint64_t n = def;
+
+	u->host = at;
+	if (ipport_parse(at, &u->at)) {
+		while (u->host.ptr[--u->host.len] != ':')
+			;
+	} else if (at.len && at.ptr[0] != '[' && span_find(rest, ':') == rest.len) {
+		u->host.len = colon;
+		if (!ip_parse(u->host, &u->at.ip))
+			u->name = u->host;
+		if ((colon < at.len && !span_u64(rest, 65535, &n)) || (colon == at.len && !n))
+			return false;
+		u->at.port = (uint16_t)n;
+	} else {
+		if (!def || at.len < 3 || at.ptr[0] != '[' || at.ptr[at.len - 1] != ']' ||
+		    !ip_parse(span_head(span_from(at, 1), at.len - 2), &u->at.ip))
+			return false;
+		u->at.port = def;
+	}
+	if (u->host.len > 2 && u->host.ptr[0] == '[' && u->host.ptr[u->host.len - 1] == ']')
+		u->host = span_head(span_from(u->host, 1), u->host.len - 2);
+	if (span_eq(u->name, SPAN("localhost"))) {      /* the one name that needs no looking up */
+		u->name = (struct span){ 0 };
+		return ip_parse(SPAN("127.0.0.1"), &u->at.ip);
+	}
+	return u->name.len == 0 || names_name_ok(u->name);
+}
+
 bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct err *err)
 {
 	struct conf_upstream u = { 0 };
@@ -409,28 +451,8 @@ bool conf_upstream_parse(struct span text, struct conf_upstream *ret_u, struct e
 	}
 	if (span_ends(at, SPAN("/")))
 		at.len--;
-	u.host = at;
-	if (span_starts(at, SPAN("localhost")) && (at.len == 9 || at.ptr[9] == ':')) {
-		/* the one name that needs no looking up */
-		struct span rest = span_from(at, 10);
-		uint64_t n = port;
-
-		if ((at.len > 9 && !span_u64(rest, 65535, &n)) || n == 0)
-			return err_set(err, ERR_SYNTAX, "want a port after \"localhost:\"");
-		ip_parse(SPAN("127.0.0.1"), &u.at.ip);
-		u.at.port = (uint16_t)n;
-	} else if (!ipport_parse(at, &u.at)) {
-		struct span ip = at;
-
-		if (ip.len > 2 && ip.ptr[0] == '[' && ip.ptr[ip.len - 1] == ']')
-			ip = span_head(span_from(ip, 1), ip.len - 2);
-		else if (span_find(ip, ':') < ip.len)
-			ip.len = 0;
-		if (!port || !ip_parse(ip, &u.at.ip))
-			return err_set(err, ERR_SYNTAX,
-			               "want a numeric address and a port, and no path, after \"//\"");
-		u.at.port = port;
-	}
+	if (!host_and_port(at, port, &u))
+		return err_set(err, ERR_SYNTAX, "want a name or an address and a port, and no path, after \"//\"");
 	if (u.at.port == 0)
 		return err_set(err, ERR_SYNTAX, "port 0 is no port");
 	*ret_u = u;
@@ -699,6 +721,35 @@ static bool check_glass(const struct conf *c, struct diags *diags)
 	return ok;
 }
 
+static bool check_names(const struct conf *c, struct diags *diags)
+{
+	const struct conf_map *maps[] = { &c->services, &c->public };
+	size_t names = 0;
+	bool ok = true;
+
+	for (size_t i = 0; i < c->resolvers.count; i++) {
+		struct span text = span_str(c->resolvers.list[i]);
+		char shown[LOG_TEXT_MAX];
+
+		if (!names_server_ok(text))
+			ok = diag_error(diags, c->resolvers.at[i], "\"resolvers\": \"%s\": want ADDRESS or ADDRESS:PORT",
+			                log_text(text, shown));
+	}
+	if (c->resolve_min > c->resolve_max)
+		ok = diag_error(diags, (struct place){ 0, 0 }, "\"resolve-min\" is longer than \"resolve-max\"");
+	for (size_t m = 0; m < array_size(maps); m++)
+		for (size_t i = 0; i < maps[m]->count; i++)
+			for (size_t k = 0; k < conf_service(maps[m], i)->upstream.count; k++) {
+				struct conf_upstream u;
+
+				if (conf_upstream_parse(span_str(conf_service(maps[m], i)->upstream.list[k]), &u, NULL) &&
+				    u.name.len && ++names == NAMES_MAX + 1)
+					ok = diag_error(diags, conf_service(maps[m], i)->upstream.at[k],
+					                "\"upstream\": more than %d names", NAMES_MAX);
+			}
+	return ok;
+}
+
 static bool check(struct conf *c, struct diags *diags)
 {
 	struct place whole = { 0, 0 };
@@ -716,6 +767,7 @@ static bool check(struct conf *c, struct diags *diags)
 	ok &= check_services(c, &seen, &c->public, true, diags);
 	ok &= check_issuers(c, diags);
 	ok &= check_glass(c, diags);
+	ok &= check_names(c, diags);
 	if (*c->metrics && !metrics_ok(span_str(c->metrics)))
 		ok = diag_error(diags, whole, "\"metrics\": want ADDRESS:PORT, numeric, or unix:/path");
 	for (size_t i = 0; i < c->mesh.routes.count; i++) {

@@ -99,6 +99,8 @@ struct conf {
 	int              access_log;    /* enum conf_access_log */
 	int              log_level;     /* index into error, warning, notice, info, debug */
 	int64_t          fronts, public_fronts;
+	struct conf_strs resolvers;     /* name servers for upstreams' names; none: as resolv.conf says */
+	int64_t          resolve_min, resolve_max;      /* seconds that an answer holds at least, at most */
 	char            *metrics;       /* "": nowhere; else as metrics_listen() takes it */
 	int64_t          conn_max;      /* connections of one front; 0: the default */
 	int64_t          header_sec, keep_alive_sec;    /* 0: the defaults */
@@ -151,12 +153,13 @@ size_t conf_service_ports(const struct conf_service *s, uint16_t *ret_ports, siz
 
 struct conf_upstream {
 	bool          tls, h2, is_unix, tcp, fastcgi, scgi, uwsgi;
-	struct ipport at;               /* numeric: names are not looked up, but localhost is 127.0.0.1 */
+	struct ipport at;               /* of a name the port alone; localhost is 127.0.0.1 */
+	struct span   name;             /* to be looked up (names.h); empty: none; borrowed */
 	struct span   path;             /* is_unix; absolute, at most 107 bytes; borrowed from the text */
-	struct span   host;             /* the address as written; borrowed */
+	struct span   host;             /* name or address as written, without the port; borrowed */
 };
 
-/* "http://127.0.0.1:5232", "https://[::1]:8443", "h2c://127.0.0.1:50051", "h2://..." (with TLS),
+/* "http://127.0.0.1:5232", "http://app.example.edu:8080", "https://[::1]:8443", "h2c://127.0.0.1:50051", "h2://..." (with TLS),
  * "tcp://127.0.0.1:143", "unix:/run/app.sock"; "fastcgi://127.0.0.1:9000", "fastcgi+unix:/run/php/php-fpm.sock", and
  * the same with scgi and uwsgi.
  * The port may be left out of http (80) and https (443). */

@@ -452,6 +452,7 @@ static void use(struct core *c, uint32_t generation)
 		else if (old)
 			sync_report(c->sync);
 	}
+	core_names_use(c);
 	core_files_free(old);
 	core_assertion_use(c);
 	core_changed(c);
@@ -520,6 +521,8 @@ static void on_net(void *arg, const struct msg *m, int *fds, size_t n)
 		core_net_done(c, &m->done);
 	else if (m->type == MSG_STATUS)
 		core_net_status(c, &m->status);
+	else if (m->type == MSG_NAMED)
+		core_names_done(c, &m->named);
 }
 
 static void on_net_gone(void *arg, const struct err *why)
@@ -551,6 +554,7 @@ static void neighbour(struct core *c, const struct msg_neighbour *m, int *fd)
 		c->net = channel_new(c->loop, *fd, PROCESS_CORE, PROCESS_NET, on_net, on_net_gone, c);
 		*fd = -1;
 		core_net_up(c);
+		core_names_up(c);
 		break;
 	case PROCESS_FRONT: case PROCESS_PUBLIC:
 		f = front_slot(c, (enum process_kind)m->kind, m->index);
@@ -637,6 +641,7 @@ static void end(struct core *c)
 	core_assertion_free(c);
 	core_browsers_free(c);
 	core_net_down(c);
+	core_names_free(c);
 	join_free(c->join);
 	refusals_free(c->refusals);
 	sync_free(c->sync);

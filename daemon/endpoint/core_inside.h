@@ -10,6 +10,7 @@
  *   core_conf.c     files of the owner: read, checked, then swapped
  *   core_state.c    files of our own: key, last map, lease, addresses
  *   core_net.c      orders to net
+ *   core_names.c    upstreams' host names
  *   core_fronts.c   snapshots, revocation words, certificates
  *   core_assertion.c  what fronts may say in our name
  *   core_browser.c  people with only a browser: their codes become cookies
@@ -110,6 +111,11 @@ struct core {
 	char                net_error[ERR_MSG_MAX];
 	struct core_asked  *asked;              /* status questions under way */
 
+	/* upstreams' names (core_names.c) */
+	struct names       *names;              /* NULL: there are none */
+	struct loop_timer  *names_again;
+	uint32_t            names_told;         /* serial of the last one that net was told */
+
 	/* fronts */
 	struct core_front   fronts[CORE_FRONTS_MAX];
 	struct core_live   *live;               /* newest first */
@@ -177,6 +183,12 @@ void core_net_status(struct core *c, const struct msg_status *s);
 typedef void core_status_fn(void *arg, const struct msg_status *part, const struct err *err);
 void core_net_ask(struct core *c, core_status_fn *fn, void *arg);
 void core_net_forget(struct core *c, void *arg);        /* whoever asked has gone */
+
+/* core_names.c */
+void core_names_use(struct core *c);            /* a configuration is in use */
+void core_names_up(struct core *c);             /* a new net */
+void core_names_done(struct core *c, const struct msg_named *m);
+void core_names_free(struct core *c);
 
 /* core_assertion.c */
 void core_assertion_use(struct core *c);        /* a configuration is in use: does it want any? */

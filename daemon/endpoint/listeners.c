@@ -256,3 +256,47 @@ bool listeners_serves(const struct listener *one, const struct conf_map *service
 	}
 	return false;
 }
+
+static bool is_any(const struct ip *ip)
+{
+	static const uint8_t none[sizeof(ip->b)];
+
+	return memcmp(ip->b, none, sizeof(none)) == 0;
+}
+
+/* An address of this host: one that can be bound. */
+static bool is_here(const struct ip *ip)
+{
+	struct ipport at = { .ip = *ip };
+	struct sockaddr_storage ss;
+	socklen_t len = ipport_to_sockaddr(&at, &ss);
+	int fd;
+	bool here;
+
+	if (ip_is_loopback(ip))
+		return true;
+	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	here = fd >= 0 && bind(fd, (const struct sockaddr *)&ss, len) == 0;
+	if (fd >= 0)
+		close(fd);
+	return here;
+}
+
+bool listeners_own(void *listeners, const struct ipport *at)
+{
+	const struct listeners *l = listeners;
+
+	for (size_t i = 0; i < l->n; i++) {
+		struct ipport here = l->list[i].at;
+		struct sockaddr_storage ss;
+		socklen_t len = sizeof(ss);
+
+		/* handed in from outside: it knows where it listens */
+		if (here.ip.family == IP_NONE &&
+		    (getsockname(l->list[i].fd, (struct sockaddr *)&ss, &len) < 0 || !ipport_from_sockaddr(&ss, &here)))
+			continue;
+		if (here.port == at->port && (is_any(&here.ip) ? is_here(&at->ip) : ip_eq(&here.ip, &at->ip)))
+			return true;
+	}
+	return false;
+}

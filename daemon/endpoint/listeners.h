@@ -41,6 +41,9 @@ bool listeners_prepare(struct listeners *l, const struct conf *conf, const struc
 void listeners_use(struct listeners *l);        /* closes what the prepared one does not want */
 void listeners_drop(struct listeners *l);       /* closes what was opened for it */
 
+/* Whether a connection to "at" would be one of ours: a targets_own_fn, with struct listeners. */
+bool listeners_own(void *listeners, const struct ipport *at);
+
 /* Whether a service of this map listens there. */
 bool listeners_serves(const struct listener *one, const struct conf_map *services);
 

@@ -40,6 +40,8 @@ static const struct {
 	[MSG_ROWS]          = { "rows",          C,     N,     1 },
 	[MSG_HOSTS]         = { "hosts",         C,     N,     1 },
 	[MSG_STATUS_ASK]    = { "status-ask",    C,     N,     0 },
+	[MSG_NAME]          = { "name",          C,     N,     0 },
+	[MSG_NAMED]         = { "named",         N,     C,     0 },
 	[MSG_DONE]          = { "done",          N,     C,     0 },
 	[MSG_STATUS]        = { "status",        N,     C,     0 },
 	[MSG_SNAPSHOT]      = { "snapshot",      C,     F,     2 },
@@ -353,6 +355,15 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 	case MSG_STATUS:
 		ok = put_status(&m->status, out);
 		break;
+	case MSG_NAME:
+		wire_u32(out, m->name.serial);
+		ok = put_span(out, m->name.name, MSG_NAME_MAX);
+		for (size_t i = 0; i < NAMES_ADDRESSES_MAX; i++)
+			wire_ip(out, &m->name.at[i]);
+		break;
+	case MSG_NAMED:
+		wire_u32(out, m->named.serial);
+		break;
 	case MSG_SNAPSHOT:
 		wire_u64(out, m->snapshot.generation);
 		wire_u32(out, m->snapshot.conf);
@@ -512,6 +523,15 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		break;
 	case MSG_STATUS:
 		get_status(&r, &m->status);
+		break;
+	case MSG_NAME:
+		m->name.serial = wire_get_u32(&r);
+		m->name.name = wire_get_span(&r, MSG_NAME_MAX);
+		for (size_t i = 0; i < NAMES_ADDRESSES_MAX; i++)
+			m->name.at[i] = wire_get_ip(&r);
+		break;
+	case MSG_NAMED:
+		m->named.serial = wire_get_u32(&r);
 		break;
 	case MSG_SNAPSHOT:
 		m->snapshot.generation = wire_get_u64(&r);

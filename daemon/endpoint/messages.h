@@ -9,7 +9,7 @@
  * for one message rides on it as a sealed memfd. Channels are channel.h's.
  *
  *   parent <-> each    CONF, CONF_USE, CONF_DROP, NEIGHBOUR, DRAIN, END / READY, CONF_DONE
- *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS
+ *   core   <-> net     RESET .. NET_END, the orders between; DONE, STATUS; NAME / NAMED
  *   core   <-> front   SNAPSHOT, SWEEP, ASSERTED, BROWSED, TLS*, METRICS_ASK / SNAPSHOT_DONE, ASSERT, AUDIT*, METRICS
  *   net    <-> front   LISTEN / CONNECT, CONNECTED
  *   parent <-> net     LISTEN: copies that the parent keeps for net's next life / gives back
@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/ip.h"
+#include "daemon/endpoint/names.h"
 
 enum {
 	MSG_PREFIXES_MAX = 256,         /* allowed prefixes of one peer: its addresses and what it routes */
@@ -88,10 +89,12 @@ enum msg_type {
 	MSG_ROWS,               /* table: what classes may do, whole; fds: memfd, msg_rows_write() */
 	MSG_HOSTS,              /* table: the hosts block, whole, count 0 removes it; fds: memfd, msg_hosts_write() */
 	MSG_STATUS_ASK,         /* order: answered by STATUS messages, then DONE */
+	MSG_NAME,               /* name: where an upstream's host name is now; no order, answered by NAMED */
 
 	/* net -> core */
 	MSG_DONE,               /* done */
 	MSG_STATUS,             /* status: device and some peers */
+	MSG_NAMED,              /* named: from now on connections go there */
 
 	/* core -> front, public front */
 	MSG_SNAPSHOT,           /* snapshot; fds: snapshot memfd, words memfd (both read-only to the front) */
@@ -215,6 +218,14 @@ struct msg_status {
 	struct msg_peer_status peers[MSG_PEERS_MAX];
 };
 
+struct msg_name {
+	uint32_t    serial;
+	struct span name;
+	struct ip   at[NAMES_ADDRESSES_MAX];    /* by place; family IP_NONE: nothing there */
+};
+
+struct msg_named { uint32_t serial; };
+
 struct msg_snapshot {
 	uint64_t generation;            /* of the snapshot; rises */
 	uint32_t conf;                  /* of the configuration whose service and upstream indexes it uses */
@@ -290,7 +301,7 @@ struct msg_listen {
 struct msg_connect {
 	uint64_t id;                    /* the front's; comes back in MSG_CONNECTED */
 	uint32_t conf;                  /* snapshot_table(); net knows this configuration and the one before */
-	uint32_t service, upstream;     /* indexes into "services" (fronts) or "public" (public fronts), "upstream" */
+	uint32_t service, upstream;     /* index into "services" (fronts) or "public" (public fronts); targets_place() */
 };
 
 struct msg_connected {
@@ -311,6 +322,8 @@ struct msg {
 		struct msg_table         table;
 		struct msg_done          done;
 		struct msg_status        status;
+		struct msg_name          name;
+		struct msg_named         named;
 		struct msg_snapshot      snapshot;
 		struct msg_snapshot_done snapshot_done;
 		struct msg_tls           tls;

@@ -36,6 +36,7 @@ struct net {
 	struct conf_stage stage;
 	struct targets   *now, *before, *next;          /* of three configurations */
 	uint32_t          before_number;
+	struct book       book;
 	struct listeners  listeners;
 	struct loop_timer *again;                       /* to listen where it was not possible */
 	char              said[ERR_MSG_MAX];            /* why it was not */
@@ -125,7 +126,8 @@ static void on_front(void *arg, const struct msg *m, int *fds, size_t fd_count)
 
 	(void)fds;
 	(void)fd_count;
-	fd = t ? targets_connect(t, f->kind == PROCESS_PUBLIC, ask->service, ask->upstream, &e)
+	fd = t ? targets_connect(t, &n->book, listeners_own, &n->listeners, f->kind == PROCESS_PUBLIC, ask->service,
+	                         ask->upstream, &e)
 	       : -1;
 	if (fd < 0) {
 		answer.connected.error = (uint32_t)e;
@@ -164,11 +166,24 @@ static void on_core_gone(void *arg, const struct err *why)
 	channel_free(take(n->core));
 }
 
+/* Core may be a configuration ahead. What is in none is of one that was dropped. */
+static void on_name(struct net *n, const struct msg_name *m)
+{
+	if (targets_have_name(n->now, m->name) || targets_have_name(n->next, m->name) ||
+	    targets_have_name(n->before, m->name))
+		book_set(&n->book, m->name, m->at);
+	tell(n->core, &(struct msg){ .type = MSG_NAMED, .named = { m->serial } });
+}
+
 static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 {
 	struct net *n = arg;
 	struct msg answer = { .type = MSG_DONE };
 
+	if (m->type == MSG_NAME) {
+		on_name(n, &m->name);
+		return;
+	}
 	if (n->mesh) {
 		net_mesh_order(n->mesh, m, fds, fd_count);
 		return;
@@ -285,6 +300,7 @@ static void on_use(struct net *n, uint32_t number)
 	n->before = n->now;
 	n->before_number = before;
 	n->now = take(n->next);
+	book_keep(&n->book, n->now, n->before);
 	listen_again(n);        /* overlay addresses may have come meanwhile */
 	tell(n->parent, &answer);
 }
@@ -405,6 +421,7 @@ int net_main(int parent)
 	targets_free(n->now);
 	targets_free(n->before);
 	targets_free(n->next);
+	book_done(&n->book);
 	conf_stage_done(&n->stage);
 	loop_free(n->loop);
 	free(n);

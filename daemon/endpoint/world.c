@@ -169,6 +169,11 @@ void world_set_forwards(struct world *w, const struct forward_accesses *f)
 	w->forwards = f;
 }
 
+void world_set_names(struct world *w, const struct names *n)
+{
+	w->names = n;
+}
+
 void world_set_conf(struct world *w, const struct conf *conf, uint32_t generation, struct wall now)
 {
 	w->conf = conf;

@@ -3,6 +3,8 @@
 
 #include "base/mem.h"
 #include "daemon/endpoint/glass.h"
+#include "daemon/endpoint/names.h"
+#include "daemon/endpoint/targets.h"
 #include "daemon/endpoint/world_inside.h"
 
 #include <openssl/evp.h>
@@ -271,6 +273,40 @@ static uint16_t browser_port(const struct world *w, const char *name)
 	return c && conf_service_ports(c, &port, 1) ? port : 0;
 }
 
+/* One of the service's upstreams; of a name, as many as it has addresses now. */
+static bool add_upstream(const struct world *w, const struct conf_service *c, size_t i, struct arena *mem,
+                         struct upstream_desc *list, size_t *n, struct err *err)
+{
+	struct upstream_desc up = { .tls_lax = c->upstream_lax, .name = span_str(c->upstream.list[i]),
+		                    .place = targets_place(i, 0) };
+	const struct names_answer *at;
+	struct conf_upstream u = { 0 };
+	char text[IP_TEXT_MAX];
+
+	if (!conf_upstream_parse(span_str(c->upstream.list[i]), &u, err))
+		return false;
+	up.kind = u.is_unix ? UPSTREAM_UNIX : UPSTREAM_TCP;
+	up.tls = u.tls;
+	up.h2 = u.h2;
+	up.fastcgi = u.fastcgi;
+	up.scgi = u.scgi;
+	up.uwsgi = u.uwsgi;
+	up.host = *c->upstream_name ? span_str(c->upstream_name) : u.host;
+	if (!u.name.len) {
+		list[(*n)++] = up;
+		return true;
+	}
+	at = names_find(w->names, u.name);
+	for (size_t k = 0; at && k < NAMES_ADDRESSES_MAX; k++) {
+		if (at->at[k].family == IP_NONE)
+			continue;
+		up.place = targets_place(i, k);
+		up.name = arena_printf(mem, "%s (%s)", c->upstream.list[i], ip_text(&at->at[k], text));
+		list[(*n)++] = up;
+	}
+	return true;
+}
+
 static bool add_service(const struct world *w, struct snapshot_builder *b, const char *name, const struct conf_service *c,
                         const struct forward_access *access, const struct tables *tables, bool public,
                         struct err *err)
@@ -301,25 +337,13 @@ static bool add_service(const struct world *w, struct snapshot_builder *b, const
 	s.listens_tls = c->tls;
 	s.hosts = c->hosts.count ? spans_of(&mem, &c->hosts) : &s.name;
 	s.host_count = c->hosts.count ? c->hosts.count : 1;
-	s.upstreams = up = arena_calloc(&mem, c->upstream.count, sizeof(*up));
+	s.upstreams = up = arena_calloc(&mem, c->upstream.count * NAMES_ADDRESSES_MAX + 1, sizeof(*up));
 	for (size_t i = 0; i < c->upstream.count; i++) {
-		struct conf_upstream u = { 0 };
-
-		if (!conf_upstream_parse(span_str(c->upstream.list[i]), &u, err)) {
+		if (!add_upstream(w, c, i, &mem, up, &s.upstream_count, err)) {
 			arena_done(&mem);
 			return false;
 		}
-		up[i].kind = u.is_unix ? UPSTREAM_UNIX : UPSTREAM_TCP;
-		up[i].tls = u.tls;
-		up[i].tls_lax = c->upstream_lax;
-		up[i].h2 = u.h2;
-		up[i].fastcgi = u.fastcgi;
-		up[i].scgi = u.scgi;
-		up[i].uwsgi = u.uwsgi;
-		up[i].name = span_str(c->upstream.list[i]);
-		up[i].host = *c->upstream_name ? span_str(c->upstream_name) : u.host;
 	}
-	s.upstream_count = c->upstream.count;
 	s.profiles = spans_of(&mem, &c->profiles);
 	s.profile_count = c->profiles.count;
 	s.custom = headers = arena_calloc(&mem, c->headers.count ? c->headers.count : 1, sizeof(*headers));

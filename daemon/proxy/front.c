@@ -300,7 +300,7 @@ static void run_upstreams(struct front *f, struct service_run *r, const struct s
 			r->ups[i]->host = span_dup(host);
 			r->ups[i]->flags = u->flags;
 		}
-		r->ups[i]->index = (uint32_t)i;
+		r->ups[i]->index = u->place;
 	}
 	for (size_t k = 0; k < was_count; k++) {
 		struct upstream *s = was[k];

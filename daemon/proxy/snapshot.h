@@ -78,6 +78,7 @@ struct upstream_desc {
 	bool        fastcgi, scgi, uwsgi;
 	struct span name;               /* as configured, for logs and metrics: "http://127.0.0.1:5232" */
 	struct span host;               /* for the certificate and SNI; empty for unix */
+	uint32_t    place;              /* the number by which front_connect names it */
 };
 
 /* How what is not printable ASCII travels in a header value. */
@@ -244,6 +245,7 @@ struct snap_ident {
 struct snap_upstream {
 	uint32_t kind, flags;                   /* SNAP_UP_* */
 	struct snap_ref name, host;
+	uint32_t place, pad;
 };
 enum {
 	SNAP_UP_TLS = 1, SNAP_UP_LAX = 2, SNAP_UP_H2 = 4,

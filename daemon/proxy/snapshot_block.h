@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "daemon/proxy/snapshot.h"
 
-#define SNAPSHOT_MAGIC UINT64_C(0x32306e7365657672)     /* "rveesn02" */
+#define SNAPSHOT_MAGIC UINT64_C(0x33306e7365657672)     /* "rveesn03" */
 enum { SNAPSHOT_ALIGN = 64 };
 
 enum snap_part {

@@ -420,6 +420,7 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 		          (d->scgi ? SNAP_UP_SCGI : 0u) | (d->uwsgi ? SNAP_UP_UWSGI : 0u);
 		u.name = text(b, d->name);
 		u.host = text(b, d->host);
+		u.place = d->place;
 		add(b, PART_UPSTREAMS, &u, 1);
 	}
 	uint32_t index = add(b, PART_SERVICES, &v, 1);

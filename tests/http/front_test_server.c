@@ -303,6 +303,7 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 				span_str(json_string_value(value)), VALUE_UTF8 };
 		for (size_t i = 0; i < d.upstream_count; i++) {
 			up[i].name = ups[i];
+			up[i].place = (uint32_t)i;
 			up[i].kind = span_starts(ups[i], SPAN("unix:")) ? UPSTREAM_UNIX : UPSTREAM_TCP;
 			up[i].tls = span_starts(ups[i], SPAN("https:")) || span_starts(ups[i], SPAN("h2:"));
 			up[i].h2 = span_starts(ups[i], SPAN("h2"));

@@ -39,13 +39,20 @@ START_TEST(upstreams)
 {
 	static const struct { const char *text, *at; } rows[] = {
 		{ "", NULL }, { "127.0.0.1:80", NULL }, { "http://", NULL }, { "http:///", NULL },
-		{ "http://app.example.edu", NULL }, { "http://127.0.0.1:80/path", NULL },
+		{ "http://App.example.edu", NULL }, { "http://127.0.0.1:80/path", NULL },
+		{ "http://app..example", NULL }, { "http://.app", NULL }, { "http://app.", NULL }, { "http://-app", NULL },
+		{ "http://app-", NULL }, { "http://127.1", NULL }, { "http://2130706433", NULL }, { "http://0x7f.0x1", NULL },
+		{ "http://app:", NULL }, { "http://app:0", NULL }, { "http://app:65536", NULL }, { "h2c://app", NULL },
+		{ "http://app:80:1", NULL }, { "http://[app]:80", NULL }, { "http://app%2e:80", NULL }, { "tcp://app", NULL },
+		{ "https://[::1", NULL }, { "https://::1]", NULL }, { "https://[]", NULL }, { "http://a_b c", NULL },
+		{ "http://app.example.edu", "none:80" }, { "https://a_b.example-1.edu:8443/", "none:8443" },
+		{ "h2c://app:50051", "none:50051" }, { "tcp://db:5432", "none:5432" }, { "fastcgi://php:9000", "none:9000" },
 		{ "http://127.0.0.1:0", NULL }, { "http://127.0.0.1:", NULL }, { "http://user@127.0.0.1", NULL },
 		{ "http://127.0.0.1:80//", NULL }, { "h2c://127.0.0.1", NULL }, { "ftp://127.0.0.1:1", NULL },
 		{ "HTTP://127.0.0.1", NULL }, { "http://::1", NULL }, { "unix:", NULL }, { "unix:run/x", NULL },
 		{ "unix:/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 		  "xxxxxxxxxxxxxxxxxxxxxxx", NULL },
-		{ "http://localhost:", NULL }, { "http://localhost:0", NULL }, { "http://localhosts", NULL },
+		{ "http://localhost:", NULL }, { "http://localhost:0", NULL }, { "http://localhosts", "none:80" },
 		{ "http://localhost/x", NULL }, { "h2c://localhost", NULL }, { "http://localhost:80:1", NULL },
 		{ "http://localhost", "127.0.0.1:80" }, { "https://localhost:8443/", "127.0.0.1:8443" },
 		{ "http://127.0.0.1", "127.0.0.1:80" }, { "http://127.0.0.1:5232/", "127.0.0.1:5232" },

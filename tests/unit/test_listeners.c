@@ -206,6 +206,82 @@ START_TEST(kept)
 }
 END_TEST
 
+static bool nobody(void *arg, const struct ipport *at)
+{
+	(void)arg;
+	(void)at;
+	return false;
+}
+
+static bool everybody(void *arg, const struct ipport *at)
+{
+	(void)arg;
+	(void)at;
+	return true;
+}
+
+static int try(const struct targets *t, struct book *b, targets_own_fn *own, uint32_t place)
+{
+	int e = 0, fd = targets_connect(t, b, own, NULL, false, 0, place, &e);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 ? 0 : e;
+}
+
+/* A name without an address leads nowhere, and what is in no table never gets one. */
+START_TEST(names)
+{
+	char listen_text[] = "\"127.0.0.1:1\"", public[] = "\"127.0.0.1:2\"";
+	char up[] = "\"http://app.example.edu:1\",\"http://127.0.0.1:1\"";
+	struct ip at[NAMES_ADDRESSES_MAX] = { 0 };
+	struct err err = { 0 };
+	struct conf *c = conf(listen_text, public, up);
+	struct targets *t = targets_new(c, &err);
+	struct book b = { 0 };
+
+	ck_assert_ptr_nonnull(t);
+	ck_assert(!targets_have_name(t, SPAN("other.example.edu")) && !targets_have_name(NULL, SPAN("app.example.edu")));
+	ck_assert(targets_have_name(t, SPAN("app.example.edu")));
+	ck_assert_int_eq(try(t, &b, nobody, targets_place(0, 0)), EHOSTUNREACH);
+	ck_assert(ip_parse(SPAN("127.0.0.1"), &at[3]));
+	book_set(&b, SPAN("app.example.edu"), at);
+	ck_assert_int_eq(try(t, &b, nobody, targets_place(0, 0)), EHOSTUNREACH);
+	ck_assert_int_eq(try(t, &b, nobody, targets_place(0, NAMES_ADDRESSES_MAX)), EINVAL);
+	ck_assert_int_eq(try(t, &b, nobody, targets_place(1, 3)), EINVAL);
+	ck_assert_int_eq(try(t, &b, everybody, targets_place(0, 3)), ELOOP);
+	ck_assert_int_eq(try(t, &b, nobody, targets_place(0, 3)), 0);
+	book_keep(&b, NULL, t);
+	ck_assert_int_eq(try(t, &b, nobody, targets_place(0, 3)), 0);
+	book_keep(&b, NULL, NULL);
+	ck_assert_int_eq(try(t, &b, nobody, targets_place(0, 3)), EHOSTUNREACH);
+	book_done(&b);
+	targets_free(t);
+	conf_free(c);
+}
+END_TEST
+
+/* What would come back to us: the address itself, and for a wildcard every address of this host. */
+START_TEST(own)
+{
+	static const struct { const char *listen, *to; bool own; } rows[] = {
+		{ "127.0.0.1:80", "127.0.0.1:81", false }, { "127.0.0.1:80", "127.0.0.2:80", false },
+		{ "0.0.0.0:80", "192.0.2.1:80", false }, { "[::]:80", "192.0.2.1:80", false },
+		{ "127.0.0.1:80", "127.0.0.1:80", true }, { "0.0.0.0:80", "127.0.0.9:80", true },
+		{ "[::]:80", "[::1]:80", true }, { "[::]:80", "127.0.0.1:80", true },
+	};
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct listener one = { .fd = -1 };
+		struct listeners l = { &one, 1 };
+		struct ipport to;
+
+		ck_assert(ipport_parse(span_str(rows[i].listen), &one.at) && ipport_parse(span_str(rows[i].to), &to));
+		ck_assert_msg(listeners_own(&l, &to) == rows[i].own, "%s %s", rows[i].listen, rows[i].to);
+	}
+}
+END_TEST
+
 START_TEST(targets)
 {
 	static const struct { bool public; uint32_t service, upstream; } outside[] = {
@@ -217,6 +293,7 @@ START_TEST(targets)
 	struct err err = { 0 };
 	struct conf *c;
 	struct targets *t;
+	struct book b = { 0 };
 	int e = 0, fd;
 
 	snprintf(up, sizeof(up), "\"http://127.0.0.1:%u\",\"unix:/nonexistent/app.sock\"", port);
@@ -225,10 +302,10 @@ START_TEST(targets)
 	ck_assert_ptr_nonnull(t);
 	for (size_t i = 0; i < array_size(outside); i++) {
 		e = 0;
-		ck_assert_int_eq(targets_connect(t, outside[i].public, outside[i].service, outside[i].upstream, &e), -1);
+		ck_assert_int_eq(targets_connect(t, &b, nobody, NULL, outside[i].public, outside[i].service, outside[i].upstream, &e), -1);
 		ck_assert_int_eq(e, EINVAL);
 	}
-	ck_assert_int_eq(targets_connect(t, false, 0, 1, &e), -1);
+	ck_assert_int_eq(targets_connect(t, &b, nobody, NULL, false, 0, 1, &e), -1);
 	ck_assert_int_eq(e, ENOENT);
 
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port),
@@ -240,7 +317,7 @@ START_TEST(targets)
 	for (int p = 0; p < 2; p++) {
 		struct pollfd pf = { .events = POLLOUT };
 
-		fd = targets_connect(t, p, 0, 0, &e);
+		fd = targets_connect(t, &b, nobody, NULL, p, 0, 0, &e);
 		ck_assert_int_ge(fd, 0);
 		pf.fd = fd;
 		ck_assert_int_eq(poll(&pf, 1, 60000), 1);
@@ -248,6 +325,7 @@ START_TEST(targets)
 		close(fd);
 	}
 	close(server);
+	book_done(&b);
 	targets_free(t);
 	targets_free(NULL);
 	conf_free(c);
@@ -299,4 +377,4 @@ START_TEST(service_manager)
 }
 END_TEST
 
-UNIT_MAIN("listeners", reload, bare_ports, kept, targets, service_manager)
+UNIT_MAIN("listeners", reload, bare_ports, kept, targets, names, own, service_manager)

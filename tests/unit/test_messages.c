@@ -81,6 +81,13 @@ static struct msg sample(enum msg_type type)
 			m.status.peers[i].rx = i;
 		}
 		break;
+	case MSG_NAME:
+		m.name = (struct msg_name){ 4, SPAN("app.example.edu"), { pfx("10.9.0.1/32").ip } };
+		m.name.at[NAMES_ADDRESSES_MAX - 1] = pfx("fd00::7/128").ip;
+		break;
+	case MSG_NAMED:
+		m.named.serial = 4;
+		break;
 	case MSG_SNAPSHOT:
 		m.snapshot = (struct msg_snapshot){ UINT64_C(1) << 40, 7 };
 		break;
