@@ -62,6 +62,7 @@ struct attempt {
 	uint64_t           node;                /* 0: an enrolment */
 	int64_t            max_age;             /* as the node asks for; -1: the provider's row */
 	char               acr[ENROL_ACR_MAX + 1];
+	bool               mfa;                 /* a second factor, by whatever acr the provider has for that */
 	bool               silent;              /* a renewal: the provider is asked without a page of ours first */
 
 	/* a login at the device */

@@ -68,9 +68,31 @@ static bool param(struct span query, const char *name, struct span *ret)
 	return found;
 }
 
+/* What the rule at the service wants of the login. Anybody may ask for a stronger one, or a fresher; what
+ * cannot be read asks for both. */
+static void step_up(struct span query, struct attempt *a)
+{
+	scoped_buf struct buf acr = { 0 };
+	struct span           text;
+	uint64_t              age = 0;
+
+	a->max_age = param(query, "fresh", &text) ? 0 : -1;
+	a->mfa = param(query, "mfa", &text);
+	if (param(query, "max_age", &text) && span_u64(text, INT32_MAX, &age))
+		a->max_age = (int64_t)age;
+	buf_init(&acr, sizeof(a->acr));
+	if (!param(query, "acr", &text))
+		return;
+	if (!percent_decode(text, false, &acr) || acr.over || !span_is_print(buf_span(&acr)) ||
+	    !span_cstr(buf_span(&acr), a->acr, sizeof(a->acr))) {
+		a->max_age = 0;
+		a->mfa = true;
+	}
+}
+
 struct attempt *browser_begin(struct coordinator *co, const struct request *r, struct err *err)
 {
-	struct span     node = { 0 }, service = { 0 }, bind = { 0 }, fresh;
+	struct span     node = { 0 }, service = { 0 }, bind = { 0 };
 	uint8_t         hash[BROWSER_HASH_LEN];
 	uint64_t        host = 0;
 	size_t          n;
@@ -90,7 +112,7 @@ struct attempt *browser_begin(struct coordinator *co, const struct request *r, s
 	a->host = host;
 	memcpy(a->bind, hash, sizeof(a->bind));
 	a->from = r->from;
-	a->max_age = param(r->query, "fresh", &fresh) ? 0 : -1;
+	step_up(r->query, a);
 	return a;
 }
 

@@ -200,10 +200,24 @@ static void on_started(void *arg, struct login *login, const struct login_refusa
 	}
 }
 
+/* A second factor by name, where the provider has names for it and says it by nothing else: what is asked for by
+ * name must be answered by it. */
+static void wanted_acr(const struct attempt *a, const struct provider *p, struct buf *out)
+{
+	buf_init(out, 1024);
+	if (a->acr[0])
+		buf_add_str(out, a->acr);
+	else if (a->mfa && p && !p->mfa_amr.count && !p->always_mfa)
+		for (size_t i = 0; i < p->mfa_acr.count; i++)
+			buf_addf(out, "%s%s", i ? " " : "", p->mfa_acr.list[i]);
+	if (out->over)
+		buf_clear(out);
+}
+
 static void to_provider(struct coordinator *co, struct request *r, struct attempt *a, const char *name,
 			const char *browser, bool fresh, const char *hint)
 {
-	scoped_buf struct buf redirect = { 0 };
+	scoped_buf struct buf redirect = { 0 }, acr = { 0 };
 	int64_t               max_age = lifetime_max_age(co->conf, a->max_age);
 
 	if (a->op || ++a->tries > ATTEMPT_TRIES_MAX || !attempt_move(a, ATTEMPT_PROVIDER)) {
@@ -219,11 +233,12 @@ static void to_provider(struct coordinator *co, struct request *r, struct attemp
 	const struct provider *p = idp_provider(co->idp, name);
 	if (p && p->max_age && max_age > p->max_age)
 		max_age = p->max_age;
+	wanted_acr(a, p, &acr);
 	struct login_options o = {.redirect_uri = redirect.ptr,
 				  .max_age = max_age,
 				  .prompt = a->silent ? "none" : NULL,
 				  .login_hint = hint,
-				  .acr_values = a->acr[0] ? a->acr : NULL};
+				  .acr_values = acr.len ? acr.ptr : NULL};
 	struct asked        *q = ask(co, a, r);
 	q->fresh = fresh;
 	a->op = idp_login_start(co->idp, name, &o, on_started, q);

@@ -117,6 +117,8 @@ static const struct conf_row service_rows[] = {
 	  .help = "Which of several upstreams: the one with least connections, or one per person." },
 	{ "login-url", CONF_STR, AT(login_url), 0, 2048, "",
 	  .help = "Where people log in for this service, instead of the mesh's place." },
+	{ "error-page", CONF_PATH, AT(error_page), .def = "",
+	  .help = "Its own page for refusals, instead of the endpoint's." },
 	{ "body", CONF_BOOL, AT(body), .def = "true", .help = "Requests may have bodies." },
 	{ "body-max", CONF_SIZE, AT(body_max), 0, INT64_C(1) << 50, "0",
 	  .help = "Largest body of a request; 0 is the default." },
@@ -256,6 +258,9 @@ static const struct conf_row rows[] = {
 	{ "source-url", CONF_STR, AT(source_url), 0, 2048, "",
 	  .help = "Where the source of this program can be had; pages link to it." },
 	{ "contact", CONF_STR, AT(contact), 0, 512, "", .help = "Whom people may ask, in words." },
+	{ "error-page", CONF_PATH, AT(error_page), .def = "",
+	  .help = "An HTML file that people are shown instead of our page when a request goes no further; {title}, "
+	          "{what}, {who}, {todo}, {login} and others stand for what there is to say (doc/http 10)." },
 	{ "watchdog", CONF_SECONDS, AT(watchdog_sec), 0, 3600, "60s",
 	  .help = "A process that does not answer for so long is killed and started again; 0: never." },
 	{ "drain", CONF_SECONDS, AT(drain_sec), 0, 3600, "30s",

@@ -65,6 +65,7 @@ struct conf_service {
 	bool             encoded_slashes, keep_request_id, forwarded;
 	int              balance;       /* enum conf_balance */
 	char            *login_url;
+	char            *error_page;    /* file; "": the endpoint's */
 	int64_t          body_max;      /* bytes; 0: the default */
 	bool             body;          /* false: no bodies at all */
 	char            *health_path;   /* "": a connection is enough */
@@ -117,6 +118,7 @@ struct conf {
 	struct conf_map  glass;         /* of struct conf_glass */
 	struct conf_strs server_keys;   /* CONF_VERIFY_IDP: device keys of tagged nodes that count here */
 	char            *login_url, *source_url, *contact;
+	char            *error_page;    /* file; "": our own page */
 	int64_t          watchdog_sec;  /* 0: hung processes are left alone */
 	int64_t          drain_sec;     /* how long open requests may go on after SIGTERM */
 };

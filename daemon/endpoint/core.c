@@ -435,6 +435,7 @@ static void use(struct core *c, uint32_t generation)
 	if (c->files->vouch)
 		core_state_load_verified(c);
 	world_set_forwards(c->world, &c->files->forwards);
+	world_set_pages(c->world, &c->files->pages);
 	world_set_conf(c->world, c->files->conf, generation, now);
 	if (c->files->conf->mode == CONF_STANDALONE) {
 		world_set_identities(c->world, &c->files->ids, now);

@@ -34,6 +34,7 @@ void core_files_free(struct core_files *f)
 	buf_done(&f->roots);
 	forward_accesses_done(&f->forwards);
 	basic_secrets_done(&f->basics);
+	error_pages_done(&f->pages);
 	vouch_free(f->vouch);
 	if (f->metrics_fd >= 0)
 		close(f->metrics_fd);
@@ -167,6 +168,7 @@ static bool read_named(struct core_files *f, const char *file, struct buf *words
 	ok = core_certificates_read(f, &d);
 	ok = forward_accesses_read(&f->forwards, f->conf, &d) && ok;
 	ok = basic_secrets_read(&f->basics, f->conf, &d) && ok;
+	ok = error_pages_read(&f->pages, f->conf, &d) && ok;
 	diags_text(&d, words);
 	diags_done(&d);
 	if (*f->conf->policy && f->conf->mode == CONF_STANDALONE)

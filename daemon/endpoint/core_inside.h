@@ -26,6 +26,7 @@
 #include "daemon/endpoint/conf.h"
 #include "daemon/endpoint/core.h"
 #include "daemon/endpoint/enrolment.h"
+#include "daemon/endpoint/error_page.h"
 #include "daemon/endpoint/forward_access.h"
 #include "daemon/endpoint/lease.h"
 #include "daemon/endpoint/metrics.h"
@@ -51,6 +52,7 @@ struct core_files {
 	bool              has_metrics;          /* another place for them: metrics_fd */
 	int               metrics_fd;           /* -1: none */
 	struct basic_secrets basics;
+	struct error_pages pages;
 };
 
 enum { CORE_FRONTS_MAX = 2 * CONF_FRONTS_MAX };

@@ -169,6 +169,11 @@ void world_set_forwards(struct world *w, const struct forward_accesses *f)
 	w->forwards = f;
 }
 
+void world_set_pages(struct world *w, const struct error_pages *p)
+{
+	w->pages = p;
+}
+
 void world_set_names(struct world *w, const struct names *n)
 {
 	w->names = n;

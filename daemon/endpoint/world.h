@@ -40,6 +40,7 @@ struct party {
 	struct wall                used;        /* a break-glass key: when its use was last said */
 };
 
+struct error_pages;
 struct names;
 struct world;
 
@@ -50,6 +51,8 @@ void world_free(struct world *w);               /* accepts NULL */
 /* conf must outlive its use here. */
 /* Of the configuration that world_set_conf() gets next; must outlive its use here. */
 void world_set_forwards(struct world *w, const struct forward_accesses *f);
+/* As world_set_forwards(). */
+void world_set_pages(struct world *w, const struct error_pages *p);
 /* What names are at (names_find()), for every snapshot from now on; must outlive the world. */
 void world_set_names(struct world *w, const struct names *n);
 void world_set_conf(struct world *w, const struct conf *conf, uint32_t generation, struct wall now);

@@ -10,6 +10,7 @@ struct world {
 	uint32_t           epoch;
 	const struct conf *conf;
 	const struct forward_accesses *forwards;        /* NULL: nobody may ask */
+	const struct error_pages *pages;        /* NULL: ours */
 	const struct names *names;              /* NULL: none is looked up */
 	uint32_t           conf_generation;
 	struct policy     *pol, *owner;

@@ -2,6 +2,7 @@
 #include "daemon/endpoint/world.h"
 
 #include "base/mem.h"
+#include "daemon/endpoint/error_page.h"
 #include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/names.h"
 #include "daemon/endpoint/targets.h"
@@ -307,9 +308,16 @@ static bool add_upstream(const struct world *w, const struct conf_service *c, si
 	return true;
 }
 
+static const struct buf *page_of(const struct world *w, bool public, size_t i)
+{
+	if (!w->pages || i >= (public ? w->pages->public_count : w->pages->service_count))
+		return NULL;
+	return public ? &w->pages->public[i] : &w->pages->services[i];
+}
+
 static bool add_service(const struct world *w, struct snapshot_builder *b, const char *name, const struct conf_service *c,
-                        const struct forward_access *access, const struct tables *tables, bool public,
-                        struct err *err)
+                        const struct forward_access *access, const struct buf *page, const struct tables *tables,
+                        bool public, struct err *err)
 {
 	struct service_desc s = { .name = span_str(name) };
 	bool browser = public && *c->browser;
@@ -364,6 +372,7 @@ static bool add_service(const struct world *w, struct snapshot_builder *b, const
 	s.upgrade_count = c->upgrades.count;
 	add_forward(&s, c, access);
 	s.login_url = span_str(c->login_url);
+	s.page = page ? buf_span(page) : (struct span){ 0 };
 	s.root = span_str(c->root);
 	s.script = span_str(c->script);
 	s.body_max = c->body ? c->body_max : -1;
@@ -423,6 +432,8 @@ static void words(const struct world *w, struct snapshot_builder *b)
 	words.login_url = span_str(w->conf->login_url);
 	words.source_url = span_str(w->conf->source_url);
 	words.contact = span_str(w->conf->contact);
+	if (w->pages)
+		words.page = buf_span(&w->pages->whole);
 	snapshot_set_words(b, &words);
 }
 
@@ -469,7 +480,7 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 	for (size_t i = 0; i < services->count; i++)
 		if (!add_service(w, b, services->names[i], conf_service(services, i),
 		                 !public && w->forwards && i < w->forwards->n ? &w->forwards->list[i] : NULL,
-		                 tables, public, err)) {
+		                 page_of(w, public, i), tables, public, err)) {
 			err_prefix(err, "service \"%s\": ", services->names[i]);
 			free(slots);
 			snapshot_builder_free(b);

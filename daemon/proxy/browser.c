@@ -281,7 +281,28 @@ static bool back_ok(struct span s)
 	return !span_starts(s, SPAN(PATH_OURS));
 }
 
-static void login(struct exchange *ex, const struct message *m, struct span back, bool fresh)
+/* A login that is stronger or fresher than the one there is; anybody may ask for one. */
+struct step_up {
+	bool        fresh, mfa, has_age;
+	int64_t     max_age;
+	struct span acr;
+};
+
+/* "fresh" alone is what a coordinator of an earlier release knows. */
+static void add_step_up(struct buf *b, const struct step_up *want)
+{
+	buf_add_str(b, "&fresh=1");
+	if (want->mfa)
+		buf_add_str(b, "&mfa=1");
+	if (want->has_age)
+		buf_addf(b, "&max_age=%lld", (long long)want->max_age);
+	if (want->acr.len) {
+		buf_add_str(b, "&acr=");
+		percent_add(b, want->acr);
+	}
+}
+
+static void login(struct exchange *ex, const struct message *m, struct span back, const struct step_up *want)
 {
 	struct front *f = ex->conn->front;
 	struct span had = cookie_find(m, SPAN(COOKIE_LOGIN)), secret = span_head(had, span_find(had, '.'));
@@ -309,8 +330,8 @@ static void login(struct exchange *ex, const struct message *m, struct span back
 	}
 	buf_add_span(&to, snapshot_text(ex->snap, ex->svc->browser_url));
 	base64url_add(&to, span_of(hash, sizeof(hash)));
-	if (fresh)
-		buf_add_str(&to, "&fresh=1");
+	if (want)
+		add_step_up(&to, want);
 	buf_add_char(&value, '.');
 	base64url_add(&value, back_ok(back) ? back : SPAN("/"));
 	add_cookie(&set, COOKIE_LOGIN, buf_span(&value), SPAN("; Max-Age=600"));
@@ -325,16 +346,23 @@ static void join_target(const struct exchange *ex, struct buf *out)
 	buf_add_span(out, ex->query);
 }
 
-void browser_login_path(const struct exchange *ex, bool fresh, struct buf *out)
+void browser_login_path(const struct exchange *ex, const struct tables_auth *auth, struct buf *out)
 {
 	scoped_buf struct buf back = { 0 };
+	struct step_up want = { 0 };
 
 	buf_init(&back, 4 * HTTP_TARGET_MAX);
 	join_target(ex, &back);
 	buf_add_str(out, PATH_OURS "login?back=");
 	percent_add(out, ex->verb == VERB_GET && !back.over && back_ok(buf_span(&back)) ? buf_span(&back) : SPAN("/"));
-	if (fresh)
-		buf_add_str(out, "&fresh=1");
+	if (!auth)
+		return;
+	want.fresh = true;
+	want.mfa = auth->mfa || auth->amr.len;
+	want.max_age = auth->max_age;
+	want.has_age = auth->max_age > 0;
+	want.acr = auth->acr;
+	add_step_up(out, &want);
 }
 
 /* One parameter of the query; false if it is absent or twice there. */
@@ -358,13 +386,23 @@ static bool param(struct span query, struct span name, struct span *ret)
 
 static void login_again(struct exchange *ex, const struct message *m)
 {
-	scoped_buf struct buf back = { 0 };
-	struct span raw = { 0 }, fresh;
+	scoped_buf struct buf back = { 0 }, acr = { 0 };
+	struct span raw = { 0 }, text;
+	struct step_up want = { 0 };
+	uint64_t age = 0;
 
 	buf_init(&back, BROWSER_BACK_MAX);
+	buf_init(&acr, BROWSER_ACR_MAX);
 	if (!param(ex->query, SPAN("back"), &raw) || !percent_decode(raw, false, &back) || back.over)
 		buf_clear(&back);
-	login(ex, m, buf_span(&back), param(ex->query, SPAN("fresh"), &fresh));
+	want.fresh = param(ex->query, SPAN("fresh"), &text);
+	want.mfa = param(ex->query, SPAN("mfa"), &text);
+	want.has_age = param(ex->query, SPAN("max_age"), &text) && span_u64(text, INT32_MAX, &age);
+	want.max_age = (int64_t)age;
+	if (param(ex->query, SPAN("acr"), &text) && percent_decode(text, false, &acr) && !acr.over &&
+	    span_is_print(buf_span(&acr)))
+		want.acr = buf_span(&acr);
+	login(ex, m, buf_span(&back), want.fresh ? &want : NULL);
 }
 
 /* ---- the way back ---- */
@@ -536,7 +574,7 @@ enum browser_step browser_request(struct exchange *ex, const struct message *m)
 
 		buf_init(&back, 4 * HTTP_TARGET_MAX);
 		join_target(ex, &back);
-		login(ex, m, back.over ? SPAN("/") : buf_span(&back), false);
+		login(ex, m, back.over ? SPAN("/") : buf_span(&back), NULL);
 		return BROWSER_ANSWERED;
 	}
 	if (ex->conn->slot != SLOT_NONE)

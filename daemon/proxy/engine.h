@@ -291,8 +291,8 @@ void browser_late(struct conn *c);              /* the answer did not come in ti
 void browser_free(struct conn *c);              /* with its connection */
 void browser_strip(struct front *f, struct message *m);         /* our cookies, before anybody behind us sees them */
 void browser_forget(struct conn *c);            /* its next request is of no browser that we know */
-/* Where a refused person logs in: a path of the service itself. */
-void browser_login_path(const struct exchange *ex, bool fresh, struct buf *out);
+/* Where a refused person logs in: a path of the service itself. auth: what the login is asked for; or NULL. */
+void browser_login_path(const struct exchange *ex, const struct tables_auth *auth, struct buf *out);
 
 /* ---- gateway_request.c ---- */
 
@@ -435,7 +435,7 @@ struct front {
 	struct loop            *loop;
 	const struct front_ops *ops;
 	void                   *arg;
-	char                   *name, *server, *page;
+	char                   *name, *server;
 	struct basic           *basics, *basics_coming;
 	struct assertion       *assertions[1024];
 	size_t                  assertion_count;

@@ -59,7 +59,6 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
 	f->arg = arg;
 	f->name = span_dup(conf->name.len ? conf->name : SPAN("front"));
 	f->server = span_dup(conf->server.len ? conf->server : SPAN("reeve"));
-	f->page = conf->page.len ? span_dup(conf->page) : NULL;
 	f->log = conf->log;
 	f->conn_max = conf->conn_max ? conf->conn_max : FRONT_CONNS;
 	f->head_ns = conf->head_ns ? conf->head_ns : FRONT_HEAD_NS;
@@ -153,7 +152,6 @@ void front_free(struct front *f)
 	free(f->open);
 	free(f->name);
 	free(f->server);
-	free(f->page);
 	loop_defer_free(f->loop, f);
 }
 

@@ -74,7 +74,6 @@ struct front_conf {
 	unsigned       conn_max;        /* 0: the default of limits.h */
 	int64_t        head_ns, keep_ns;        /* FRONT_HEAD_NS and FRONT_FIRST_NS; FRONT_KEEP_NS. 0: those */
 	struct span    server;          /* Server header of our own pages; empty: "reeve" */
-	struct span    page;            /* an owner's HTML template for refusals; empty: ours (pages.h) */
 };
 
 /* ops and arg stay the caller's and must outlive the front. */

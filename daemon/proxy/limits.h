@@ -59,6 +59,7 @@ enum {
 	FRONT_ASSERTION_EARLY = 20,     /* seconds before its end in which the next one is made */
 
 	FRONT_REDEEMS     = 256,        /* browsers that come back from a login at once: each is a question to the coordinator */
+	BROWSER_ACR_MAX   = 256,        /* bytes of the acr values that a step-up asks for; coordinators take as many */
 	BROWSER_BACK_MAX  = 1024,       /* bytes of the page that a login returns to; it rides in a cookie */
 
 	SERVICE_PER_IDENTITY = 256,     /* config "per-identity": a browser opens 6 connections, HTTP/2 asks for 100 */

@@ -8,6 +8,7 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
+#include "daemon/proxy/page_template.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -129,9 +130,53 @@ struct facts {
 	const char           *detail;
 	struct snapshot_words words;
 	struct span           service, login, name, node, rid;
-	struct buf            login_url, rule;
+	struct buf            login_url, rule, command;
+	struct tables_auth    auth;             /* of the rule, where it asks for another login */
 	unsigned              status;
 };
+
+static bool is_step_up(const struct page *p)
+{
+	return strncmp(p->word, "login-too", 9) == 0;
+}
+
+/* How old the new login may be; -1: of any age. A second factor without an acr is what a login
+ * from the beginning asks for. */
+static int64_t step_up_age(const struct tables_auth *a)
+{
+	return (a->mfa || a->amr.len) && !a->acr.len ? 0 : a->max_age ? a->max_age : -1;
+}
+
+/* One word of a shell's line. */
+static void add_word(struct buf *b, struct span s)
+{
+	buf_add_char(b, '\'');
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.ptr[i] == '\'')
+			buf_add_str(b, "'\\''");
+		else
+			buf_add_char(b, s.ptr[i]);
+	}
+	buf_add_char(b, '\'');
+}
+
+/* What somebody with a device of the mesh does: the login that the rule asks for, and no more. */
+static void login_command(const struct exchange *ex, struct facts *k)
+{
+	int64_t age = step_up_age(&k->auth);
+
+	if (k->page->todo != TODO_LOGIN || !k->node.len || (ex->svc && (ex->svc->flags & SERVICE_BROWSER)))
+		return;
+	buf_add_str(&k->command, "reeve login");
+	if (!is_step_up(k->page))
+		return;
+	if (age >= 0)
+		buf_addf(&k->command, " --max-age %lld", (long long)age);
+	if (k->auth.acr.len) {
+		buf_add_str(&k->command, " --acr ");
+		add_word(&k->command, k->auth.acr);
+	}
+}
 
 static void login_link(struct exchange *ex, struct facts *k)
 {
@@ -141,7 +186,7 @@ static void login_link(struct exchange *ex, struct facts *k)
 
 	if (ex->svc && (ex->svc->flags & SERVICE_BROWSER)) {
 		if (k->page->todo == TODO_LOGIN)
-			browser_login_path(ex, strncmp(k->page->word, "login-too", 9) == 0, &k->login_url);
+			browser_login_path(ex, is_step_up(k->page) ? &k->auth : NULL, &k->login_url);
 		return;
 	}
 	if (!url.len)
@@ -183,8 +228,11 @@ static void gather_facts(struct exchange *ex, struct facts *k)
 	}
 	if (s && snapshot_policy(s) && ex->why.rule && tables_rule(snapshot_policy(s), ex->why.rule, &rule))
 		buf_add_span(&k->rule, rule.text);
+	if (k->rule.len)
+		k->auth = rule.auth;
 	k->rid = ex->rid;
 	login_link(ex, k);
+	login_command(ex, k);
 }
 
 static void add_who(struct buf *b, const struct facts *k, struct conn *c)
@@ -224,7 +272,7 @@ static const char html_page[] =
 	"a.button{display:inline-block;background:#164;color:#fff;padding:.5em 1.2em;border-radius:4px;"
 	"text-decoration:none}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}"
 	"p.small{color:#999}}</style></head>\n<body><h1>{title}</h1>\n<p>{what}</p>\n<p>{who}</p>\n"
-	"<p>{todo}</p>\n{login}\n<p class=\"small\">{small}</p></body></html>\n";
+	"<p>{todo}</p>\n{login}\n{command}\n<p class=\"small\">{small}</p></body></html>\n";
 
 static void add_small(struct buf *b, const struct facts *k)
 {
@@ -248,50 +296,89 @@ static void add_small(struct buf *b, const struct facts *k)
 	}
 }
 
-static void write_html(struct buf *b, const struct facts *k, struct conn *c)
+static void add_login(struct buf *b, const struct facts *k)
 {
-	struct span rest = span_str(c->front->page ? c->front->page : html_page);
+	if (strcmp(k->page->word, "logout") == 0)
+		buf_add_str(b, "<form method=\"post\"><button>Log out</button></form>");
+	if (!k->login_url.len)
+		return;
+	buf_add_str(b, "<p><a class=\"button\" href=\"");
+	add_html(b, buf_span(&k->login_url));
+	buf_add_str(b, "\">Log in</a></p>");
+}
 
-	while (rest.len) {
-		size_t n = span_find(rest, '{'), close;
-		struct span name;
-
-		buf_add_span(b, span_head(rest, n));
-		rest = span_from(rest, n);
-		if (!rest.len)
-			break;
-		close = span_find(rest, '}');
-		name = span_head(rest, close == rest.len ? 0 : close + 1);
-		if (span_eq(name, SPAN("{title}"))) {
-			add_html(b, span_str(k->page->title));
-		} else if (span_eq(name, SPAN("{what}"))) {
-			add_html(b, span_str(k->page->what));
-			if (k->detail) {
-				buf_add_str(b, " (It was refused because of ");
-				add_html(b, span_str(k->detail));
-				buf_add_str(b, ".)");
-			}
-		} else if (span_eq(name, SPAN("{who}"))) {
-			add_who(b, k, c);
-		} else if (span_eq(name, SPAN("{todo}"))) {
-			add_html(b, span_str(todos[k->page->todo]));
-		} else if (span_eq(name, SPAN("{login}"))) {
-			if (strcmp(k->page->word, "logout") == 0)
-				buf_add_str(b, "<form method=\"post\"><button>Log out</button></form>");
-			if (k->login_url.len) {
-				buf_add_str(b, "<p><a class=\"button\" href=\"");
-				add_html(b, buf_span(&k->login_url));
-				buf_add_str(b, "\">Log in</a></p>");
-			}
-		} else if (span_eq(name, SPAN("{small}"))) {
-			add_small(b, k);
-		} else {
-			buf_add_char(b, '{');   /* a brace of the style sheet */
-			rest = span_from(rest, 1);
-			continue;
-		}
-		rest = span_from(rest, name.len);
+/* What is asked of the login, in words. */
+static void add_what(struct buf *b, const struct facts *k)
+{
+	add_html(b, span_str(k->page->what));
+	if (k->detail) {
+		buf_add_str(b, " (It was refused because of ");
+		add_html(b, span_str(k->detail));
+		buf_add_str(b, ".)");
 	}
+	if (!is_step_up(k->page))
+		return;
+	if (k->auth.max_age && k->auth.max_age % 3600 == 0)
+		buf_addf(b, " It wants one of the last %lld h.", (long long)(k->auth.max_age / 3600));
+	else if (k->auth.max_age)
+		buf_addf(b, " It wants one of the last %lld min.", (long long)((k->auth.max_age + 59) / 60));
+}
+
+static void add_part(struct buf *b, enum page_part part, const struct facts *k, struct conn *c)
+{
+	switch (part) {
+	case PAGE_TITLE:   add_html(b, span_str(k->page->title)); break;
+	case PAGE_WHAT:    add_what(b, k); break;
+	case PAGE_WHO:     add_who(b, k, c); break;
+	case PAGE_TODO:    add_html(b, span_str(todos[k->page->todo])); break;
+	case PAGE_LOGIN:   add_login(b, k); break;
+	case PAGE_COMMAND:
+		if (!k->command.len)
+			break;
+		buf_add_str(b, "<p>On this device that is: <code>");
+		add_html(b, buf_span(&k->command));
+		buf_add_str(b, "</code></p>");
+		break;
+	case PAGE_SMALL:   add_small(b, k); break;
+	case PAGE_STATUS:  buf_addf(b, "%u", k->status); break;
+	case PAGE_REASON:  add_html(b, span_str(k->page->word)); break;
+	case PAGE_SERVICE: add_html(b, k->service); break;
+	case PAGE_RULE:    add_html(b, buf_span(&k->rule)); break;
+	case PAGE_HOST:    add_html(b, k->words.host); break;
+	case PAGE_CONTACT: add_html(b, k->words.contact); break;
+	case PAGE_REQUEST: add_html(b, k->rid); break;
+	case PAGE_END: case PAGE_PARTS: break;
+	}
+}
+
+/* "own" is an owner's template; empty: ours. */
+static void write_html(struct buf *b, const struct facts *k, struct span own, struct conn *c)
+{
+	struct span rest = own.len ? own : span_str(html_page), text;
+	enum page_part part;
+
+	do {
+		part = page_template_next(&rest, &text);
+		buf_add_span(b, text);
+		add_part(b, part, k, c);
+	} while (part != PAGE_END);
+}
+
+/* For programs that log in by themselves: as in the policy's "auth". */
+static void write_wanted(struct buf *b, const struct tables_auth *a)
+{
+	buf_addf(b, ",\"auth\":{\"mfa\":%s", a->mfa ? "true" : "false");
+	if (a->max_age)
+		buf_addf(b, ",\"max_age\":%lld", (long long)a->max_age);
+	if (a->acr.len) {
+		buf_add_str(b, ",\"acr\":");
+		buf_add_json(b, a->acr);
+	}
+	if (a->amr.len) {
+		buf_add_str(b, ",\"amr\":");
+		buf_add_json(b, a->amr);
+	}
+	buf_add_char(b, '}');
 }
 
 static void write_problem(struct buf *b, const struct facts *k)
@@ -321,6 +408,12 @@ static void write_problem(struct buf *b, const struct facts *k)
 		buf_add_str(b, ",\"login_url\":");
 		buf_add_json(b, buf_span(&k->login_url));
 	}
+	if (k->command.len) {
+		buf_add_str(b, ",\"command\":");
+		buf_add_json(b, buf_span(&k->command));
+	}
+	if (is_step_up(k->page))
+		write_wanted(b, &k->auth);
 	buf_add_str(b, "}\n");
 }
 
@@ -357,7 +450,7 @@ static void send_page(struct conn *c, unsigned status, const char *type, const s
 	if (status == 405)
 		head_add_lit(&o, "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n");
 	if (type[0] == 't')
-		head_add_lit(&o, "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+		head_add_lit(&o, "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
 		                 "frame-ancestors 'none'\r\n");
 	if (forward)
 		add_forward(forward, &o);
@@ -379,9 +472,11 @@ void page_write(struct exchange *ex, unsigned status, const char *word, const ch
 	buf_init(&body, 256 << 10);
 	buf_init(&k.login_url, 64 << 10);
 	buf_init(&k.rule, 4 << 10);
+	buf_init(&k.command, 4 << 10);
 	gather_facts(ex, &k);
 	if (ex->html)
-		write_html(&body, &k, ex->conn);
+		write_html(&body, &k, ex->svc && ex->svc->page.len ? snapshot_text(ex->snap, ex->svc->page) : k.words.page,
+		           ex->conn);
 	else
 		write_problem(&body, &k);
 	send_page(ex->conn, status, ex->html ? "text/html; charset=utf-8" : "application/problem+json",
@@ -390,6 +485,7 @@ void page_write(struct exchange *ex, unsigned status, const char *word, const ch
 	buf_done(&body);
 	buf_done(&k.login_url);
 	buf_done(&k.rule);
+	buf_done(&k.command);
 }
 
 void page_json(struct exchange *ex, struct span text)

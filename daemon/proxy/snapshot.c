@@ -170,7 +170,7 @@ static bool services_ok(const struct snapshot *s)
 		if (!ref_ok(s, v[i].name) || !ref_ok(s, v[i].login_url) ||
 		    !ref_ok(s, v[i].browser_url) || v[i].policy_port > 65535 ||
 		    !ref_ok(s, v[i].health_path) || v[i].health_ns < 0 || !v[i].health_fall || !v[i].health_rise ||
-		    !ref_ok(s, v[i].root) || !ref_ok(s, v[i].script) ||
+		    !ref_ok(s, v[i].page) || !ref_ok(s, v[i].root) || !ref_ok(s, v[i].script) ||
 		    !list_ok(s, v[i].hosts, PART_REFS) || !list_ok(s, v[i].origins, PART_REFS) ||
 		    !list_ok(s, v[i].upgrades, PART_REFS) ||
 		    !list_ok(s, v[i].upstreams, PART_UPSTREAMS) ||
@@ -241,7 +241,7 @@ static bool block_ok(struct snapshot *s, size_t len, struct err *err)
 	if (s->word_count < count(s, PART_IDENTS))
 		return err_set(err, ERR_PEER, "snapshot: fewer revocation words than identities");
 	if (!ref_ok(s, h->mesh) || !ref_ok(s, h->host) || !ref_ok(s, h->login_url) ||
-	    !ref_ok(s, h->source_url) || !ref_ok(s, h->contact) || !ref_ok(s, h->jwks) || !refs_ok(s, PART_REFS) ||
+	    !ref_ok(s, h->source_url) || !ref_ok(s, h->contact) || !ref_ok(s, h->jwks) || !ref_ok(s, h->page) || !refs_ok(s, PART_REFS) ||
 	    !refs_ok(s, PART_STRIPS) || !idents_ok(s) || !addrs_ok(s) || !sessions_ok(s) || !services_ok(s))
 		return err_set(err, ERR_PEER, "snapshot: an offset is outside");
 	if (count(s, PART_POLICY)) {
@@ -555,6 +555,7 @@ void snapshot_words(const struct snapshot *s, struct snapshot_words *w)
 		.source_url = snapshot_text(s, s->head->source_url),
 		.contact = snapshot_text(s, s->head->contact),
 		.jwks = snapshot_text(s, s->head->jwks),
+		.page = snapshot_text(s, s->head->page),
 	};
 }
 

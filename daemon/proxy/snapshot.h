@@ -145,6 +145,7 @@ struct service_desc {
 	const struct span *origins;     size_t origin_count;    /* allowed cross-site origins: "https://a.example:8443" */
 	const struct span *upgrades;    size_t upgrade_count;   /* beside websocket */
 	struct span login_url;          /* instead of the mesh's */
+	struct span page;               /* instead of the host's */
 	uint32_t    forward;            /* enum forward_style: its listeners take a web server's questions */
 	uint16_t    forward_port;       /* where that web server listens; 0: 80 or, for https, 443 */
 	const uint32_t *forward_uids;   size_t forward_uid_count;       /* who may ask */
@@ -167,6 +168,7 @@ struct snapshot_words {
 	struct span login_url;          /* where a person logs in; a page appends ?return= */
 	struct span source_url;         /* AGPL section 13 */
 	struct span contact;            /* whom to ask, in words */
+	struct span page;               /* the owner's page for refusals (page_template.h); empty: ours */
 	struct span jwks;               /* the keys that sign assertions, RFC 7517; empty: none */
 };
 
@@ -264,7 +266,7 @@ struct snap_header {
 };
 
 struct snap_service {
-	struct snap_ref  name, login_url, root, script, browser_url;
+	struct snap_ref  name, login_url, root, script, browser_url, page;
 	uint32_t         flags, policy, forward_port, policy_port;
 	struct snap_list hosts, origins, upgrades;      /* of refs; folded */
 	struct snap_list upstreams, headers;            /* of struct snap_upstream, struct snap_header */

@@ -68,7 +68,7 @@ struct snap_head {
 	struct hash_key     key;        /* of PART_ADDRS: drawn for each block */
 	int64_t             lease, heard;
 	uint64_t            epoch, seq, table;
-	struct snap_ref     mesh, host, login_url, source_url, contact, jwks;
+	struct snap_ref     mesh, host, login_url, source_url, contact, jwks, page;
 };
 
 /* An address as the table has it. False for none. */

@@ -395,6 +395,7 @@ bool snapshot_add_service(struct snapshot_builder *b, const struct service_desc 
 	v.name = text(b, s->name);
 	v.login_url = text(b, s->login_url);
 	v.browser_url = text(b, s->browser_url);
+	v.page = text(b, s->page);
 	v.policy_port = s->policy_port;
 	if (s->browser_url.len)
 		v.flags |= SERVICE_BROWSER;
@@ -459,6 +460,7 @@ void snapshot_set_words(struct snapshot_builder *b, const struct snapshot_words 
 	b->head.source_url = text(b, w->source_url);
 	b->head.contact = text(b, w->contact);
 	b->head.jwks = text(b, w->jwks);
+	b->head.page = text(b, w->page);
 }
 
 void snapshot_set_lease(struct snapshot_builder *b, struct boot lease, struct boot heard)

@@ -131,6 +131,25 @@ try:
     code = urllib.parse.parse_qs(urllib.parse.urlsplit(answer.headers["Location"]).query)["code"][0]
     t.is_(hub.root("GET", "users").json["users"], [], "until it is redeemed nothing is stored")
 
+    # ---- a login that a rule wants to be stronger or fresher ----
+    def asked(more):
+        answer, _ = browser().once("GET", start(host, "wiki", bind, more))
+        assert answer.headers["Location"].startswith(w.row["issuer"]), answer.headers
+        there = idp.admin(w.dir, "pushed")
+        # this provider reads max_age=0 as prompt=login, and forgets it
+        return {k: str(there[k]) for k in ("acr_values", "max_age", "prompt") if there.get(k) is not None}
+    acr = "urn:example:acr:mfa"
+    q = urllib.parse.quote
+    t.is_(asked(""), {}, "a plain login asks for nothing")
+    t.is_(asked("&fresh=1"), {"prompt": "login"}, "fresh: from the beginning, as fronts of an earlier release ask")
+    t.is_(asked("&fresh=1&max_age=3600"), {"max_age": "3600"}, "as old as the rule allows")
+    t.is_(asked("&acr=" + q(acr, "")), {"acr_values": acr}, "an acr")
+    t.is_(asked("&fresh=1&max_age=60&acr=" + q(acr + " other", "")), {"acr_values": acr + " other", "max_age": "60"}, "all of it")
+    for bad in ("&acr=%00", "&acr=a%0d%0ab", "&acr=" + "a" * 256, "&acr=%zz"):
+        t.is_(asked(bad), {"prompt": "login"}, "what cannot be read asks for a fresh login: %.20s" % bad)
+    for bad in ("&fresh=1&max_age=-1", "&fresh=1&max_age=x", "&fresh=1&max_age=1&max_age=2"):
+        t.is_(asked(bad), {"prompt": "login"}, "no age: " + bad)
+
     # ---- what a code is not good for ----
     attempt, _, ticket = code.partition(".")
     for path, body in (("/v1/enrol/finish", {"attempt": attempt, "ticket": ticket}),):

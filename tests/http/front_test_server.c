@@ -275,6 +275,7 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 			.listens_tls = json_is_true(json_object_get(v, "tls")),
 			.login_url = text(v, "login-url"),
 			.browser_url = text(v, "browser-url"),
+			.page = text(v, "error-page"),
 			.body_max = json_integer_value(json_object_get(v, "body-max")),
 			.first_byte_ns = json_integer_value(json_object_get(v, "first-byte-ms")) * 1000000,
 			.connect_ns = json_integer_value(json_object_get(v, "connect-ms")) * 1000000,
@@ -433,7 +434,7 @@ static struct snapshot *load(struct server *s)
 	add_services(s, b, tables_map(tables.ptr));
 	snapshot_set_words(b, &(struct snapshot_words){ .mesh = SPAN("test"), .host = SPAN("host.example"),
 	                   .login_url = text(s->conf, "login-url"), .source_url = SPAN("https://source.example/"),
-	                   .contact = SPAN("the helpdesk") });
+	                   .contact = SPAN("the helpdesk"), .page = text(s->conf, "error-page") });
 	snapshot_set_lease(b, s->lease_sec ? boot_add(clock_boot(), s->lease_sec * SEC_NS) : BOOT_NEVER, BOOT_NEVER);
 	snapshot_set_seq(b, 1, ++s->seq);
 	if (!snapshot_finish(b, &block, &err))

@@ -165,11 +165,13 @@ function makeProvider() {
     const code = ctx.oidc.entities.AuthorizationCode;
     if (code?.sid) sessions.push({ account: code.accountId, client: code.clientId, sid: code.sid });
   });
+  p.on('pushed_authorization_request.success', (ctx) => { pushed = { ...ctx.oidc.params }; });
   for (const ev of ['server_error', 'grant.error', 'authorization.error', 'backchannel.error']) {
     p.on(ev, (ctx, err) => console.error(`${ev}: ${err?.message} ${err?.error_detail ?? err?.error_description ?? ''}`));
   }
   return p;
 }
+let pushed = {};
 let provider = makeProvider();
 let answer = provider.callback();
 
@@ -289,6 +291,8 @@ const admin = {
     }
     return { told };
   },
+  // What the last pushed request asked for.
+  pushed: () => pushed,
   groups: ({ account, groups }) => { accounts[account].groups = groups; },
   state: () => ({ ...state, disabled: [...state.disabled], kids: keys.map((k) => k.kid) }),
 };
