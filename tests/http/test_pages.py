@@ -188,4 +188,11 @@ class Pages(Tests):
 
 
 if __name__ == "__main__":
+    if not os.access(BUILD + "/reeved", os.X_OK):
+        print("skip: reeved is not built")
+        sys.exit(77)
+    if "REEVE_USERS" not in os.environ:
+        os.environ["REEVE_USERS"] = "there"
+        os.execv(os.path.join(os.path.dirname(os.path.abspath(__file__)), "with_users.sh"),
+                 ["with_users.sh", sys.executable, *sys.argv])
     Pages().run()
