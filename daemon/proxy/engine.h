@@ -244,17 +244,20 @@ bool request_still_allowed(struct exchange *ex);
 
 bool request_https(const struct exchange *ex);  /* to the person: TLS may end before us */
 
-/* Steps that tcp.c shares. False: refused, and the exchange is over. */
+/* Steps that tcp.c or forward.c share. False: refused, and the exchange is over. */
+struct exchange *request_new(struct conn *c, const struct message *m);  /* as c->ex; nothing is judged */
+bool request_target(struct exchange *ex, struct message *m);    /* its service; method, host and path as judged */
 bool request_identity(struct exchange *ex);
 bool request_policy(struct exchange *ex);
+bool request_judge(struct exchange *ex, const struct message *m);       /* both, and which site it comes from */
+bool request_cross_site(const struct exchange *ex, const struct message *m);
+bool request_room(struct exchange *ex);         /* may one more run at once */
+void request_count(struct exchange *ex);        /* it does, until its end */
 enum { REQUEST_ID_LEN = 32 };
 void request_id_make(struct front *f, char out[REQUEST_ID_LEN]);
 
 /* Steps that forward.c shares. */
-bool request_cross_site(const struct exchange *ex, const struct message *m);
-bool request_wants_html(const struct message *m);
 void request_write_id(struct exchange *ex, const struct message *m, struct head_out *o);
-void request_begin_body(struct exchange *ex, const struct message *m);
 void request_answer_jwks(struct exchange *ex, unsigned without);        /* the status where there are none */
 void request_put_back(struct exchange *ex);     /* as if it had not come: it comes again */
 

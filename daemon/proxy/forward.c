@@ -266,11 +266,7 @@ static void answer(struct exchange *ex, const struct message *m, struct span ass
 		exchange_refuse(ex, 500, "identity-unspeakable", "the head is too large");
 		return;
 	}
-	f->stats.allowed++;
-	ex->counted = true;
-	ex->run->in_flight++;
-	f->stats.in_flight++;
-	f->busy[c->slot]++;
+	request_count(ex);
 	ex->status = 200;
 	ex->resp.done = true;
 	v = (struct iovec){ o.ptr, o.len };
@@ -298,10 +294,7 @@ static bool judge(struct exchange *ex, const struct snap_listen *l, struct messa
 	const struct forward_row *r = &rows[l->forward];
 	struct conn *c = ex->conn;
 	struct front *f = c->front;
-	struct span assertion = { 0 }, host, said;
-	char host_buf[HTTP_HOST_MAX + 3];
-	struct fault why = { 0 };
-	uint16_t port;
+	struct span assertion = { 0 }, said;
 
 	if (!peer_allowed(c, l, m)) {
 		exchange_refuse(ex, 403, "forward-peer", NULL);
@@ -317,55 +310,22 @@ static bool judge(struct exchange *ex, const struct snap_listen *l, struct messa
 		exchange_refuse(ex, 403, "forward-question", NULL);
 		return true;
 	}
-	ex->verb = m->verb;
-	ex->method = m->method;
-	ex->path = m->target;
-	if (m->verb == VERB_CONNECT || m->verb == VERB_TRACE) {
-		exchange_refuse(ex, 405, "bad-request", "the method is not served here");
+	if (!request_target(ex, m))
 		return true;
-	}
-	if (!host_fold(m->host, host_buf, &host, &port)) {
-		exchange_refuse(ex, 400, "bad-request", "a malformed Host");
-		return true;
-	}
-	ex->host = host;
-	ex->service = snapshot_find_host(f->snap, l, host);
-	ex->svc = snapshot_service(f->snap, ex->service);
-	if (!ex->svc) {
-		exchange_refuse(ex, 421, "wrong-host", NULL);
-		return true;
-	}
-	ex->run = front_run(f, ex->service);
-	ex->run->requests++;
-	if (!target_normalise(&f->target, m, c->tls,
-	                      ex->svc->flags & SERVICE_ENCODED_SLASH ? TARGET_ENCODED_SLASH : 0, &why)) {
-		exchange_refuse(ex, why.status, "bad-request", why.why);
-		return true;
-	}
 	if (!same_path(m->target, f->target.path)) {
 		exchange_refuse(ex, 400, "bad-request", "a path that can be read in two ways");
 		return true;
 	}
-	ex->host = f->target.host;
-	ex->path = f->target.path;
-	ex->alt = f->target.alt;
-	ex->query = f->target.query;
 	ex->upgrade = is_upgrade(m);
 	/* its end is looked at with each question, and is no end of this connection */
 	conn_identify(c);
 	c->ident_due = INT64_MAX;
-	if (!request_identity(ex))
+	if (!request_judge(ex, m))
 		return true;
 	if (is_spoof(ex, r, m)) {
 		exchange_refuse(ex, 403, "forged-identity", NULL);
 		return true;
 	}
-	if (request_cross_site(ex, m)) {
-		exchange_refuse(ex, 403, "cross-site", NULL);
-		return true;
-	}
-	if (!request_policy(ex))
-		return true;
 	if (ex->svc->flags & SERVICE_ASSERTION) {
 		switch (assertion_get(ex, &assertion)) {
 		case ASSERTION_READY:
@@ -390,17 +350,8 @@ bool forward_begin(struct conn *c)
 	bool tls = c->tls, answered;
 
 	be_nobody(c);
-	ex = exchange_new(c);
-	f->stats.requests++;
+	ex = request_new(c, m);
 	ex->forward = (uint8_t)l->forward;
-	ex->verb = m->verb;
-	ex->method = m->method;
-	ex->path = m->target;
-	ex->minor = m->minor;
-	ex->keep_alive = m->keep_alive && c->requests < FRONT_REQUESTS && !f->draining;
-	ex->head_only = m->verb == VERB_HEAD;
-	ex->html = request_wants_html(m);
-	request_begin_body(ex, m);
 	answered = judge(ex, l, m);
 	if (!answered)
 		request_put_back(ex);

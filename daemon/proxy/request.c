@@ -36,7 +36,8 @@ static uint32_t find_service(struct conn *c, struct span host)
 	if (!l)
 		return SERVICE_UNKNOWN;
 	service = snapshot_find_host(c->front->snap, l, host);
-	if (service == SERVICE_UNKNOWN && l->services.count == 1 && is_own_address(c, host)) {
+	/* a helper's address is nobody's name */
+	if (service == SERVICE_UNKNOWN && !l->forward && l->services.count == 1 && is_own_address(c, host)) {
 		const struct snap_service *v;
 
 		service = snapshot_number(c->front->snap, l->services, 0);
@@ -46,6 +47,51 @@ static uint32_t find_service(struct conn *c, struct span host)
 			service = SERVICE_UNKNOWN;
 	}
 	return service;
+}
+
+bool request_target(struct exchange *ex, struct message *m)
+{
+	struct conn *c = ex->conn;
+	struct front *f = c->front;
+	char host_buf[HTTP_HOST_MAX + 3];
+	struct fault why = { 0 };
+	struct span host;
+	uint16_t port;
+
+	ex->verb = m->verb;
+	ex->method = m->method;
+	ex->path = m->target;
+	if (m->verb == VERB_CONNECT || m->verb == VERB_TRACE) {
+		exchange_refuse(ex, 405, "bad-request", "the method is not served here");
+		return false;
+	}
+	if (!host_fold(m->host, host_buf, &host, &port)) {
+		exchange_refuse(ex, 400, "bad-request", "a malformed Host");
+		return false;
+	}
+	ex->host = host;
+	if (!f->snap) {
+		exchange_refuse(ex, 503, "not-ready", NULL);
+		return false;
+	}
+	ex->service = find_service(c, host);
+	ex->svc = snapshot_service(f->snap, ex->service);
+	if (!ex->svc) {
+		exchange_refuse(ex, 421, "wrong-host", NULL);
+		return false;
+	}
+	ex->run = front_run(f, ex->service);
+	ex->run->requests++;
+	if (!target_normalise(&f->target, m, c->tls,
+	                      ex->svc->flags & SERVICE_ENCODED_SLASH ? TARGET_ENCODED_SLASH : 0, &why)) {
+		exchange_refuse(ex, why.status, "bad-request", why.why);
+		return false;
+	}
+	ex->host = f->target.host;
+	ex->path = f->target.path;
+	ex->alt = f->target.alt;
+	ex->query = f->target.query;
+	return true;
 }
 
 /* ---- 2: who asks ---- */
@@ -237,6 +283,17 @@ bool request_policy(struct exchange *ex)
 	return false;
 }
 
+bool request_judge(struct exchange *ex, const struct message *m)
+{
+	if (!request_identity(ex))
+		return false;
+	if (request_cross_site(ex, m)) {
+		exchange_refuse(ex, 403, "cross-site", NULL);
+		return false;
+	}
+	return request_policy(ex);
+}
+
 bool request_still_allowed(struct exchange *ex)
 {
 	struct front *f = ex->conn->front;
@@ -259,10 +316,36 @@ bool request_still_allowed(struct exchange *ex)
 
 /* ---- 5: bounds ---- */
 
+bool request_room(struct exchange *ex)
+{
+	const struct conn *c = ex->conn;
+
+	if (ex->run->in_flight >= (uint64_t)ex->svc->in_flight_max) {
+		exchange_refuse(ex, 503, "service-busy", NULL);
+		return false;
+	}
+	if (c->slot != SLOT_NONE && c->front->busy[c->slot] >= (uint64_t)ex->svc->per_identity_max) {
+		exchange_refuse(ex, 429, "too-many-requests", NULL);
+		return false;
+	}
+	return true;
+}
+
+void request_count(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct front *f = c->front;
+
+	f->stats.allowed++;
+	ex->counted = true;
+	ex->run->in_flight++;
+	f->stats.in_flight++;
+	if (c->slot != SLOT_NONE)
+		f->busy[c->slot]++;
+}
+
 static bool check_bounds(struct exchange *ex, const struct message *m)
 {
-	struct front *f = ex->conn->front;
-
 	if (m->body == BODY_LENGTH && m->length > (uint64_t)ex->svc->body_max) {
 		exchange_refuse(ex, 413, "body-too-large", NULL);
 		return false;
@@ -271,16 +354,7 @@ static bool check_bounds(struct exchange *ex, const struct message *m)
 		exchange_refuse(ex, 413, "body-too-large", NULL);
 		return false;
 	}
-	if (ex->run->in_flight >= (uint64_t)ex->svc->in_flight_max) {
-		exchange_refuse(ex, 503, "service-busy", NULL);
-		return false;
-	}
-	if (ex->conn->slot != SLOT_NONE &&
-	    f->busy[ex->conn->slot] >= (uint64_t)ex->svc->per_identity_max) {
-		exchange_refuse(ex, 429, "too-many-requests", NULL);
-		return false;
-	}
-	return true;
+	return request_room(ex);
 }
 
 /* ---- 6: what the application is told ---- */
@@ -509,7 +583,7 @@ static bool write_head(struct exchange *ex, const struct message *m, struct span
 
 /* ---- all of it ---- */
 
-void request_begin_body(struct exchange *ex, const struct message *m)
+static void begin_body(struct exchange *ex, const struct message *m)
 {
 	ex->req.kind = m->body;
 	ex->req.left = m->length;
@@ -519,7 +593,7 @@ void request_begin_body(struct exchange *ex, const struct message *m)
 }
 
 /* A browser that shows a page to somebody, rather than a script's fetch or a program. */
-bool request_wants_html(const struct message *m)
+static bool wants_html(const struct message *m)
 {
 	const struct field *accept = message_find(m, HEAD_ACCEPT), *mode = message_find(m, HEAD_SEC_FETCH_MODE);
 	struct span rest, item;
@@ -568,55 +642,36 @@ void request_put_back(struct exchange *ex)
 	conn_due(c, front_now(c->front) + FRONT_ASSERTION_NS);
 }
 
+struct exchange *request_new(struct conn *c, const struct message *m)
+{
+	struct exchange *ex = exchange_new(c);
+	struct front *f = c->front;
+
+	f->stats.requests++;
+	ex->verb = m->verb;
+	ex->minor = m->minor;
+	ex->keep_alive = m->keep_alive && c->requests < FRONT_REQUESTS && !f->draining;
+	ex->head_only = m->verb == VERB_HEAD;
+	ex->html = wants_html(m);
+	begin_body(ex, m);
+	ex->method = m->method;
+	ex->path = m->target;
+	return ex;
+}
+
 bool request_begin(struct conn *c)
 {
 	struct front *f = c->front;
 	struct message *m = &f->msg;
 	struct exchange *ex;
 	struct head_out out = { .ptr = f->tx, .cap = sizeof(f->tx) };
-	struct fault why = { 0 };
-	char host_buf[HTTP_HOST_MAX + 3];
-	struct span host, assertion = { 0 };
-	uint16_t port;
+	struct span assertion = { 0 };
 
 	if (c->listener->snap && c->listener->snap->forward)
 		return forward_begin(c);
-	ex = exchange_new(c);
-	f->stats.requests++;
-	ex->verb = m->verb;
-	ex->minor = m->minor;
-	ex->keep_alive = m->keep_alive && c->requests < FRONT_REQUESTS && !f->draining;
-	ex->head_only = m->verb == VERB_HEAD;
-	ex->html = request_wants_html(m);
-	request_begin_body(ex, m);
-	ex->method = m->method;
-	ex->path = m->target;
-	if (m->verb == VERB_CONNECT || m->verb == VERB_TRACE) {
-		exchange_refuse(ex, 405, "bad-request", "the method is not served here");
+	ex = request_new(c, m);
+	if (!request_target(ex, m))
 		return true;
-	}
-	if (!host_fold(m->host, host_buf, &host, &port)) {
-		exchange_refuse(ex, 400, "bad-request", "a malformed Host");
-		return true;
-	}
-	ex->host = host;
-	if (!f->snap) {
-		exchange_refuse(ex, 503, "not-ready", NULL);
-		return true;
-	}
-	ex->service = find_service(c, host);
-	ex->svc = snapshot_service(f->snap, ex->service);
-	if (!ex->svc) {
-		exchange_refuse(ex, 421, "wrong-host", NULL);
-		return true;
-	}
-	ex->run = front_run(f, ex->service);
-	ex->run->requests++;
-	if (!target_normalise(&f->target, m, c->tls,
-	                      ex->svc->flags & SERVICE_ENCODED_SLASH ? TARGET_ENCODED_SLASH : 0, &why)) {
-		exchange_refuse(ex, why.status, "bad-request", why.why);
-		return true;
-	}
 	ex->upgrade = m->upgrade && m->verb == VERB_GET && m->body == BODY_NONE &&
 	              protocol_ok(ex, m->protocol);
 	/* A body where many servers expect none: should this one leave it unread, its
@@ -627,10 +682,6 @@ bool request_begin(struct conn *c)
 	ex->gateway = gateway_of(ex);
 	ex->upgrade = ex->upgrade && !ex->gateway && !upstream_is_h2(ex);
 	ex->te_trailers = m->te_trailers;
-	ex->host = f->target.host;
-	ex->path = f->target.path;
-	ex->alt = f->target.alt;
-	ex->query = f->target.query;
 
 	if (is_jwks(ex)) {
 		request_answer_jwks(ex, 503);
@@ -650,16 +701,8 @@ bool request_begin(struct conn *c)
 	} else {
 		browser_forget(c);
 	}
-	if (!(ex->svc->flags & SERVICE_PUBLIC)) {
-		if (!request_identity(ex))
-			return true;
-		if (request_cross_site(ex, m)) {
-			exchange_refuse(ex, 403, "cross-site", NULL);
-			return true;
-		}
-		if (!request_policy(ex))
-			return true;
-	}
+	if (!(ex->svc->flags & SERVICE_PUBLIC) && !request_judge(ex, m))
+		return true;
 	if (!check_bounds(ex, m))
 		return true;
 	if (ex->gateway && m->body == BODY_CHUNKED) {
@@ -696,12 +739,7 @@ bool request_begin(struct conn *c)
 		mem_wipe(out.ptr, out.len);
 	ex->head.len = out.len;
 	ex->rid = span_of(ex->head.ptr + rid, rid_len);
-	f->stats.allowed++;
-	ex->counted = true;
-	ex->run->in_flight++;
-	f->stats.in_flight++;
-	if (c->slot != SLOT_NONE)
-		f->busy[c->slot]++;
+	request_count(ex);
 	ex->state = EX_WAIT;
 	ex->due_total = front_now(f) + ex->svc->total_ns;
 	conn_due(c, front_now(f) + ex->svc->connect_ns);

@@ -129,24 +129,13 @@ void tcp_begin(struct conn *c)
 	ex->run->requests++;
 	if (!(ex->svc->flags & SERVICE_PUBLIC) && (!request_identity(ex) || !request_policy(ex)))
 		return;
-	if (ex->run->in_flight >= (uint64_t)ex->svc->in_flight_max) {
-		exchange_refuse(ex, 503, "service-busy", NULL);
+	if (!request_room(ex))
 		return;
-	}
-	if (c->slot != SLOT_NONE && f->busy[c->slot] >= (uint64_t)ex->svc->per_identity_max) {
-		exchange_refuse(ex, 429, "too-many-requests", NULL);
-		return;
-	}
 	if (!keep_header(ex)) {
 		exchange_refuse(ex, 500, "identity-unspeakable", "it does not fit a PROXY header");
 		return;
 	}
-	f->stats.allowed++;
-	ex->counted = true;
-	ex->run->in_flight++;
-	f->stats.in_flight++;
-	if (c->slot != SLOT_NONE)
-		f->busy[c->slot]++;
+	request_count(ex);
 	ex->state = EX_WAIT;
 	ex->due_total = INT64_MAX;      /* a session's length is bounded by the person's */
 	conn_due(c, front_now(f) + ex->svc->connect_ns);
