@@ -379,6 +379,14 @@ static bool all_gone(const struct processes *ps, bool fronts_only)
 	return true;
 }
 
+/* Until the fronts have left, core writes down what they did. */
+static bool wanted(const struct process *p)
+{
+	const struct processes *ps = p->all;
+
+	return !ps->ending || (p->kind == PROCESS_CORE && ps->ever_ready && !all_gone(ps, true));
+}
+
 /* Fronts first, then core, then net: it takes the filter away when nobody is left
  * whom it would protect. */
 static void end_next(struct processes *ps)
@@ -424,10 +432,10 @@ static void on_exit_of(void *arg, pid_t pid, int status)
 		log_error("%s ended with status %d", p->name, WEXITSTATUS(status));
 	if (ps->next.conf)
 		reload_fail(ps, p->name, "it ended meanwhile");
-	if (ps->ending)
-		end_next(ps);
-	else
+	if (wanted(p))
 		schedule_start(p);
+	else
+		end_next(ps);
 }
 
 /* Either it is time to start, or somebody does not end. */
@@ -438,7 +446,7 @@ static void on_timer(void *arg)
 	if (p->pid > 0) {
 		log_warn("%s does not end: killed", p->name);
 		kill(p->pid, SIGKILL);
-	} else if (!p->all->ending) {
+	} else if (wanted(p)) {
 		start(p);
 	}
 }
@@ -657,7 +665,7 @@ void processes_end(struct processes *ps)
 		struct process *p = &ps->list[i];
 
 		if (p->pid <= 0)
-			loop_timer_set(p->timer, BOOT_NEVER);
+			loop_timer_set(p->timer, wanted(p) ? loop_now(ps->loop) : BOOT_NEVER);
 		else if (p->kind != PROCESS_CORE)
 			tell_number(p, MSG_DRAIN, 0);
 	}
