@@ -46,9 +46,7 @@ static bool selects(const struct policy *pol, const struct topology *topo, const
 	case SEL_USER:
 		return u && user_is(topo, u, s->name);
 	case SEL_DOMAIN:
-		return u && span_ends(u->login.len && span_find(u->login, '@') < u->login.len ? u->login : u->email, s->name) &&
-		       span_ends(u->login.len && span_find(u->login, '@') < u->login.len ? u->login : u->email,
-		                 span_of(s->text.ptr + strlen("user:*"), s->text.len - strlen("user:*")));
+		return u && span_eq(topology_user_domain(topo, u), s->name);
 	case SEL_GROUP:
 		return u && user_in_group(pol, topo, u, s->index, s->text, false);
 	case SEL_TAG:

@@ -107,16 +107,6 @@ static struct span plain(struct span s)
 	return s;
 }
 
-static struct span domain_of(struct span login)
-{
-	size_t at = login.len;
-
-	for (size_t i = 0; i < login.len; i++)
-		if (login.ptr[i] == '@')
-			at = i;
-	return at < login.len ? span_from(login, at + 1) : SPAN("");
-}
-
 /* The names of a person, as source (src) or as somebody's devices. */
 static void add_person(struct u32s *out, const struct compile *c, const struct atoms *a,
                        const struct topology_user *u, bool src)
@@ -140,8 +130,11 @@ static void add_person(struct u32s *out, const struct compile *c, const struct a
 				add_atom(out, a, o ? 'G' : 'g', pol->groups[l->list[i]].name);
 		}
 	}
-	if (domain_of(u->login).len)
-		add_atom(out, a, 'd', domain_of(u->login));
+
+	struct span domain = topology_user_domain(c->topo, u);
+
+	if (domain.len)
+		add_atom(out, a, 'd', domain);
 	if (!(c->opt.idp_only && src))
 		for (size_t i = 0; i < u->groups.count; i++)
 			add_atom(out, a, 'g', u->groups.list[i]);

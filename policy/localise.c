@@ -301,8 +301,7 @@ static bool dst_here(struct compile *c, const struct policy *pol, const struct h
 		own = h->user && user_is(c->topo, h->user, s->name);
 		break;
 	case SEL_DOMAIN:
-		own = h->user && span_ends(h->user->login, s->name) && h->user->login.len > s->name.len &&
-		      h->user->login.ptr[h->user->login.len - s->name.len - 1] == '@';
+		own = h->user && span_eq(topology_user_domain(c->topo, h->user), s->name);
 		break;
 	case SEL_GROUP:
 		own = h->user && (s->index == UINT32_MAX && pol != c->pol ? policy_group_has(c->pol, c->topo, h->user, s->text) :
@@ -677,8 +676,7 @@ static bool names_self(struct compile *c, const struct policy *pol, const struct
 			return true;
 		break;
 	case SEL_DOMAIN:
-		if (u && span_ends(u->login, s->name) && u->login.len > s->name.len &&
-		    u->login.ptr[u->login.len - s->name.len - 1] == '@')
+		if (u && span_eq(topology_user_domain(c->topo, u), s->name))
 			return true;
 		break;
 	case SEL_GROUP:

@@ -460,6 +460,23 @@ const struct topology_user *topology_user_by_login(const struct topology *t, str
 	return c && c->count == 1 ? topology_user(t, c->ids[0]) : NULL;
 }
 
+static struct span domain_of(struct span address)
+{
+	for (size_t i = address.len; i-- > 0;)
+		if (address.ptr[i] == '@')
+			return span_from(address, i + 1);
+	return (struct span){ NULL, 0 };
+}
+
+struct span topology_user_domain(const struct topology *t, const struct topology_user *u)
+{
+	struct span domain = domain_of(no_at(u->login));
+
+	if (domain.len || topology_user_by_login(t, u->email) != u)
+		return domain;
+	return domain_of(u->email);
+}
+
 const struct topology_node *topology_node_by_name(const struct topology *t, struct span name)
 {
 	const struct claim *c = dict_find(t->names, name);

@@ -99,6 +99,9 @@ const struct topology_node *topology_node(const struct topology *t, uint64_t id)
 const struct topology_user *topology_user_by_login(const struct topology *t, struct span login);
 const struct topology_node *topology_node_by_name(const struct topology *t, struct span name);
 const struct topology_node *topology_node_by_ip(const struct topology *t, const struct ip *ip);
+/* The mail domain of a user of t: the login's, or where the login has none the email's,
+ * unless two people claim that; else empty. */
+struct span topology_user_domain(const struct topology *t, const struct topology_user *u);
 /* The untagged nodes of a user. */
 const uint64_t *topology_devices(const struct topology *t, uint64_t user, size_t *ret_n);
 

@@ -207,7 +207,10 @@ class World:
         """Is u one of those that this name of people means?"""
         mine = [x for x in self.logins(u) if self.named.get(x) is u]
         if name.startswith("user:*@"):
-            return u.get("name", "").rpartition("@")[2] == name[7:] and "@" in u.get("name", "")
+            address = u.get("name", "").removesuffix("@")
+            if "@" not in address:
+                address = u.get("email", "") if u.get("email") in mine else ""
+            return "@" in address and address.rpartition("@")[2] == name[7:]
         if name.startswith("group:"):
             if src and self.idp_only:
                 return False
