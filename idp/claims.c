@@ -226,6 +226,20 @@ static enum token_reason login_from(const struct provider *p, const json_t *clai
 	return TOKEN_OK;
 }
 
+/* Rules and applications go by the address, as they go by the login: one that the person
+ * may have typed in, or that is not this provider's to give, is nobody's. */
+static void drop_weak_email(const struct provider *p, struct identity *who)
+{
+	struct span email = span_str(who->email);
+
+	if (!who->email || ((who->email_verified || span_ieq(email, span_str(who->login))) &&
+			    provider_has_domain(p, email)))
+		return;
+	free(who->email);
+	who->email = NULL;
+	who->email_verified = false;
+}
+
 static void times_from(const json_t *claims, struct identity *who)
 {
 	/* token_check() has seen to types and ranges */
@@ -276,6 +290,7 @@ static enum token_reason fill(const struct provider *p, const json_t *claims,
 		why = login_from(p, claims, userinfo, who, err);
 	if (why != TOKEN_OK)
 		return why;
+	drop_weak_email(p, who);
 	return mfa_check(p, who, err);
 }
 

@@ -35,7 +35,8 @@ enum {
 struct identity {
 	char *issuer, *sub;             /* never NULL: the key of a person */
 	char *login;                    /* never NULL; see identity_from_claims() */
-	char *email;                    /* NULL: none */
+	/* NULL: none that counts. It is in the provider's domains, and verified or the login itself. */
+	char *email;
 	bool  email_verified;
 	char *name, *picture;           /* NULL: none; name and picture are decoration */
 

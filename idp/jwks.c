@@ -69,6 +69,33 @@ static bool number_of(const json_t *v, unsigned char *out, size_t size, size_t *
 	return true;
 }
 
+/*
+ * CVE-2017-15361 (ROCA): a library of smart cards and TPMs made primes whose residues are
+ * powers of 65537, and such keys can be factored. The modulus shows it modulo each small prime
+ * (Nemec, Sys, Svenda, Klinec, Matyas: The Return of Coppersmith's Attack, CCS 2017, 5);
+ * another key passes for one with a probability below 2^-25.
+ */
+static bool rsa_is_roca(const unsigned char *n, size_t len)
+{
+	static const uint16_t primes[] = { 11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107,
+					   109, 127, 151, 157 };
+
+	for (size_t i = 0; i < array_size(primes); i++) {
+		uint32_t p = primes[i], rest = 0, power = 1;
+
+		for (size_t k = 0; k < len; k++)
+			rest = (rest << 8 | n[k]) % p;
+		do {
+			if (power == rest)
+				break;
+			power = power * (65537 % p) % p;
+		} while (power != 1);
+		if (power != rest)
+			return false;
+	}
+	return true;
+}
+
 static bool rsa_is_sound(const json_t *o, size_t *ret_bytes)
 {
 	unsigned char n[RSA_BITS_MAX / 8 + 1], e[8];
@@ -83,7 +110,7 @@ static bool rsa_is_sound(const json_t *o, size_t *ret_bytes)
 	*ret_bytes = n_len;
 	/* e = 1 makes every padded message its own signature; an even e or n is no RSA key */
 	return bits >= RSA_BITS_MIN && bits <= RSA_BITS_MAX && (n[n_len - 1] & 1) &&
-	       (e[e_len - 1] & 1) && (e_len > 1 || e[0] >= 3);
+	       (e[e_len - 1] & 1) && (e_len > 1 || e[0] >= 3) && !rsa_is_roca(n, n_len);
 }
 
 static bool coordinate_is_sound(const json_t *v, size_t size)

@@ -455,7 +455,7 @@ static struct map_node *make(struct vouch *v, const struct map_node *from, const
 	n->user->sub = text(n, p->who.sub);
 	n->user->login = text(n, p->who.login);
 	n->user->name = text(n, p->who.name);
-	n->user->email = p->who.email_verified ? text(n, p->who.email) : (struct span){ 0 };
+	n->user->email = text(n, p->who.email);
 	n->user->idp = words(n, p->who.groups, p->who.n_groups, NULL);
 	if (!from->session || !fresh)
 		return n;

@@ -171,6 +171,36 @@ START_TEST(logins_and_strength)
 }
 END_TEST
 
+START_TEST(emails_that_count)
+{
+	static const char upn[] = "{\"login-claim\":\"upn\"}";
+	static const struct { const char *provider, *claims, *email; } rows[] = {
+		{ NULL, NULL, "Staff@Example.edu" },
+		{ upn, "{\"upn\":\"b@example.edu\"}", "Staff@Example.edu" },
+		{ upn, "{\"upn\":\"b@example.edu\",\"email_verified\":false}", NULL },
+		{ upn, "{\"upn\":\"b@example.edu\",\"email_verified\":null}", NULL },
+		/* not this provider's to give */
+		{ upn, "{\"upn\":\"b@example.edu\",\"email\":\"admin@example.org\"}", NULL },
+		{ upn, "{\"upn\":\"b@example.edu\",\"email\":\"admin\"}", NULL },
+		/* the login itself, which the owner trusts it with */
+		{ upn, "{\"upn\":\"b@example.edu\",\"email\":\"B@example.edu\",\"email_verified\":null}", "B@example.edu" },
+		{ "{\"login-claim\":\"upn\",\"domains\":[\"*\"]}", "{\"upn\":\"b\",\"email\":\"b@example.org\"}",
+		  "b@example.org" },
+		{ "{\"login-claim\":\"upn\",\"domains\":[\"*\"]}",
+		  "{\"upn\":\"b\",\"email\":\"b@example.org\",\"email_verified\":false}", NULL },
+	};
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct identity who = { 0 };
+
+		ck_assert_int_eq(identify(rows[i].provider, rows[i].claims, NULL, &who), TOKEN_OK);
+		ck_assert_msg(rows[i].email ? who.email && strcmp(who.email, rows[i].email) == 0 : !who.email,
+		              "row %zu: got %s", i, who.email ? who.email : "none");
+		identity_done(&who);
+	}
+}
+END_TEST
+
 START_TEST(groups_absent_are_not_empty)
 {
 	struct identity who = { 0 };
@@ -241,5 +271,5 @@ START_TEST(decoration_is_left_out_and_nothing_is_cut)
 }
 END_TEST
 
-UNIT_MAIN("idp_claims", rows_say_what_is_wrong, logins_and_strength, groups_absent_are_not_empty,
+UNIT_MAIN("idp_claims", rows_say_what_is_wrong, logins_and_strength, emails_that_count, groups_absent_are_not_empty,
           decoration_is_left_out_and_nothing_is_cut)

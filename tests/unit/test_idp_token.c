@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tests/unit/signer.h"
 
+#include "base/encode.h"
 #include "base/file.h"
 #include "base/hujson.h"
 #include "idp/jws.h"
@@ -401,6 +402,41 @@ START_TEST(clocks_that_do_not_agree)
 }
 END_TEST
 
+/* A power of 65537 is one modulo every small prime, as the moduli of CVE-2017-15361 are;
+ * twice more is an odd number of the same size that is none. */
+START_TEST(keys_that_can_be_factored)
+{
+	unsigned char n[257] = { [256] = 1 };
+	struct err err = { 0 };
+
+	for (int i = 0; i < 128; i++) {                         /* n *= 65537 */
+		unsigned carry = 0;
+		unsigned char before[sizeof(n)];
+
+		memcpy(before, n, sizeof(n));
+		for (size_t j = sizeof(n); j-- > 0;) {
+			unsigned sum = before[j] + (j + 2 < sizeof(n) ? before[j + 2] : 0u) + carry;
+
+			n[j] = (unsigned char)sum;
+			carry = sum >> 8;
+		}
+	}
+	for (int kept = 0; kept < 2; kept++) {
+		scoped_buf struct buf json = { 0 };
+		struct jwks *k;
+
+		n[256] = (unsigned char)(n[256] + 2 * kept);
+		buf_init(&json, 4096);
+		buf_add_str(&json, "{\"keys\":[{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"");
+		base64url_add(&json, span_of(n, sizeof(n)));
+		buf_add_str(&json, "\"}]}");
+		k = jwks_parse(buf_span(&json), &err);
+		ck_assert_int_eq(k != NULL, kept);
+		jwks_unref(k);
+	}
+}
+END_TEST
+
 START_TEST(keys_that_are_left_out)
 {
 	cjose_err e;
@@ -491,7 +527,7 @@ int main(void)
 	const TTest *const all[] = {
 		each_claim_has_its_reason, what_was_asked_for_must_be_shown, signatures_and_keys,
 		form_comes_first, payloads_are_json_objects_once, at_hash_binds_the_access_token,
-		logout_tokens, clocks_that_do_not_agree, keys_that_are_left_out, every_reason_has_a_name,
+		logout_tokens, clocks_that_do_not_agree, keys_that_can_be_factored, keys_that_are_left_out, every_reason_has_a_name,
 	};
 	Suite *s = suite_create("idp_token");
 	TCase *c = tcase_create("idp_token");
