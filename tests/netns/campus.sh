@@ -240,9 +240,11 @@ campus_hub()
 # What an administrator would compare: SHA-256 of the key that the hub's TLS shows.
 hub_pin()
 {
-	at hub sh -c 'openssl s_client -connect 192.0.2.2:443 -servername hub.example.edu </dev/null 2>/dev/null |
-		openssl x509 -noout -pubkey | openssl pkey -pubin -outform DER |
-		openssl dgst -sha256 -binary | openssl base64 | tr "+/" "-_" | tr -d "=\n"' >"$T/pin"
+	at hub openssl s_client -connect 192.0.2.2:443 -servername hub.example.edu </dev/null 2>/dev/null |
+		openssl x509 -noout -pubkey >"$T/hub-key" 2>/dev/null
+	[ -s "$T/hub-key" ] || return 1
+	openssl pkey -pubin -in "$T/hub-key" -outform DER | openssl dgst -sha256 -binary | openssl base64 |
+		tr "+/" "-_" | tr -d "=\n" >"$T/pin"
 	[ "$(wc -c <"$T/pin")" = 43 ]
 }
 
