@@ -204,6 +204,32 @@ static void put_ending(const json_t *self)
 		printf("%-10s in %s: `reeve login` renews it, and nothing stops\n", "ends", duration_text(left, text));
 }
 
+/* Only what is not as it should be. */
+static void put_unwell(const json_t *service)
+{
+	static const struct { const char *state, *words; } rows[] = {
+		{ "down", "is down" }, { "resting", "rests for some seconds" }, { "old", "goes on with its last answer" },
+		{ "unknown", "has no address" },
+	};
+	size_t i;
+	json_t *u;
+
+	json_array_foreach(json_object_get(service, "upstreams"), i, u) {
+		const char *words = NULL;
+
+		for (size_t k = 0; k < array_size(rows); k++)
+			if (strcmp(rows[k].state, cli_str(u, "state")) == 0)
+				words = rows[k].words;
+		if (!words)
+			continue;
+		printf("%-10s   ", "");
+		cli_put(stdout, cli_str(u, "name"));
+		printf(" %s: ", words);
+		cli_put(stdout, cli_str(u, "why"));
+		putchar('\n');
+	}
+}
+
 static void put_services(const json_t *o)
 {
 	size_t i, k;
@@ -221,6 +247,7 @@ static void put_services(const json_t *o)
 		}
 		printf("%s%s\n", json_is_true(json_object_get(s, "tls")) ? ", TLS" : "",
 		       json_is_true(json_object_get(s, "public")) ? ", for everybody" : "");
+		put_unwell(s);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include "daemon/control/enrol_idp.h"
 #include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/join.h"
+#include "daemon/endpoint/names.h"
 #include "daemon/endpoint/sync.h"
 
 #include "config.h"
@@ -163,6 +164,58 @@ static json_t *fronts_json(const struct core *c)
 	return a;
 }
 
+static json_t *upstream_json(const struct core *c, const char *service, const char *name, bool public)
+{
+	const char *state, *why;
+	unsigned fronts = core_health_look(c, public ? PROCESS_PUBLIC : PROCESS_FRONT, service, name, &state, &why);
+	json_t *o = json_pack("{s:s, s:s}", "name", name, "state", state);
+
+	if (fronts) {
+		json_object_set_new(o, "fronts", json_integer(fronts));
+		json_object_set_new(o, "why", json_string(why));
+	}
+	return o;
+}
+
+/* Those of a host name by their addresses; and one for the name, where it has none or an old answer. */
+static void name_json(const struct core *c, const char *service, const char *url, struct span name, bool public, json_t *a)
+{
+	const struct names_answer *at = names_find(c->names, name);
+	const char *fault = c->names ? names_fault(c->names, name) : "it is not looked up";
+	json_t *o;
+
+	if (*fault) {
+		o = json_pack("{s:s, s:s, s:s}", "name", url, "state", at ? "old" : "unknown", "why", fault);
+		json_array_append_new(a, o);
+	}
+	for (size_t k = 0; at && k < NAMES_ADDRESSES_MAX; k++) {
+		char ip[IP_TEXT_MAX];
+		scoped_buf struct buf text = { 0 };
+
+		if (at->at[k].family == IP_NONE)
+			continue;
+		buf_init(&text, 8192);
+		buf_addf(&text, "%s (%s)", url, ip_text(&at->at[k], ip));
+		if (!text.over)
+			json_array_append_new(a, upstream_json(c, service, text.ptr, public));
+	}
+}
+
+static json_t *upstreams_json(const struct core *c, const char *service, const struct conf_service *s, bool public)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < s->upstream.count; i++) {
+		struct conf_upstream u = { 0 };
+
+		if (conf_upstream_parse(span_str(s->upstream.list[i]), &u, NULL) && u.name.len)
+			name_json(c, service, s->upstream.list[i], u.name, public, a);
+		else
+			json_array_append_new(a, upstream_json(c, service, s->upstream.list[i], public));
+	}
+	return a;
+}
+
 static json_t *services_json(const struct core *c)
 {
 	const struct conf_map *maps[] = { &c->files->conf->services, &c->files->conf->public };
@@ -175,8 +228,9 @@ static json_t *services_json(const struct core *c)
 
 			for (size_t k = 0; k < s->listen.count; k++)
 				json_array_append_new(listen, json_string(s->listen.list[k]));
-			json_array_append_new(a, json_pack("{s:s, s:o, s:b, s:b, s:s*}", "name", maps[m]->names[i],
-			                                   "listen", listen, "public", (int)(m == 1), "tls", (int)s->tls,
+			json_array_append_new(a, json_pack("{s:s, s:o, s:o, s:b, s:b, s:s*}", "name", maps[m]->names[i],
+			                                   "listen", listen, "upstreams", upstreams_json(c, maps[m]->names[i], s, m == 1),
+			                                   "public", (int)(m == 1), "tls", (int)s->tls,
 			                                   "asked_by", s->forward ? conf_forward_name(s->forward) : NULL));
 		}
 	return a;
@@ -287,6 +341,15 @@ json_t *api_status(const struct core *c)
 	return o;
 }
 
+static json_t *refused_json(const struct msg_status *part)
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < MSG_FILTER_COUNTERS; i++)
+		json_object_set_new(o, msg_filter_counter_name((enum msg_filter_counter)i), json_integer((json_int_t)part->refused[i]));
+	return o;
+}
+
 void api_status_peers(json_t *status, const struct core *c, const struct msg_status *part)
 {
 	json_t *peers = json_object_get(status, "peers"), *o;
@@ -295,6 +358,7 @@ void api_status_peers(json_t *status, const struct core *c, const struct msg_sta
 
 	json_object_set_new(status, "port", json_integer(part->port));
 	json_object_set_new(status, "backend", text(part->backend));
+	json_object_set_new(status, "refused_packets", refused_json(part));
 	for (size_t i = 0; i < part->peers_n; i++) {
 		const struct msg_peer_status *st = &part->peers[i];
 		const struct party *p = world_find_key(c->world, st->key);

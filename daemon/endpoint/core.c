@@ -494,6 +494,9 @@ static void on_front(void *arg, const struct msg *m, int *fds, size_t n)
 	case MSG_METRICS:
 		metrics_part(f->core->metrics, f, &m->metrics);
 		break;
+	case MSG_UPSTREAM:
+		core_health_told(f->core, f, &m->upstream);
+		break;
 	default:
 		break;
 	}
@@ -509,6 +512,7 @@ static void on_front_gone(void *arg, const struct err *why)
 	f->channel = NULL;
 	core_browsers_settle(f->core);
 	metrics_gone(f->core->metrics, f);
+	core_health_forget(f->core, f);
 	core_browsers_settle(f->core);
 }
 
@@ -566,6 +570,7 @@ static void neighbour(struct core *c, const struct msg_neighbour *m, int *fd)
 		channel_read_rest(f->channel);          /* the audit lines of the life before */
 		channel_free(take(f->channel));
 		metrics_gone(c->metrics, f);
+		core_health_forget(c, f);
 		f->core = c;
 		f->kind = (enum process_kind)m->kind;
 		f->index = m->index;
@@ -641,6 +646,7 @@ static void end(struct core *c)
 	core_fronts_free(c);
 	core_assertion_free(c);
 	core_browsers_free(c);
+	core_health_forget(c, NULL);
 	core_net_down(c);
 	core_names_free(c);
 	join_free(c->join);

@@ -11,6 +11,7 @@
  *   core_state.c    files of our own: key, last map, lease, addresses
  *   core_net.c      orders to net
  *   core_names.c    upstreams' host names
+ *   core_health.c   upstreams that are not well
  *   core_fronts.c   snapshots, revocation words, certificates
  *   core_assertion.c  what fronts may say in our name
  *   core_browser.c  people with only a browser: their codes become cookies
@@ -120,6 +121,7 @@ struct core {
 
 	/* fronts */
 	struct core_front   fronts[CORE_FRONTS_MAX];
+	struct core_unwell *unwell;             /* upstreams, as fronts say (core_health.c) */
 	struct core_live   *live;               /* newest first */
 	int                 snapshot_fd, words_fd, public_fd;   /* of the newest; -1 */
 	uint64_t            generation;
@@ -191,6 +193,13 @@ void core_names_use(struct core *c);            /* a configuration is in use */
 void core_names_up(struct core *c);             /* a new net */
 void core_names_done(struct core *c, const struct msg_named *m);
 void core_names_free(struct core *c);
+
+/* core_health.c */
+void core_health_told(struct core *c, const struct core_front *f, const struct msg_upstream *m);
+void core_health_forget(struct core *c, const struct core_front *f);    /* it has gone; NULL: all have */
+/* How many fronts of that kind find it not well; "well", "down" or "resting", and why; until the next call. */
+unsigned core_health_look(const struct core *c, enum process_kind kind, const char *service, const char *upstream,
+                          const char **ret_state, const char **ret_why);
 
 /* core_assertion.c */
 void core_assertion_use(struct core *c);        /* a configuration is in use: does it want any? */

@@ -125,6 +125,17 @@ static bool on_log(void *arg, struct span lines, unsigned records)
 	return true;
 }
 
+/* A core that is away is told all when it is back. */
+static void on_upstream(void *arg, const struct front_upstream *u)
+{
+	struct front_process *p = arg;
+	struct msg m = { .type = MSG_UPSTREAM,
+		         .upstream = { u->service, u->upstream, u->down, (uint32_t)(u->rest_ns / (SEC_NS / 1000)),
+			               span_head(span_str(u->why), MSG_NAME_MAX) } };
+
+	tell(p, p->core, &m);
+}
+
 /* ---- upstream connections ---- */
 
 static bool ask_net(struct front_process *p, const struct msg_connect *ask)
@@ -470,6 +481,7 @@ static void make_engine(struct front_process *p)
 		.assertion = on_assertion,
 		.browser = on_browser,
 		.log = on_log,
+		.upstream = on_upstream,
 		.drained = on_drained,
 	};
 	const struct conf *conf = p->stage.next;
@@ -516,6 +528,8 @@ static void on_neighbour(struct front_process *p, const struct msg_neighbour *m,
 		p->core = channel_new(p->loop, take_fd(fd), p->kind, PROCESS_CORE, on_core,
 				      on_core_gone, p);
 		flush_log(p);
+		if (p->engine)
+			front_upstreams(p->engine);
 	}
 }
 

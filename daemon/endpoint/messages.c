@@ -55,6 +55,7 @@ static const struct {
 	[MSG_ASSERTED]      = { "asserted",      C,     F,     0 },
 	[MSG_METRICS_ASK]   = { "metrics-ask",   C,     F,     0 },
 	[MSG_METRICS]       = { "metrics",       F,     C,     0 },
+	[MSG_UPSTREAM]      = { "upstream",      F,     C,     0 },
 	[MSG_ASSERT]        = { "assert",        F,     C,     0 },
 	[MSG_SNAPSHOT_DONE] = { "snapshot-done", F,     C,     0 },
 	[MSG_AUDIT]         = { "audit",         F,     C,     0 },
@@ -78,6 +79,17 @@ const char *process_kind_name(enum process_kind kind)
 	};
 
 	return (unsigned)kind < PROCESS_KINDS ? names[kind] : "none";
+}
+
+const char *msg_filter_counter_name(enum msg_filter_counter counter)
+{
+	static const char *const names[MSG_FILTER_COUNTERS] = {
+		[MSG_FILTER_FORGED] = "forged", [MSG_FILTER_SOURCE] = "source", [MSG_FILTER_CLASSLESS] = "classless",
+		[MSG_FILTER_NO_ROW] = "no-row", [MSG_FILTER_NOT_NEW] = "not-new", [MSG_FILTER_USER] = "user",
+		[MSG_FILTER_LAB] = "lab", [MSG_FILTER_FRONT] = "front",
+	};
+
+	return (unsigned)counter < MSG_FILTER_COUNTERS ? names[counter] : "none";
 }
 
 bool msg_allowed(enum msg_type type, enum process_kind from, enum process_kind to)
@@ -262,6 +274,8 @@ static bool put_status(const struct msg_status *s, struct buf *out)
 {
 	wire_u32(out, s->order);
 	wire_u16(out, s->port);
+	for (size_t i = 0; i < MSG_FILTER_COUNTERS; i++)
+		wire_u64(out, s->refused[i]);
 	if (!put_span(out, s->backend, MSG_NAME_MAX) || !put_count(out, s->peers_n, MSG_PEERS_MAX))
 		return false;
 	for (size_t i = 0; i < s->peers_n; i++) {
@@ -278,6 +292,8 @@ static void get_status(struct wire_reader *r, struct msg_status *s)
 {
 	s->order = wire_get_u32(r);
 	s->port = wire_get_u16(r);
+	for (size_t i = 0; i < MSG_FILTER_COUNTERS; i++)
+		s->refused[i] = wire_get_u64(r);
 	s->backend = wire_get_span(r, MSG_NAME_MAX);
 	s->peers_n = get_count(r, MSG_PEERS_MAX);
 	for (size_t i = 0; i < s->peers_n && !r->bad; i++) {
@@ -420,6 +436,12 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		break;
 	case MSG_METRICS_ASK:
 		wire_u64(out, m->metrics_ask.id);
+		break;
+	case MSG_UPSTREAM:
+		ok = put_span(out, m->upstream.service, MSG_NAME_MAX) && put_span(out, m->upstream.upstream, MSG_TEXT_MAX) &&
+		     put_span(out, m->upstream.why, MSG_NAME_MAX);
+		put_bool(out, m->upstream.down);
+		wire_u32(out, m->upstream.rest_ms);
 		break;
 	case MSG_METRICS:
 		wire_u64(out, m->metrics.id);
@@ -590,6 +612,13 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		break;
 	case MSG_METRICS_ASK:
 		m->metrics_ask.id = wire_get_u64(&r);
+		break;
+	case MSG_UPSTREAM:
+		m->upstream.service = wire_get_span(&r, MSG_NAME_MAX);
+		m->upstream.upstream = wire_get_span(&r, MSG_TEXT_MAX);
+		m->upstream.why = wire_get_span(&r, MSG_NAME_MAX);
+		m->upstream.down = get_bool(&r);
+		m->upstream.rest_ms = wire_get_u32(&r);
 		break;
 	case MSG_METRICS:
 		m->metrics.id = wire_get_u64(&r);

@@ -48,6 +48,13 @@ enum {
 	MSG_KEY_LEN = 32,
 };
 
+/* Why the packet filter refused a packet (struct filter_counters, daemon/mesh/filter.h). */
+enum msg_filter_counter {
+	MSG_FILTER_FORGED = 0, MSG_FILTER_SOURCE, MSG_FILTER_CLASSLESS, MSG_FILTER_NO_ROW, MSG_FILTER_NOT_NEW,
+	MSG_FILTER_USER, MSG_FILTER_LAB, MSG_FILTER_FRONT,
+	MSG_FILTER_COUNTERS
+};
+
 enum process_kind {
 	PROCESS_NONE = 0,
 	PROCESS_PARENT, PROCESS_NET, PROCESS_CORE, PROCESS_FRONT, PROCESS_PUBLIC,
@@ -114,6 +121,7 @@ enum msg_type {
 	MSG_ASSERT,             /* assert: a signed assertion is wanted */
 	MSG_AUDIT_LOST,         /* audit_lost: lines that found no room */
 	MSG_METRICS,            /* metrics: Prometheus text */
+	MSG_UPSTREAM,           /* upstream: not well any more, or again */
 
 	/* net -> front */
 	MSG_LISTEN,             /* listen; fds: one listening socket for each entry */
@@ -214,6 +222,7 @@ struct msg_status {
 	uint32_t    order;
 	uint16_t    port;               /* UDP port of the device */
 	struct span backend;            /* "kernel", "userspace" */
+	uint64_t    refused[MSG_FILTER_COUNTERS];       /* packets, by enum msg_filter_counter */
 	size_t      peers_n;
 	struct msg_peer_status peers[MSG_PEERS_MAX];
 };
@@ -286,6 +295,13 @@ struct msg_metrics {
 	struct span text;
 };
 
+struct msg_upstream {
+	struct span service, upstream;
+	bool        down;
+	uint32_t    rest_ms;            /* not 0: it gets nothing for so long */
+	struct span why;                /* empty: it is well */
+};
+
 struct msg_listener {
 	struct span   key;              /* the "listen" text of the configuration, as front_listener_add() takes it */
 	struct ipport at;               /* family IP_NONE: handed in by LISTEN_FDS, or a unix socket */
@@ -337,6 +353,7 @@ struct msg {
 		struct msg_audit_lost    audit_lost;
 		struct msg_metrics_ask   metrics_ask;
 		struct msg_metrics       metrics;
+		struct msg_upstream      upstream;
 		struct msg_listen        listen;
 		struct msg_connect       connect;
 		struct msg_connected     connected;
@@ -359,6 +376,7 @@ bool msg_allowed(enum msg_type type, enum process_kind from, enum process_kind t
 
 const char *msg_name(enum msg_type type);
 const char *process_kind_name(enum process_kind kind);
+const char *msg_filter_counter_name(enum msg_filter_counter counter);
 
 /* The content of the memfds of MSG_ROWS, MSG_HOSTS and MSG_ROUTES: exactly n of them. Names are
  * borrowed from the bytes. */

@@ -39,6 +39,10 @@ struct metrics {
 	uint64_t           last_id;
 	struct part        parts[CORE_FRONTS_MAX];
 	struct buf         text;                /* of the last round */
+	bool               beginning;
+	bool               net_asked;           /* and did not answer yet */
+	bool               refused_known;       /* in this round */
+	uint64_t           refused[MSG_FILTER_COUNTERS];
 	bool               running, scheduled;
 };
 
@@ -124,6 +128,13 @@ static void own_text(struct metrics *m, struct buf *b)
 		gauge(b, "reeve_map_seq", "Sequence number of the map.", (double)c->map.seq);
 		gauge(b, "reeve_map_nodes", "Nodes in the map.", (double)c->map.node_count);
 	}
+	if (m->refused_known) {
+		buf_add_str(b, "# HELP reeve_filter_refused_packets_total Packets that the packet filter refused, by why.\n"
+		               "# TYPE reeve_filter_refused_packets_total counter\n");
+		for (int i = 0; i < MSG_FILTER_COUNTERS; i++)
+			buf_addf(b, "reeve_filter_refused_packets_total{why=\"%s\"} %llu\n",
+			         msg_filter_counter_name((enum msg_filter_counter)i), (unsigned long long)m->refused[i]);
+	}
 	buf_add_str(b, "# HELP reeve_front_up 1 where a front has answered in time.\n# TYPE reeve_front_up gauge\n");
 	for (size_t i = 0; i < CORE_FRONTS_MAX; i++) {
 		const struct core_front *f = &c->fronts[i];
@@ -167,6 +178,8 @@ static void finish(struct metrics *m)
 
 static void look(struct metrics *m)
 {
+	if (m->net_asked)
+		return;
 	for (size_t i = 0; i < CORE_FRONTS_MAX; i++) {
 		if (m->parts[i].asked && !m->parts[i].whole)
 			return;
@@ -182,6 +195,22 @@ static void on_deadline(void *arg)
 		finish(m);
 }
 
+/* Net's part: what the packet filter refused. */
+static void on_net_status(void *arg, const struct msg_status *part, const struct err *err)
+{
+	struct metrics *m = arg;
+
+	(void)err;
+	if (part) {
+		memcpy(m->refused, part->refused, sizeof(m->refused));
+		m->refused_known = true;
+		return;
+	}
+	m->net_asked = false;
+	if (m->id && !m->beginning)
+		look(m);
+}
+
 static void begin(struct metrics *m)
 {
 	struct core *c = m->core;
@@ -190,6 +219,7 @@ static void begin(struct metrics *m)
 	if (m->id)
 		return;         /* whoever comes now is answered with those who wait */
 	m->id = ++m->last_id;
+	m->refused_known = false;
 	ask.metrics_ask.id = m->id;
 	loop_timer_after(m->deadline, 0);       /* where there is nobody to ask */
 	for (size_t i = 0; i < CORE_FRONTS_MAX; i++) {
@@ -199,6 +229,13 @@ static void begin(struct metrics *m)
 		p->asked = c->fronts[i].channel && channel_send(c->fronts[i].channel, &ask, NULL, 0, NULL);
 		if (p->asked)
 			loop_timer_after(m->deadline, METRICS_WAIT_MS * (SEC_NS / 1000));
+	}
+	/* a question that timed out is not asked again before it is answered */
+	if (c->net && c->files->conf->mode != CONF_STANDALONE && !m->net_asked) {
+		loop_timer_after(m->deadline, METRICS_WAIT_MS * (SEC_NS / 1000));
+		m->beginning = m->net_asked = true;
+		core_net_ask(c, on_net_status, m);
+		m->beginning = false;
 	}
 }
 
@@ -362,6 +399,7 @@ void metrics_free(struct metrics *m)
 {
 	if (!m)
 		return;
+	core_net_forget(m->core, m);
 	for (struct asker *a = m->askers; a; a = a->next) {
 		if (a->waiting)
 			MHD_resume_connection(a->connection);

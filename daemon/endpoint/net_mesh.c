@@ -474,6 +474,25 @@ static void add_status(void *arg, const struct device_peer_state *st)
 		send_status(s);
 }
 
+static void count_refused(struct net_mesh *n, struct msg_status *s)
+{
+	struct filter_counters c = { 0 };
+	struct err err = { 0 };
+
+	if (!mesh_counters(n->mesh, &c, &err)) {
+		log_debug("%s", err.msg);
+		return;
+	}
+	s->refused[MSG_FILTER_FORGED] = c.forged.packets;
+	s->refused[MSG_FILTER_SOURCE] = c.source.packets;
+	s->refused[MSG_FILTER_CLASSLESS] = c.classless.packets;
+	s->refused[MSG_FILTER_NO_ROW] = c.no_row.packets;
+	s->refused[MSG_FILTER_NOT_NEW] = c.not_new.packets;
+	s->refused[MSG_FILTER_USER] = c.user.packets;
+	s->refused[MSG_FILTER_LAB] = c.lab.packets;
+	s->refused[MSG_FILTER_FRONT] = c.front.packets;
+}
+
 static bool on_status(struct net_mesh *n, uint32_t order, struct err *err)
 {
 	enum device_backend backend;
@@ -489,6 +508,7 @@ static bool on_status(struct net_mesh *n, uint32_t order, struct err *err)
 	s->m.status.order = order;
 	s->m.status.port = info.port;
 	s->m.status.backend = span_str(device_backend_name(backend));
+	count_refused(n, &s->m.status);
 	ok = mesh_peers(n->mesh, add_status, s, err);
 	if (ok)
 		send_status(s);         /* the last ones; or none, with port and backend */

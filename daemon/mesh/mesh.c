@@ -767,6 +767,15 @@ bool mesh_info(struct mesh *m, struct device_info *ret_info, enum device_backend
 	return device_info(m->device, ret_info, err);
 }
 
+bool mesh_counters(struct mesh *m, struct filter_counters *ret_c, struct err *err)
+{
+	if (!need_start(m, err))
+		return false;
+	if (!m->filter)
+		return err_set(err, ERR_NOTNOW, "there is no packet filter");
+	return filter_counters(m->filter, ret_c, err);
+}
+
 bool mesh_peers(struct mesh *m, device_peer_fn *fn, void *arg, struct err *err)
 {
 	if (!need_start(m, err))

@@ -85,5 +85,7 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 bool mesh_info(struct mesh *m, struct device_info *ret_info, enum device_backend *ret_backend,
 	       struct err *err);
 bool mesh_peers(struct mesh *m, device_peer_fn *fn, void *arg, struct err *err);
+/* What the packet filter refused, since its table was made. */
+bool mesh_counters(struct mesh *m, struct filter_counters *ret_c, struct err *err);
 
 #endif

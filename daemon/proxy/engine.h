@@ -333,7 +333,7 @@ struct upstream {
 	struct upconn *idle, *all;
 	unsigned       idle_count, count;       /* count: open or being opened */
 	unsigned       busy, fails;
-	int64_t        rest_until;
+	int64_t        rest_until, told_until;  /* told: that it rests */
 	struct exchange *wait_first, *wait_last;
 	unsigned       waiting;
 	uint64_t       connects, errors;
@@ -372,6 +372,7 @@ void up_release(struct upconn *u, bool reuse);  /* its exchange is over */
 void up_close(struct upconn *u);
 void up_send_head(struct upconn *u, struct span body);
 void upstream_retire(struct upstream *s);       /* the configuration has dropped it */
+void upstream_tell(const struct upstream *s, const struct front_upstream *u);     /* whoever runs the front, of its state */
 void upstream_kick(struct upstream *s);         /* a place is free: the next that waits */
 void up_connected(struct front *f, uint64_t cookie, int fd, int error);
 void up_failed(struct upconn *u, const char *detail);

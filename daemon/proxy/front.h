@@ -50,6 +50,14 @@ struct front_browser {
 	struct span code, verifier;     /* the coordinator's code, and what this browser began the login with */
 };
 
+/* An upstream that is not well any more, or is again. */
+struct front_upstream {
+	struct span service, upstream;  /* as in the snapshot */
+	bool        down;               /* its health checks fail; false: no more */
+	int64_t     rest_ns;            /* not 0: it failed, and gets nothing for so long */
+	const char *why;                /* in words; NULL: it is well */
+};
+
 struct front_ops {
 	void (*connect)(void *arg, const struct front_connect *ask);
 	/* May be NULL: then services for browsers let nobody in. */
@@ -60,6 +68,8 @@ struct front_ops {
 	 * block. False: not taken; the front counts the records as lost. At most
 	 * FRONT_LOG_BATCH bytes, borrowed for the call. */
 	bool (*log)(void *arg, struct span lines, unsigned records);
+	/* For whoever asks how the applications are. May be NULL. */
+	void (*upstream)(void *arg, const struct front_upstream *u);
 	/* front_drain() is done: nothing is open any more. May be NULL. */
 	void (*drained)(void *arg);
 };
@@ -108,6 +118,9 @@ bool front_tls_roots(struct front *f, struct span pem, struct err *err);
 /* Takes the caller's reference. Connections whose identity is no longer the same
  * end; requests in flight that the new policy refuses end too. */
 void front_snapshot_set(struct front *f, struct snapshot *s);
+
+/* Tells ops->upstream of each that is not well now: for somebody who is new there. */
+void front_upstreams(const struct front *f);
 
 /* Core has changed revocation words: ends what no longer counts, at once. */
 void front_sweep(struct front *f);

@@ -69,8 +69,10 @@ static void result(struct probe *p, bool well, const char *why)
 			p->down = true;
 		else if (p->down && p->good >= v->health_rise)
 			p->down = false;
-		if (p->down != was)
+		if (p->down != was) {
 			audit_upstream(p->u.upstream, p->down, why);
+			upstream_tell(p->u.upstream, &(struct front_upstream){ .down = p->down, .why = why });
+		}
 	}
 	rest(p, front_now(p->u.front) + (v && v->health_ns ? v->health_ns : SEC_NS));
 }
@@ -281,6 +283,8 @@ void health_free(struct upstream *s)
 	if (!p)
 		return;
 	s->probe = NULL;
+	if (p->down)
+		upstream_tell(s, &(struct front_upstream){ 0 });
 	unlink_probe(p);
 	wheel_remove(p->u.front, &p->timer);
 	io_close(p->u.front, &p->u.io);

@@ -318,11 +318,44 @@ void up_release(struct upconn *u, bool reuse)
 		upstream_kick(s);
 }
 
+void upstream_tell(const struct upstream *s, const struct front_upstream *u)
+{
+	struct front *f = s->run->front;
+	struct front_upstream all = *u;
+
+	all.service = span_str(s->run->name);
+	all.upstream = span_str(s->name);
+	if (f->ops->upstream)
+		f->ops->upstream(f->arg, &all);
+}
+
+void front_upstreams(const struct front *f)
+{
+	for (const struct service_run *r = f->runs; r; r = r->next)
+		for (size_t i = 0; i < r->up_count; i++) {
+			const struct upstream *s = r->ups[i];
+
+			if (health_is_down(s))
+				upstream_tell(s, &(struct front_upstream){ .down = true, .why = "its health checks fail" });
+			if (resting(s, front_now(f)))
+				upstream_tell(s, &(struct front_upstream){ .rest_ns = s->rest_until - front_now(f),
+				                                           .why = "it failed several times in a row" });
+		}
+}
+
 static void note_failure(struct upstream *s)
 {
+	int64_t now = front_now(s->run->front);
+
 	s->errors++;
-	if (++s->fails >= UPSTREAM_FAILS)
-		s->rest_until = front_now(s->run->front) + UPSTREAM_REST_NS;
+	if (++s->fails < UPSTREAM_FAILS)
+		return;
+	s->rest_until = now + UPSTREAM_REST_NS;
+	/* it may fail with every request, and is told of once a second */
+	if (now < s->told_until)
+		return;
+	s->told_until = now + SEC_NS;
+	upstream_tell(s, &(struct front_upstream){ .rest_ns = UPSTREAM_REST_NS, .why = "it failed several times in a row" });
 }
 
 /* The oldest that waits here tries elsewhere, or is told. */

@@ -112,6 +112,20 @@ class Metrics(Tests):
         assert {k.split(",")[0] for k in m["reeve_connections"]} == {'front="front0"', 'front="front1"'}
         assert "staff" not in ask(self.where).body.decode()
 
+    def test_manual(self):
+        """doc/http lists every metric there is, and no other; what is scraped is among them."""
+        top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+        made = set()
+        for name in ("daemon/proxy/metrics.c", "daemon/endpoint/metrics.c"):
+            with open(os.path.join(top, name)) as f:
+                made |= set(re.findall(r"\breeve_[a-z_]+", f.read()))
+        with open(os.path.join(top, "doc/http")) as f:
+            told = re.findall(r"^    (reeve_[a-z_]+) ", f.read(), re.M)
+        parts = {"reeve_request_duration_seconds_" + p for p in ("bucket", "sum", "count")}
+        assert len(told) == len(set(told)) and set(told) == made - parts, set(told) ^ (made - parts)
+        got = set(self.metrics())
+        assert len(got) > 20 and got <= set(told) | parts, got - set(told)
+
     def test_many_at_once(self):
         got = []
         threads = [threading.Thread(target=lambda: got.append(ask(self.where).status)) for _ in range(20)]

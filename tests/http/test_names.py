@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Upstreams that are host names: all of a name's addresses are used, a change is followed, a
 resolver that fails changes nothing, and nothing goes round."""
+import json
 import os
 import socket
 import ssl
@@ -62,7 +63,7 @@ class Names(Tests):
         self.tls = App(b"tls", "127.0.0.2", tls=self.make("tls", "tls.test"))
         os.chmod(self.dir + "/tls.pem", 0o644)
         self.dns = Dns()
-        self.port, self.metrics = free_port(), free_port()
+        self.port, self.metrics, self.dead = free_port(), free_port(), free_port()
         p = self.a.port
 
         def service(host, *ups, **more):
@@ -75,7 +76,7 @@ class Names(Tests):
             "evil": service("evil", "https://evil.test:%d" % self.tls.port),
             "well": service("well", "http://well.test:%d" % p, **{"health-interval": 1, "health-fall": 1}),
             "many": service("many", "http://many.test:%d" % p), "mixed": service("mixed", "http://mixed.test:%d" % p),
-            "plain": service("plain", "http://127.0.0.2:%d" % p)}
+            "dead": service("dead", "http://127.0.0.1:%d" % self.dead), "plain": service("plain", "http://127.0.0.2:%d" % p)}
         self.dns.names = {
             "slow.test": "silent", "two.test": (["127.0.0.2", "127.0.0.3"], 1), "moves.test": (["127.0.0.2"], 1),
             "gone.test": (["127.0.0.2"], 1), "loop.test": (["127.0.0.1"], 1), "tls.test": (["127.0.0.2"], 1),
@@ -98,6 +99,14 @@ class Names(Tests):
         m = c.message()
         c.close()
         return m
+
+    def status_of(self, service):
+        r = subprocess.run([BUILD + "/reeve", "--socket", self.reeved.dir + "/run/api.sock", "--json", "status"],
+                           check=True, capture_output=True)
+        return [s for s in json.loads(r.stdout)["services"] if s["name"] == service][0]["upstreams"]
+
+    def status(self, service, good):
+        wait(lambda: good(self.status_of(service)), lambda: "%r\n%s" % (self.status_of(service), self.reeved.said()))
 
     def says(self, host, body):
         wait(lambda: self.get(host).body == body, self.reeved.said)
@@ -122,6 +131,7 @@ class Names(Tests):
 
     def test_slow_resolver(self):
         """Everybody else is served meanwhile, by name or not; its own callers are told."""
+        self.status("slow", lambda u: [r["state"] for r in u] == ["unknown"])
         m = self.get("slow")
         assert m.status == 502 and b"no-upstream" in m.body, m.head
         self.says("plain", b"a")
@@ -138,6 +148,7 @@ class Names(Tests):
         self.reeved.command("reload")
         self.asked("gone.test", 1)
         assert self.get("gone").body == b"a"
+        self.status("gone", lambda u: [r["state"] for r in u] == ["old", "well"] and u[0]["why"] == "no name server gives an answer")
         self.dns.names["gone.test"] = "none"
         self.said("upstream name gone.test: there is no such name, or it has no address; its last answer stays in use")
         wait(lambda: self.get("gone").status == 502, self.reeved.said)
@@ -165,6 +176,19 @@ class Names(Tests):
         except AssertionError:
             raise AssertionError("%r\n%s" % (up(), self.reeved.said()))
         assert {self.get("well").body for _ in range(10)} == {b"c"}
+        self.status("well", lambda u: [(r["name"], r["state"], r.get("fronts"), r.get("why")) for r in u] == [
+            (name + "5)", "down", 1, "the application cannot be reached"), (name + "4)", "well", None, None)])
+        text = subprocess.run([BUILD + "/reeve", "--socket", self.reeved.dir + "/run/api.sock", "status"], capture_output=True, text=True)
+        assert "\n             %s5) is down: the application cannot be reached\n" % name in text.stdout, text
+        assert name + "4)" not in text.stdout, text
+
+    def test_rest_after_failures(self):
+        """What fails without any check rests, and status says so."""
+        at = "http://127.0.0.1:%d" % self.dead
+        def fails():
+            assert self.get("dead").status == 502
+            return self.status_of("dead") == [{"name": at, "state": "resting", "fronts": 1, "why": "it failed several times in a row"}]
+        wait(fails, self.reeved.said)
 
     def test_bounds(self):
         self.said("upstream name many.test has more than 16 addresses: 8 are left out")

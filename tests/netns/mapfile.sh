@@ -72,7 +72,7 @@ for h in lap stu svc; do
 			"upstream": "http://127.0.0.1:8000", "profiles": ["remote-user"] },
 			"board": { "forward-auth": "nginx", "listen": ["unix:wiki"], "forward-users": ["www-data"],
 			"forward-port": 8080, "hosts": ["board"], "profiles": ["remote-user"] } },
-			"audit": "/var/log/reeve/audit.json",')
+			"audit": "/var/log/reeve/audit.json", "metrics": "unix:/run/reeve/metrics.sock",')
 	}
 	END
 done
@@ -101,7 +101,16 @@ ok "and the application is told who it is" sh -c "nsenter -t $(cat "$T/pid/host-
 ok "whatever the client claims" sh -c "! nsenter -t $(cat "$T/pid/host-lap") -n -m curl -sS -H 'Remote_User: mallory' http://wiki/headers | grep -qi mallory"
 ok "over IPv6 as well" get lap -f -o /dev/null -H 'Host: wiki' "http://[$(cat "$T/svc/v6")]/headers"
 ok "the TCP service too" at lap timeout 5 bash -c 'exec 3<>/dev/tcp/100.64.0.2/7000 && echo "*IDN?" >&3 && read -r line <&3'
+refused() { at svc curl -sf --unix-socket /run/reeve/metrics.sock http://m/metrics |
+	awk '/^reeve_filter_refused_packets_total/ { n += $2; rows++ } END { if (rows != 8) exit 1; print n }'; }
+refused_now=$(refused)
+more_refused()
+{
+	at lap timeout 2 bash -c 'exec 3<>/dev/tcp/100.64.0.2/7001' 2>/dev/null || :
+	local n; n=$(refused) && [ "$n" -gt "$refused_now" ]
+}
 fails "the student has no grant for it" at stu timeout 5 bash -c 'exec 3<>/dev/tcp/100.64.0.2/7000'
+ok "metrics count what the packet filter refused" wait_for 30 more_refused
 fails "nor for the wiki" get stu -f -o /dev/null http://wiki/headers
 fails "nor does anybody without the mesh" get lap -f -o /dev/null --interface eth0 http://192.0.2.2:80/
 

@@ -112,6 +112,9 @@ static struct msg sample(enum msg_type type)
 	case MSG_METRICS_ASK:
 		m.metrics_ask.id = UINT64_C(1) << 40;
 		break;
+	case MSG_UPSTREAM:
+		m.upstream = (struct msg_upstream){ SPAN("wiki"), SPAN("http://127.0.0.1:1"), true, 5000, SPAN("it failed") };
+		break;
 	case MSG_METRICS:
 		m.metrics = (struct msg_metrics){ UINT64_C(1) << 40, true, SPAN("reeve_requests 1\n") };
 		break;
