@@ -244,7 +244,7 @@ class Front:
 class Reeved:
     """The same, by the whole of reeved in standalone mode, as the caller."""
 
-    def __init__(self, conf):
+    def __init__(self, conf, under=()):
         self.dir = tempfile.mkdtemp(prefix="reeve-wire.")
         for d, mode in (("", 0o755), ("/state", 0o777), ("/run", 0o777)):    # it changes its user where it can
             os.makedirs(self.dir + d, exist_ok=True)
@@ -253,7 +253,7 @@ class Reeved:
         self.ports = {l.rsplit(":", 1)[1] for v in conf["services"].values() for l in v["listen"]}
         self.write()
         self.err = open(self.dir + "/stderr", "w+")
-        self.proc = subprocess.Popen([BUILD + "/reeved", "-c", self.dir + "/conf"], stderr=self.err, stdin=subprocess.DEVNULL)
+        self.proc = subprocess.Popen([*under, BUILD + "/reeved", "-c", self.dir + "/conf"], stderr=self.err, stdin=subprocess.DEVNULL)
         for _ in range(1200):
             try:
                 for p in self.ports:
