@@ -233,15 +233,19 @@ static bool groups_read(const json_t *list, struct buf *out, struct err *err)
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach(list, i, one) {
-		struct span s = span_of(json_string_value(one), json_string_length(one)), rest = buf_span(out), have;
+	json_array_foreach(list, i, one)
+	{
+		struct span s = span_of(json_string_value(one), json_string_length(one)),
+			    rest = buf_span(out), have;
 		bool there = false;
 
 		if (!json_is_string(one) || !s.len || s.len > GROUP_NAME_MAX || !span_is_utf8(s))
-			return err_set(err, ERR_SYNTAX, "a group is a name of 1 to %d bytes", GROUP_NAME_MAX);
+			return err_set(err, ERR_SYNTAX, "a group is a name of 1 to %d bytes",
+				       GROUP_NAME_MAX);
 		for (size_t k = 0; k < s.len; k++)
 			if ((unsigned char)s.ptr[k] < 0x20 || s.ptr[k] == 0x7f)
-				return err_set(err, ERR_SYNTAX, "a group's name has no control characters");
+				return err_set(err, ERR_SYNTAX,
+					       "a group's name has no control characters");
 		while (row_list_next(&rest, &have))
 			there |= span_eq(have, s);
 		if (there)
@@ -251,7 +255,8 @@ static bool groups_read(const json_t *list, struct buf *out, struct err *err)
 		buf_add_span(out, s);
 	}
 	if (i > OWN_GROUPS || out->over)
-		return err_set(err, ERR_LIMIT, "an account has at most %d groups, of %d bytes together", OWN_GROUPS,
+		return err_set(err, ERR_LIMIT,
+			       "an account has at most %d groups, of %d bytes together", OWN_GROUPS,
 			       OWN_GROUPS_TEXT);
 	return true;
 }

@@ -70,7 +70,8 @@ void api_own_discovery(void *ctx, struct request *r)
 		"\"token_endpoint_auth_methods_supported\":[\"none\"],"
 		"\"code_challenge_methods_supported\":[\"S256\"],\"acr_values_supported\":["
 		"\"" OWN_ACR "\",\"" OWN_PHR "\"],"
-		"\"claims_supported\":[\"sub\",\"preferred_username\",\"name\",\"email\",\"groups\",\"auth_"
+		"\"claims_supported\":[\"sub\",\"preferred_username\",\"name\",\"email\","
+		"\"groups\",\"auth_"
 		"time\",\"acr\",\"amr\"],"
 		"\"request_parameter_supported\":false,\"request_uri_parameter_supported\":false,"
 		"\"authorization_response_iss_parameter_supported\":true}\n");
@@ -159,8 +160,9 @@ struct asked {
 
 static void asked_done(struct asked *a)
 {
-	char **all[] = {&a->client,    &a->redirect, &a->type,   &a->scope,   &a->state, &a->nonce,
-			&a->challenge, &a->method,   &a->prompt, &a->request, &a->uri,   &a->acr, &a->max_age};
+	char **all[] = {&a->client, &a->redirect,  &a->type,   &a->scope,  &a->state,
+			&a->nonce,  &a->challenge, &a->method, &a->prompt, &a->request,
+			&a->uri,    &a->acr,       &a->max_age};
 
 	for (size_t i = 0; i < array_size(all); i++)
 		free(*all[i]);
@@ -185,8 +187,8 @@ static const char *asked_wrongly(const struct asked *a)
 	    !a->challenge || !base64url_decode(span_str(a->challenge), raw, sizeof(raw), &n) ||
 	    n != sizeof(raw))
 		return "invalid_request";
-	/* Whoever logs in proves themselves now (auth_time), which no max_age is too short for; prompt=login,
-	 * consent and select_account are what is done anyhow. */
+	/* Whoever logs in proves themselves now (auth_time), which no max_age is too short for;
+	 * prompt=login, consent and select_account are what is done anyhow. */
 	if (a->max_age && !span_u64(span_str(a->max_age), INT32_MAX, &age))
 		return "invalid_request";
 	/* Nobody is logged in here between two logins. Core 3.1.2.1: none stands alone. */

@@ -192,7 +192,8 @@ static void write_all(struct own *own, struct request *r, struct own_flow *f, in
 	if (f->new_password[0])
 		op->password = mem_strdup(f->new_password);
 	if (step) {
-		op->totp = seal_totp(own->co->seal, f->account, span_of(f->new_totp, sizeof(f->new_totp)));
+		op->totp = seal_totp(own->co->seal, f->account,
+				     span_of(f->new_totp, sizeof(f->new_totp)));
 		mem_wipe(f->new_totp, sizeof(f->new_totp));
 		if (!op->totp) {
 			op->job.free(&op->job);

@@ -49,8 +49,8 @@ void seal_free(struct seal *s)
 }
 
 /* What the ciphertext is about: its purpose, padded with zeros, and the row. */
-static bool begin(EVP_CIPHER_CTX *ctx, const struct seal *s, const unsigned char *nonce, enum seal_what what,
-		  uint64_t row, bool sealing)
+static bool begin(EVP_CIPHER_CTX *ctx, const struct seal *s, const unsigned char *nonce,
+		  enum seal_what what, uint64_t row, bool sealing)
 {
 	static const unsigned char purposes[SEAL_WHATS][17] = {
 		[SEAL_REFRESH] = "reeve refresh v1", [SEAL_TOTP] = "reeve totp v1"};
@@ -80,10 +80,11 @@ char *seal_text(const struct seal *s, enum seal_what what, uint64_t row, struct 
 	random_bytes(out, NONCE_LEN);
 	if (begin(ctx, s, out, what, row, true) &&
 	    EVP_CipherUpdate(ctx, out + NONCE_LEN, &n, (const unsigned char *)plain.ptr,
-	                     (int)plain.len) == 1 &&
+			     (int)plain.len) == 1 &&
 	    EVP_CipherFinal_ex(ctx, out + NONCE_LEN + n, &rest) == 1 &&
 	    (size_t)(n + rest) == plain.len &&
-	    EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, out + NONCE_LEN + plain.len) == 1) {
+	    EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, out + NONCE_LEN + plain.len) ==
+		    1) {
 		buf_init(&text, 2 * (SEAL_TOKEN_MAX + OVERHEAD));
 		base64url_add(&text, span_of(out, plain.len + OVERHEAD));
 		ret = buf_take(&text);
@@ -97,8 +98,9 @@ char *seal_text(const struct seal *s, enum seal_what what, uint64_t row, struct 
 bool seal_open_text(const struct seal *s, enum seal_what what, uint64_t row, struct span sealed,
 		    struct secret *ret_plain, struct err *err)
 {
-	static const char *const names[SEAL_WHATS] = {
-		[SEAL_REFRESH] = "the refresh token of s", [SEAL_TOTP] = "the authenticator secret of a"};
+	static const char *const names[SEAL_WHATS] = {[SEAL_REFRESH] = "the refresh token of s",
+						      [SEAL_TOTP] =
+							      "the authenticator secret of a"};
 	size_t          size = SEAL_TOKEN_MAX + OVERHEAD, len = 0;
 	unsigned char  *in = mem_alloc(size), *out = mem_alloc(SEAL_TOKEN_MAX + TAG_LEN);
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
@@ -116,7 +118,8 @@ bool seal_open_text(const struct seal *s, enum seal_what what, uint64_t row, str
 	mem_wipe(out, SEAL_TOKEN_MAX + TAG_LEN);
 	free(out);
 	free(in);
-	return ok || err_set(err, ERR_CRYPTO, "%s%llu does not open", names[what], (unsigned long long)row);
+	return ok || err_set(err, ERR_CRYPTO, "%s%llu does not open", names[what],
+			     (unsigned long long)row);
 }
 
 char *seal_token(const void *seal, uint64_t session, struct span token)
@@ -132,9 +135,10 @@ char *seal_totp(const void *seal, uint64_t account, struct span secret)
 bool seal_derive(const struct seal *s, const char *purpose, struct secret *ret_key, struct err *err)
 {
 	unsigned char md[SEAL_KEY_LEN];
-	unsigned      n = 0;
-	bool          ok = HMAC(EVP_sha256(), s->key.ptr, (int)s->key.len, (const unsigned char *)purpose,
-				strlen(purpose), md, &n) && n == sizeof(md);
+	unsigned n = 0;
+	bool ok = HMAC(EVP_sha256(), s->key.ptr, (int)s->key.len, (const unsigned char *)purpose,
+		       strlen(purpose), md, &n) &&
+		  n == sizeof(md);
 
 	if (ok)
 		secret_init(ret_key, md, sizeof(md));

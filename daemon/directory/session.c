@@ -199,9 +199,9 @@ static bool result_of(struct session *n, LDAPMessage *msg, int *ret_code, struct
 		      struct err *err)
 {
 	LDAPControl **controls = NULL, *page;
-	char         *said = NULL;
-	ber_int_t     estimate;
-	char          shown[LOG_TEXT_MAX];
+	char *said = NULL;
+	ber_int_t estimate;
+	char shown[LOG_TEXT_MAX];
 
 	int rc = ldap_parse_result(n->ld, msg, ret_code, NULL, &said, NULL, &controls, 0);
 	if (rc != LDAP_SUCCESS) {
@@ -209,13 +209,14 @@ static bool result_of(struct session *n, LDAPMessage *msg, int *ret_code, struct
 		return failed(n, rc, "a search's end", err);
 	}
 	if (*ret_code != LDAP_SUCCESS)
-		err_set(err, ERR_PEER, "the server ends a search: %s%s%s", ldap_err2string(*ret_code),
-			said && *said ? ": " : "", said ? log_text(span_str(said), shown) : "");
+		err_set(err, ERR_PEER, "the server ends a search: %s%s%s",
+			ldap_err2string(*ret_code), said && *said ? ": " : "",
+			said ? log_text(span_str(said), shown) : "");
 	ldap_memfree(said);
 	page = ldap_control_find(LDAP_CONTROL_PAGEDRESULTS, controls, NULL);
 	if (page && ret_cookie &&
 	    ldap_parse_pageresponse_control(n->ld, page, &estimate, ret_cookie) != LDAP_SUCCESS)
-		*ret_cookie = (struct berval){ 0 };
+		*ret_cookie = (struct berval){0};
 	ldap_controls_free(controls);
 	return *ret_code == LDAP_SUCCESS;
 }
@@ -255,7 +256,10 @@ static char *first_value(struct session *n, LDAPMessage *msg, const char *attr)
 	return text ? text : mem_strdup("");
 }
 
-struct texts { char **list; size_t count, room, bytes; };
+struct texts {
+	char **list;
+	size_t count, room, bytes;
+};
 
 static void texts_add(struct texts *t, char *text)      /* takes text */
 {
@@ -302,9 +306,9 @@ static void add_values(struct session *n, LDAPMessage *msg, const char *attr, bo
 /* Active Directory gives at most 1,500 values of an attribute at once, and calls them
  * "member;range=0-1499" (MS-ADTS 3.1.1.3.1.3.3); the last piece ends with "*". */
 struct range {
-	char     name[96];      /* as it is called in the entry */
+	char name[96]; /* as it is called in the entry */
 	uint64_t low, high;
-	bool     last;
+	bool last;
 };
 
 static bool range_is(struct span name, const char *attr)
@@ -316,22 +320,24 @@ static bool range_is(struct span name, const char *attr)
 static bool range_read(struct span name, const char *attr, struct range *ret)
 {
 	struct span option = span_from(name, strlen(attr) + 7), low, high;
-	size_t      dash;
+	size_t dash;
 
 	dash = span_find(option, '-');
 	low = span_head(option, dash);
 	high = span_from(option, dash + 1);
 	ret->last = span_eq(high, SPAN("*"));
 	return span_u64(low, READER_VALUES_MAX, &ret->low) &&
-	       (ret->last || (span_u64(high, READER_VALUES_MAX, &ret->high) && ret->high >= ret->low)) &&
+	       (ret->last ||
+		(span_u64(high, READER_VALUES_MAX, &ret->high) && ret->high >= ret->low)) &&
 	       span_cstr(name, ret->name, sizeof(ret->name));
 }
 
 /* ret: the piece there is, if it is one. */
-static bool range_find(struct session *n, LDAPMessage *msg, const char *attr, struct range *ret, bool *ret_good)
+static bool range_find(struct session *n, LDAPMessage *msg, const char *attr, struct range *ret,
+		       bool *ret_good)
 {
 	BerElement *ber = NULL;
-	bool        found = false;
+	bool found = false;
 
 	*ret_good = false;
 	for (char *name = ldap_first_attribute(n->ld, msg, &ber); name;
@@ -346,13 +352,14 @@ static bool range_find(struct session *n, LDAPMessage *msg, const char *attr, st
 	return found;
 }
 
-static bool piece_add(struct session *n, LDAPMessage *msg, const char *attr, uint64_t from, struct texts *t,
-		      struct range *ret, struct err *err)
+static bool piece_add(struct session *n, LDAPMessage *msg, const char *attr, uint64_t from,
+		      struct texts *t, struct range *ret, struct err *err)
 {
 	bool good;
 
 	if (!range_find(n, msg, attr, ret, &good) || !good || ret->low != from)
-		return err_set(err, ERR_PEER, "a group's values from %llu on are not what was asked for",
+		return err_set(err, ERR_PEER,
+			       "a group's values from %llu on are not what was asked for",
 			       (unsigned long long)from);
 	add_values(n, msg, ret->name, true, t);
 	return (t->count <= READER_VALUES_MAX && t->bytes <= ROSTER_BYTES_MAX) ||
@@ -360,17 +367,17 @@ static bool piece_add(struct session *n, LDAPMessage *msg, const char *attr, uin
 }
 
 /* The next piece of one entry, by a search of its own beside the one that is under way. */
-static bool piece_read(struct session *n, const char *dn, const char *attr, uint64_t from, struct texts *t,
-		       struct range *ret, struct err *err)
+static bool piece_read(struct session *n, const char *dn, const char *attr, uint64_t from,
+		       struct texts *t, struct range *ret, struct err *err)
 {
-	char         name[96], *attrs[] = { name, NULL };
+	char name[96], *attrs[] = {name, NULL};
 	LDAPMessage *msg = NULL;
-	bool         ok = true, there = false;
-	int          id, code;
+	bool ok = true, there = false;
+	int id, code;
 
 	snprintf(name, sizeof(name), "%s;range=%llu-*", attr, (unsigned long long)from);
-	int rc = ldap_search_ext(n->ld, dn, LDAP_SCOPE_BASE, "(objectClass=*)", attrs, 0, NULL, NULL, NULL,
-				 LDAP_NO_LIMIT, &id);
+	int rc = ldap_search_ext(n->ld, dn, LDAP_SCOPE_BASE, "(objectClass=*)", attrs, 0, NULL,
+				 NULL, NULL, LDAP_NO_LIMIT, &id);
 	if (rc != LDAP_SUCCESS)
 		return failed(n, rc, "a search", err);
 	while (ok) {
@@ -379,7 +386,8 @@ static bool piece_read(struct session *n, const char *dn, const char *attr, uint
 		if (got < 0)
 			return false;
 		if (got == 0 || boot_passed(n->deadline, clock_boot()))
-			return err_set(err, ERR_TIMEOUT, "the server is silent, or slow without an end");
+			return err_set(err, ERR_TIMEOUT,
+				       "the server is silent, or slow without an end");
 		int type = ldap_msgtype(msg);
 		if (type == LDAP_RES_SEARCH_ENTRY && !there)
 			ok = there = piece_add(n, msg, attr, from, t, ret, err);
@@ -387,19 +395,20 @@ static bool piece_read(struct session *n, const char *dn, const char *attr, uint
 			ok = result_of(n, msg, &code, NULL, err);
 		ldap_msgfree(msg);
 		if (ok && type == LDAP_RES_SEARCH_RESULT)
-			return there || err_set(err, ERR_PEER, "a group's values from %llu on are not there",
-						(unsigned long long)from);
+			return there ||
+			       err_set(err, ERR_PEER, "a group's values from %llu on are not there",
+				       (unsigned long long)from);
 	}
 	ldap_abandon_ext(n->ld, id, NULL, NULL);
 	return false;
 }
 
 /* All of an attribute's DNs, however many pieces they come in. */
-static bool add_all(struct session *n, LDAPMessage *msg, const char *dn, const char *attr, struct texts *t,
-		    struct err *err)
+static bool add_all(struct session *n, LDAPMessage *msg, const char *dn, const char *attr,
+		    struct texts *t, struct err *err)
 {
 	struct range r;
-	bool         ok;
+	bool ok;
 
 	add_values(n, msg, attr, true, t);
 	if (!range_find(n, msg, attr, &r, &ok))

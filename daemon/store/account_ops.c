@@ -92,11 +92,11 @@ static bool read_links(struct db *db, struct account_row *r, struct err *err)
 static bool read_account(struct db *db, uint64_t id, struct account_row **ret, struct err *err)
 {
 	struct account_row *r = NULL;
-	struct db_rows q =
-		db_query(db, err,
-			 "SELECT login, name, sub, password, totp_sealed, totp_step, disabled, created,"
-			 " last_login, groups FROM own_account WHERE id = ?",
-			 "i", (int64_t)id);
+	struct db_rows q = db_query(
+		db, err,
+		"SELECT login, name, sub, password, totp_sealed, totp_step, disabled, created,"
+		" last_login, groups FROM own_account WHERE id = ?",
+		"i", (int64_t)id);
 
 	if (db_next(&q, err)) {
 		r = mem_alloc(sizeof(*r));
@@ -266,8 +266,9 @@ static bool change(struct db *db, const struct account_op *op, struct err *err)
 	return (!op->password || db_run(db, err, "UPDATE own_account SET password = ? WHERE id = ?",
 					"ti", op->password, id)) &&
 	       (!op->totp ||
-		db_run(db, err, "UPDATE own_account SET totp_sealed = ?, totp_step = ? WHERE id = ?",
-		       "tii", op->totp, op->step, id)) &&
+		db_run(db, err,
+		       "UPDATE own_account SET totp_sealed = ?, totp_step = ? WHERE id = ?", "tii",
+		       op->totp, op->step, id)) &&
 	       put_codes(db, op, err) && put_passkey(db, op, err);
 }
 
@@ -293,13 +294,14 @@ static bool put_groups(struct db *db, struct account_op *op, struct err *err)
 	scoped_free char *key = NULL, *source = mem_alloc(SOURCE_NAME_MAX);
 	int64_t user = 0;
 
-	if (!db_run(db, err, "UPDATE own_account SET groups = ? WHERE id = ?", "ti", text_or(op->groups),
-		    (int64_t)op->account))
+	if (!db_run(db, err, "UPDATE own_account SET groups = ? WHERE id = ?", "ti",
+		    text_or(op->groups), (int64_t)op->account))
 		return false;
-	struct db_rows q = db_query(db, err,
-				    "SELECT u.id, u.login_key FROM own_account a JOIN identity i ON i.sub = a.sub"
-				    " JOIN user u ON u.id = i.user WHERE i.issuer = ? AND a.id = ?",
-				    "ti", text_or(op->issuer), (int64_t)op->account);
+	struct db_rows q = db_query(
+		db, err,
+		"SELECT u.id, u.login_key FROM own_account a JOIN identity i ON i.sub = a.sub"
+		" JOIN user u ON u.id = i.user WHERE i.issuer = ? AND a.id = ?",
+		"ti", text_or(op->issuer), (int64_t)op->account);
 	if (db_next(&q, err)) {
 		user = db_int(&q, 0);
 		key = db_text(&q, 1);
@@ -307,11 +309,12 @@ static bool put_groups(struct db *db, struct account_op *op, struct err *err)
 	if (!db_end(&q))
 		return false;
 	if (!user)
-		return true;    /* nobody who was here yet */
+		return true; /* nobody who was here yet */
 	if (snprintf(source, SOURCE_NAME_MAX, "idp:%s", text_or(op->issuer)) >= SOURCE_NAME_MAX)
 		return err_set(err, ERR_LIMIT, "the issuer is too long");
 	return part_claims_say(db, source, key, text_or(op->groups), op->now, err) &&
-	       part_user(db, (uint64_t)user, &op->job.changes, err) && part_seq(db, &op->job.changes, err);
+	       part_user(db, (uint64_t)user, &op->job.changes, err) &&
+	       part_seq(db, &op->job.changes, err);
 }
 
 static bool set_up(struct db *db, struct account_op *op, struct err *err)
@@ -324,7 +327,8 @@ static bool set_up(struct db *db, struct account_op *op, struct err *err)
 	if (db_changed(db) != 1)
 		return err_set(err, ERR_DENIED, "this link was used before, or is too old");
 	return db_run(db, err,
-		      "UPDATE own_account SET password = '', totp_sealed = '', totp_step = 0 WHERE id = "
+		      "UPDATE own_account SET password = '', totp_sealed = '', totp_step = 0 WHERE "
+		      "id = "
 		      "?",
 		      "i", id) &&
 	       db_run(db, err, "DELETE FROM own_passkey WHERE account = ?", "i", id) &&

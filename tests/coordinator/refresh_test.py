@@ -35,6 +35,16 @@ def why(node):
         db.close()
 
 
+def restarted_after(seconds):
+    """The hub, again, with sessions that were asked about so much longer ago."""
+    hub.kill(signal.SIGTERM)
+    db = sqlite3.connect(hub.dir + "/state/coordinator.db")
+    db.execute("UPDATE session SET checked = checked - ?1, created = created - ?1 WHERE ended = 0", (seconds,))
+    db.commit()
+    db.close()
+    hub.start()
+
+
 def checked_again(node):
     """Waits until the provider has been asked once more."""
     before = row(node)
@@ -95,19 +105,9 @@ try:
     asked = w.log().count("cannot be asked")
     until(lambda: w.log().count("cannot be asked") > asked, "a question without an answer")
     t.ok(row(one) is not None, "nor does one that is gone")
-    hub.kill(signal.SIGTERM)
-    db = sqlite3.connect(hub.dir + "/state/coordinator.db")
-    db.execute("UPDATE session SET checked = checked - 86000, created = created - 86000 WHERE ended = 0")
-    db.commit()
-    db.close()
-    hub.start()
+    restarted_after(86000)
     t.is_(why(one)[0], "", "within its patience (24h) no restart ends it")
-    hub.kill(signal.SIGTERM)
-    db = sqlite3.connect(hub.dir + "/state/coordinator.db")
-    db.execute("UPDATE session SET checked = checked - 400, created = created - 400 WHERE ended = 0")
-    db.commit()
-    db.close()
-    hub.start()
+    restarted_after(400)
     until(lambda: why(one)[0], "the end")
     t.is_(why(one), ("provider-silent", ""), "until that is over")
     t.ok(not re.search(r"[A-Za-z0-9_-]{43}", w.log()), "no token is in the log")
