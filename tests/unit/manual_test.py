@@ -28,7 +28,7 @@ def body(text):
 
 def anywhere(text):
     """Where a build puts its state is configure's choice."""
-    return re.sub(r"(?m)^\.Ql /\S*?((?:/lib)?/reeve\S*) \.$", r".Ql \1 .", text)
+    return re.sub(r"(?m)^\.Ql /\S*/(reeve[^/\s]*) \.$", r".Ql \1 .", text)
 
 
 def rows(text):
@@ -37,6 +37,7 @@ def rows(text):
 
 failed = 0
 n = 0
+BUILT = ".Ql /tmp/reeve-x/dist/reeve-0.1/_inst/var/lib/reeve-coordinator .\n"
 
 
 def ok(good, what, detail=""):
@@ -48,6 +49,8 @@ def ok(good, what, detail=""):
         print("# " + str(detail).replace("\n", "\n# ")[:2000])
 
 
+ok(anywhere(BUILT) == anywhere(".Ql /var/lib/reeve-coordinator .\n") != anywhere(".Ql /var/lib/reeve .\n"),
+   "a build elsewhere is the same to it")
 for daemon in ("reeved", "reeve-coordinator"):
     path = os.path.join(TOP, "doc", daemon + ".8")
     says = subprocess.run([os.path.join(BUILD, daemon), "--help-conf"], capture_output=True, text=True, timeout=60)
