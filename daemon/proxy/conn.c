@@ -512,8 +512,8 @@ static void on_timer(struct front *f, struct wheel_node *n)
 		return;
 	}
 	if (c->h2 && h2_busy(c)) {
-		h2_tick(c);
-		conn_due(c, now + f->keep_ns);       /* its streams have deadlines of their own */
+		if (h2_tick(c))
+			conn_due(c, now + f->keep_ns);       /* its streams have deadlines of their own */
 		return;
 	}
 	if (c->state != CONN_LINGER && (!ex || now < ex->due_total) && crawls(c, ex)) {

@@ -449,6 +449,8 @@ struct front {
 	struct evp_md_ctx_st   *sha256_ctx;
 	char                   *gate;           /* a gateway's head as an HTTP one */
 	char                   *h2_tx;          /* FRONT_H2_TX bytes; NULL: not needed yet, or in use */
+	struct h2_stream       *h2_spare;       /* to be used again */
+	unsigned                h2_spare_count;
 	enum front_log          log;
 	unsigned                conn_max;
 	int64_t                 head_ns, first_ns, keep_ns;

@@ -146,6 +146,7 @@ void front_free(struct front *f)
 	free(f->cookies);
 	free(f->gate);
 	free(f->h2_tx);
+	h2_spare_free(f);
 	free(f->later);
 	free(f->by_index);
 	free(f->busy);

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/proxy/h2.h"
 
-#include "base/encode.h"
 #include "base/mem.h"
-#include "base/secret.h"
+#include "daemon/proxy/h2_block.h"
 #include "daemon/proxy/h2_frames.h"
+#include "daemon/proxy/h2_guard.h"
 #include "daemon/proxy/http_parse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum resp_state { RESP_HEAD = 0, RESP_LENGTH, RESP_CHUNKED, RESP_TRAILERS, RESP_CLOSE, RESP_RAW, RESP_DONE };
 
@@ -19,30 +18,36 @@ struct h2_stream {
 	struct h2_stream *prev, *next;
 	int32_t           id;
 	struct conn      *v;            /* NULL: over, or not begun */
-	struct queue      fields;       /* request: field lines as they come; later trailers */
-	struct queue      cookie;
 	struct queue      out;          /* what v had written when it ended */
-	struct queue      data;         /* response: payload for DATA frames */
-	char             *method, *path, *authority, *host, *protocol;
-	size_t            header_bytes;
+	struct queue      data;         /* response: payload out of chunks, for DATA frames */
 	size_t            surplus;      /* request bytes that nobody wanted */
 	size_t            unconsumed;   /* request bytes that the window has not got back */
-	bool              begun, chunked, websocket, ended, refused;
-	enum verb         verb;
+	bool              begun, ended, refused;
+	struct h2_asked   asked;
 	enum resp_state   state;
 	struct http_scan  scan;
 	struct chunked    chunks;
 	uint64_t          left;
-	bool              submitted, deferred, until_close;
+	bool              submitted, deferred;
 	struct queue      trailers;     /* response: "name: value\r\n" lines */
+	struct wheel_node stall;        /* while an answer waits for the client */
+	int64_t           opened, idle_ns;
+	uint64_t          sent;         /* bytes of the answer */
+	uint64_t          sent_mark, all_mark;  /* ... and of all streams, when its clock was set */
+	uint32_t          taken_mark;   /* io_taken() then */
 };
 
 struct h2 {
 	struct h2_out     out;          /* first: user data of its session */
 	struct conn      *conn;
 	struct h2_stream *streams;
+	struct h2_block   block;        /* the one at hand: there is one at a time (RFC 9113 4.3) */
 	size_t            count;
-	bool              goaway, running;
+	struct h2_guard   guard;
+	uint64_t          sent, sent_tick;      /* bytes of answers, of all streams; by the last tick */
+	uint32_t          taken_tick;           /* io_taken() then */
+	const char       *why;                  /* it ends, where we know better than an error code */
+	bool              goaway, told;
 };
 
 static struct queue *written(struct h2_stream *st)
@@ -50,9 +55,38 @@ static struct queue *written(struct h2_stream *st)
 	return st->v ? &st->v->io.out : &st->out;
 }
 
+static void on_stall(struct front *f, struct wheel_node *n);
+
+/* What is kept of them is the front's, all connections together. */
+static struct h2_stream *stream_new(struct h2 *h, int32_t id)
+{
+	struct front *f = h->out.front;
+	struct h2_stream *st = f->h2_spare;
+
+	if (st) {
+		f->h2_spare = st->next;
+		f->h2_spare_count--;
+		*st = (struct h2_stream){ 0 };
+	} else {
+		st = mem_alloc(sizeof(*st));
+	}
+	st->h2 = h;
+	st->id = id;
+	st->opened = front_now(f);
+	st->idle_ns = SERVICE_IDLE_NS;
+	st->stall.fire = on_stall;
+	st->next = h->streams;
+	if (h->streams)
+		h->streams->prev = st;
+	h->streams = st;
+	h->count++;
+	return st;
+}
+
 static void stream_free(struct h2_stream *st)
 {
 	struct h2 *h = st->h2;
+	struct front *f = h->out.front;
 
 	if (st->v) {
 		struct conn *v = st->v;
@@ -67,24 +101,41 @@ static void stream_free(struct h2_stream *st)
 		h->streams = st->next;
 	if (st->next)
 		st->next->prev = st->prev;
-	h->count--;
-	queue_free(&st->fields);
-	queue_free(&st->cookie);
+	wheel_remove(f, &st->stall);
+	if (!--h->count)
+		h2_block_free(&h->block);  /* an idle connection holds no memory */
 	queue_free(&st->out);
 	queue_free(&st->data);
 	queue_free(&st->trailers);
-	free(st->method);
-	free(st->path);
-	free(st->authority);
-	free(st->host);
-	free(st->protocol);
-	free(st);
+	if (f->h2_spare_count == FRONT_H2_SPARE) {
+		free(st);
+		return;
+	}
+	st->next = f->h2_spare;
+	f->h2_spare = st;
+	f->h2_spare_count++;
+}
+
+void h2_spare_free(struct front *f)
+{
+	while (f->h2_spare) {
+		struct h2_stream *st = f->h2_spare;
+
+		f->h2_spare = st->next;
+		free(st);
+	}
+	f->h2_spare_count = 0;
 }
 
 void h2_wake(struct conn *v)
 {
-	if (v->stream)
-		conn_later(v->stream->h2->conn);
+	struct h2_stream *st = v->stream;
+
+	if (!st)
+		return;
+	if (v->ex && v->ex->svc)
+		st->idle_ns = v->state == CONN_UPGRADED ? v->ex->svc->upgrade_idle_ns : v->ex->svc->idle_ns;
+	conn_later(st->h2->conn);
 }
 
 void h2_gone(struct conn *v)
@@ -100,186 +151,168 @@ void h2_gone(struct conn *v)
 	conn_later(st->h2->conn);
 }
 
+/* ---- what clients do wrong ---- */
+
+static void tell(struct h2 *h, unsigned status, const char *why)
+{
+	struct fault fault = { status, why };
+
+	h->out.front->stats.bad++;
+	audit_bad(h->conn, &fault);
+}
+
+/* The connection ends, for one reason. */
+static void tell_once(struct h2 *h, const char *why)
+{
+	if (!h->told)
+		tell(h, 400, h->why ? h->why : why);
+	h->told = true;
+}
+
+static int on_begin_frame(nghttp2_session *s, const nghttp2_frame_hd *hd, void *arg)
+{
+	struct h2 *h = arg;
+
+	if (h2_guard_frame(&h->guard, hd, front_now(h->out.front)))
+		return 0;
+	h->why = "too many HTTP/2 frames that carry nothing";
+	nghttp2_session_terminate_session(s, NGHTTP2_ENHANCE_YOUR_CALM);
+	return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* Kinds nobody knows are passed over; without this, unseen by on_begin_frame() as well. */
+static int on_unknown(nghttp2_session *s, void **payload, const nghttp2_frame_hd *hd, void *arg)
+{
+	(void)s;
+	(void)payload;
+	(void)hd;
+	(void)arg;
+	return NGHTTP2_ERR_CANCEL;
+}
+
+/* Whatever is found, here or in nghttp2, is told the client by one of these. */
+static int on_sent(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h = arg;
+	struct h2_stream *st;
+
+	if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+		tell_once(h, nghttp2_http2_strerror(frame->goaway.error_code));
+	if (frame->hd.type != NGHTTP2_RST_STREAM)
+		return 0;
+	st = nghttp2_session_get_stream_user_data(s, frame->hd.stream_id);
+	if (frame->rst_stream.error_code == NGHTTP2_PROTOCOL_ERROR)
+		tell(h, 400, "a malformed HTTP/2 message");
+	else if (frame->rst_stream.error_code == NGHTTP2_INTERNAL_ERROR && st && !st->begun)
+		tell(h, 400, "a header block that is malformed or without end");
+	return 0;
+}
+
+static struct span ready(struct h2_stream *st);
+
+static void set_clock(struct h2_stream *st)
+{
+	struct front *f = st->h2->out.front;
+
+	st->sent_mark = st->sent;
+	st->all_mark = st->h2->sent;
+	st->taken_mark = io_taken(&st->h2->conn->io);
+	wheel_set(f, &st->stall, front_now(f) + st->idle_ns);
+}
+
+/*
+ * Nothing of an answer has gone for as long as its service lets anybody wait, or
+ * next to nothing. The stream's own window may be shut, or the connection's, or the
+ * socket be full; a stream that only waits behind others goes on waiting, and so does
+ * one whose client is slow to empty the socket.
+ */
+static void on_stall(struct front *f, struct wheel_node *n)
+{
+	struct h2_stream *st = container_of(n, struct h2_stream, stall);
+	struct h2 *h = st->h2;
+	bool open = nghttp2_session_get_stream_remote_window_size(h->out.session, st->id) > 0;
+	uint32_t taken = io_taken(&h->conn->io);
+
+	(void)f;
+	if (!ready(st).len || st->refused)
+		return; /* it waits for nobody */
+	if (st->sent - st->sent_mark >= FRONT_H2_DRIP || (open && h->sent - st->all_mark >= FRONT_H2_DRIP) ||
+	    (taken && taken != st->taken_mark)) {
+		set_clock(st);
+		return;
+	}
+	tell(h, 408, "the client did not take the answer in time");
+	if (io_blocked(&h->conn->io)) {
+		conn_close(h->conn);
+		return;
+	}
+	st->refused = true;
+	nghttp2_submit_rst_stream(h->out.session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL);
+	conn_later(h->conn);
+}
+
 /* ---- requests ---- */
 
 static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 {
 	struct h2 *h = arg;
-	struct h2_stream *st;
 
-	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+	if (frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
-	st = mem_alloc(sizeof(*st));
-	st->h2 = h;
-	st->id = frame->hd.stream_id;
-	st->next = h->streams;
-	if (h->streams)
-		h->streams->prev = st;
-	h->streams = st;
-	h->count++;
-	nghttp2_session_set_stream_user_data(s, st->id, st);
+	h2_block_begin(&h->block);
+	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+		nghttp2_session_set_stream_user_data(s, frame->hd.stream_id, stream_new(h, frame->hd.stream_id));
 	return 0;
-}
-
-static bool line_ok(struct span s)
-{
-	return http_is_value(s);
-}
-
-static void set_text(char **to, struct span value, bool *ret_twice)
-{
-	*ret_twice = *to != NULL;
-	free(*to);
-	*to = span_dup(value);
 }
 
 static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
                      const uint8_t *value, size_t value_len, uint8_t flags, void *arg)
 {
+	struct h2 *h = arg;
 	struct h2_stream *st = nghttp2_session_get_stream_user_data(s, frame->hd.stream_id);
-	struct span n = span_of(name, name_len), v = span_of(value, value_len);
-	enum head_id id;
-	bool twice = false;
 
 	(void)flags;
-	(void)arg;
-	if (!st)
+	if (!st || h2_block_add(&h->block, span_of((const char *)name, name_len),
+	                        span_of((const char *)value, value_len), st->begun))
 		return 0;
-	st->header_bytes += n.len + v.len + 32;         /* RFC 9113 6.5.2 */
-	if (st->header_bytes > HTTP_HEAD_MAX || !line_ok(v))
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	if (n.len && n.ptr[0] == ':') {
-		if (span_eq(n, SPAN(":method")))
-			set_text(&st->method, v, &twice);
-		else if (span_eq(n, SPAN(":path")))
-			set_text(&st->path, v, &twice);
-		else if (span_eq(n, SPAN(":authority")))
-			set_text(&st->authority, v, &twice);
-		else if (span_eq(n, SPAN(":protocol")))
-			set_text(&st->protocol, v, &twice);
-		else if (!span_eq(n, SPAN(":scheme")))
-			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-		return twice ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
-	}
-	if (!http_is_token(n))
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	id = head_find(n);
-	if (id == HEAD_HOST) {
-		set_text(&st->host, v, &twice);
-		return twice || st->begun /* a trailer */ ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
-	}
-	if (h2_is_hop(id))      /* malformed; nghttp2 says so before us */
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	if (span_ieq(n, SPAN("cookie"))) {
-		/* RFC 9113 8.2.3: crumbs become one field again */
-		if (st->cookie.len)
-			queue_add(&st->cookie, "; ", 2);
-		queue_add(&st->cookie, v.ptr, v.len);
-		return 0;
-	}
-	h2_line_add(&st->fields, n, v);
-	return 0;
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-static struct conn *stream_conn(struct h2_stream *st)
-{
-	struct conn *p = st->h2->conn, *v = conn_stream(p);
-
-	v->stream = st;
-	return v;
-}
-
-static bool text_ok(const char *t)
-{
-	for (; t && *t; t++) {
-		if ((unsigned char)*t <= 0x20 || *t == 0x7f)
-			return false;
-	}
-	return true;
-}
-
-static void add_text(struct queue *q, const char *t)
-{
-	queue_add(q, t, strlen(t));
-}
-
-/* The request as HTTP/1.1: what the one parser of this house then judges. */
 static bool begin_request(struct h2_stream *st, bool end)
 {
-	struct queue *q;
-	const char *method = st->method, *target = st->path, *host = st->authority ? st->authority : st->host;
-	bool has_length = false;
-	struct span rest = queue_span(&st->fields), line;
+	struct queue text = { 0 };
 
-	if (!method || !host || !text_ok(method) || !text_ok(target) || !text_ok(host) || !text_ok(st->protocol))
-		return false;
-	if (strcmp(method, "CONNECT") == 0) {
-		if (st->protocol && target) {
-			st->websocket = true;   /* or another protocol: the service's list decides */
-			method = "GET";
-		} else {
-			target = host;
-		}
-	} else if (st->protocol) {
+	if (!h2_block_request(&st->h2->block, end, &text, &st->asked)) {
+		queue_free(&text);
 		return false;
 	}
-	if (!target || !*target)
-		return false;
-	while (rest.ptr && span_next(&rest, '\n', &line)) {
-		if (line.len > 15 && span_ieq(span_head(line, 15), SPAN("content-length:")))
-			has_length = true;
-	}
-	st->v = stream_conn(st);
-	st->verb = strcmp(method, "HEAD") == 0 ? VERB_HEAD : VERB_OTHER;
-	q = &st->v->io.in;
-	add_text(q, method);
-	add_text(q, " ");
-	add_text(q, target);
-	add_text(q, " HTTP/1.1\r\nHost: ");
-	add_text(q, host);
-	add_text(q, "\r\n");
-	/* two answers to "which host" are no answer: the parser refuses the second */
-	if (st->authority && st->host && strcasecmp(st->authority, st->host) != 0)
-		h2_line_add(q, SPAN("Host"), span_str(st->host));
-	queue_add(q, st->fields.ptr ? st->fields.ptr + st->fields.off : "", st->fields.len);
-	if (st->cookie.len)
-		h2_line_add(q, SPAN("cookie"), queue_span(&st->cookie));
-	if (st->websocket) {
-		unsigned char key[16];
-		struct buf b;
-
-		random_bytes(key, sizeof(key));
-		buf_init(&b, 64);
-		base64_add(&b, span_of(key, sizeof(key)));
-		add_text(q, "Connection: Upgrade\r\n");
-		h2_line_add(q, SPAN("Upgrade"), span_str(st->protocol));
-		h2_line_add(q, SPAN("Sec-WebSocket-Key"), buf_span(&b));
-		buf_done(&b);
-	} else if (!end && !has_length) {
-		st->chunked = true;
-		add_text(q, "Transfer-Encoding: chunked\r\n");
-	}
-	add_text(q, "\r\n");
-	queue_free(&st->fields);
-	queue_free(&st->cookie);
+	st->v = conn_stream(st->h2->conn);
+	st->v->stream = st;
+	st->v->io.in = text;
 	st->begun = true;
 	conn_later(st->v);
 	return true;
 }
 
-static void end_request(struct h2_stream *st)
+static void add_text(struct queue *q, struct span t)
+{
+	queue_add(q, t.ptr, t.len);
+}
+
+static void end_request(struct h2_stream *st, bool trailers)
 {
 	st->ended = true;
 	if (!st->v)
 		return;
-	if (st->chunked) {
+	if (st->asked.chunked) {
 		struct queue *q = &st->v->io.in;
 
-		add_text(q, "0\r\n");
-		queue_add(q, st->fields.ptr ? st->fields.ptr + st->fields.off : "", st->fields.len);
-		add_text(q, "\r\n");
+		add_text(q, SPAN("0\r\n"));
+		if (trailers)
+			add_text(q, queue_span(&st->h2->block.fields));
+		add_text(q, SPAN("\r\n"));
 	}
-	if (st->websocket)
+	if (st->asked.websocket)
 		st->v->io.eof = true;
 	conn_later(st->v);
 }
@@ -287,7 +320,7 @@ static void end_request(struct h2_stream *st)
 static int on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 {
 	struct h2_stream *st;
-	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM, trailers;
 
 	(void)arg;
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
@@ -295,13 +328,14 @@ static int on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 	st = nghttp2_session_get_stream_user_data(s, frame->hd.stream_id);
 	if (!st)
 		return 0;
+	trailers = frame->hd.type == NGHTTP2_HEADERS && st->begun;
 	if (frame->hd.type == NGHTTP2_HEADERS && !st->begun && !begin_request(st, end)) {
 		nghttp2_submit_rst_stream(s, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_PROTOCOL_ERROR);
 		st->refused = true;
 		return 0;
 	}
 	if (end)
-		end_request(st);
+		end_request(st, trailers);
 	return 0;
 }
 
@@ -320,7 +354,7 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 		return 0;
 	}
 	st->unconsumed += n;
-	if (st->chunked)
+	if (st->asked.chunked)
 		h2_chunk_add(&st->v->io.in, span_of((const char *)p, n));
 	else
 		queue_add(&st->v->io.in, p, n);
@@ -341,54 +375,134 @@ static int on_close(nghttp2_session *s, int32_t id, uint32_t code, void *arg)
 
 /* ---- responses ---- */
 
+/* The answer's payload that can go as it is: it stays where it was written until a frame takes it,
+ * and what waits there for the client's window holds back the application. */
+static struct span ready(struct h2_stream *st)
+{
+	struct span in = queue_span(written(st));
+
+	switch (st->state) {
+	case RESP_LENGTH:
+		return in.len > st->left ? span_head(in, (size_t)st->left) : in;
+	case RESP_RAW:
+	case RESP_CLOSE:
+		return in;
+	default:
+		return queue_span(&st->data);
+	}
+}
+
+/* After n more bytes there is nothing. */
+static bool is_last(const struct h2_stream *st, size_t n)
+{
+	switch (st->state) {
+	case RESP_LENGTH:
+		return st->left == n;
+	case RESP_RAW:
+	case RESP_CLOSE:
+		/* ended by its connection */
+		return !st->v && st->out.len == n;
+	default:
+		return st->state == RESP_DONE && st->data.len == n;
+	}
+}
+
+static void submit_trailers(struct h2_stream *st)
+{
+	nghttp2_nv nv[HTTP_FIELDS_MAX];
+	struct span rest = queue_span(&st->trailers), line;
+	size_t k = 0;
+
+	while (k < HTTP_FIELDS_MAX && rest.ptr && span_next(&rest, '\n', &line) && line.len > 3) {
+		size_t colon = span_find(line, ':');
+
+		nv[k++] = h2_pair(span_head(line, colon), span_head(span_from(line, colon + 2), line.len - colon - 3));
+	}
+	nghttp2_submit_trailer(st->h2->out.session, st->id, nv, k);
+}
+
 static ssize_t read_data(nghttp2_session *s, int32_t id, uint8_t *buf, size_t n, uint32_t *flags,
                          nghttp2_data_source *source, void *arg)
 {
 	struct h2_stream *st = source->ptr;
-	size_t have = st->data.len < n ? st->data.len : n;
+	size_t have = ready(st).len;
 
+	(void)s;
+	(void)id;
+	(void)buf;
 	(void)arg;
-	if (have) {
-		memcpy(buf, st->data.ptr + st->data.off, have);
-		queue_drop(&st->data, have);
-		/* there is room for what had to wait */
-		if (written(st)->len)
-			conn_later(st->h2->conn);
-	}
-	if (st->data.len == 0 && st->state == RESP_DONE) {
+	have = have < n ? have : n;
+	if (is_last(st, have)) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
 		if (st->trailers.len) {
-			nghttp2_nv nv[HTTP_FIELDS_MAX];
-			struct span rest = queue_span(&st->trailers), line;
-			size_t k = 0;
-
-			while (k < HTTP_FIELDS_MAX && rest.ptr && span_next(&rest, '\n', &line) && line.len > 3) {
-				size_t colon = span_find(line, ':');
-
-				nv[k++] = (nghttp2_nv){ (uint8_t *)(uintptr_t)line.ptr,
-					                (uint8_t *)(uintptr_t)(line.ptr + colon + 2), colon,
-					                line.len - colon - 3, NGHTTP2_NV_FLAG_NONE };
-			}
 			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-			nghttp2_submit_trailer(s, id, nv, k);
+			submit_trailers(st);
 		}
 	} else if (!have) {
 		st->deferred = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
+	if (have)
+		*flags |= NGHTTP2_DATA_FLAG_NO_COPY;    /* send_data() comes next */
 	return (ssize_t)have;
+}
+
+/* Whoever takes an answer slowly, but takes it, keeps it alive. */
+static void go_on(struct conn *v)
+{
+	int64_t due = front_now(v->front) + v->ex->svc->idle_ns;
+
+	conn_due(v, due < v->ex->due_total ? due : v->ex->due_total);
+}
+
+static int send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                     nghttp2_data_source *source, void *arg)
+{
+	struct h2_stream *st = source->ptr;
+	struct h2 *h = arg;
+	struct queue *q = written(st);
+	int r = h2_out_data(&h->out, head, span_head(ready(st), n));
+
+	st->sent += n;
+	h->sent += n;
+	h2_guard_sent(&h->guard, n);
+	(void)s;
+	(void)frame;
+	if (st->v && st->v->ex && st->v->ex->state == EX_RESPONSE && n >= FRONT_H2_DRIP)
+		go_on(st->v);
+	switch (st->state) {
+	case RESP_LENGTH:
+		st->left -= n;
+		queue_drop(q, n);
+		if (!st->left)
+			st->state = RESP_DONE;
+		break;
+	case RESP_RAW:
+	case RESP_CLOSE:
+		queue_drop(q, n);
+		break;
+	default:
+		queue_drop(&st->data, n);
+		break;
+	}
+	/* there is room for what had to wait, here or in the application's connection */
+	if (q->len ? st->state == RESP_CHUNKED : !st->v)
+		conn_later(h->conn);
+	else if (!q->len && (st->v->state != CONN_READY || st->v->closing))
+		conn_later(st->v);
+	return r;
 }
 
 static bool passes(const struct h2_stream *st, const struct field *f)
 {
-	return !h2_is_hop(f->id) && !(st->websocket && span_ieq(f->name, SPAN("sec-websocket-accept")));
+	return !h2_is_hop(f->id) && !(st->asked.websocket && span_ieq(f->name, SPAN("sec-websocket-accept")));
 }
 
 static bool submit_head(struct h2_stream *st, const struct message *m)
 {
 	nghttp2_session *s = st->h2->out.session;
 	nghttp2_data_provider data = { .source.ptr = st, .read_callback = read_data };
-	nghttp2_nv *nv = mem_calloc(m->field_count + 1, sizeof(*nv));
+	nghttp2_nv nv[HTTP_FIELDS_MAX + 1];
 	struct queue names = { 0 };
 	char status[4];
 	size_t k = 1, total = 0, at = 0;
@@ -399,15 +513,14 @@ static bool submit_head(struct h2_stream *st, const struct message *m)
 		total += m->fields[i].name.len;
 	queue_room(&names, total + 1);
 	snprintf(status, sizeof(status), "%u", m->status == 101 ? 200 : m->status);
-	nv[0] = (nghttp2_nv){ (uint8_t *)(uintptr_t)":status", (uint8_t *)status, 7, 3, NGHTTP2_NV_FLAG_NONE };
+	nv[0] = h2_pair(SPAN(":status"), span_of(status, 3));
 	for (size_t i = 0; i < m->field_count; i++) {
 		const struct field *f = &m->fields[i];
 
 		if (!passes(st, f))
 			continue;
 		h2_name_add(&names, f->name);
-		nv[k++] = (nghttp2_nv){ (uint8_t *)(names.ptr + at), (uint8_t *)(uintptr_t)f->value.ptr, f->name.len,
-			                f->value.len, NGHTTP2_NV_FLAG_NONE };
+		nv[k++] = h2_pair(span_of(names.ptr + at, f->name.len), f->value);
 		at += f->name.len;
 	}
 	none = !interim && m->status != 101 && m->body == BODY_NONE;
@@ -416,7 +529,6 @@ static bool submit_head(struct h2_stream *st, const struct message *m)
 	else
 		r = nghttp2_submit_response(s, st->id, nv, k, none ? NULL : &data);
 	st->submitted = !interim;
-	free(nv);
 	queue_free(&names);
 	return r == 0;
 }
@@ -428,11 +540,11 @@ static bool take_response(struct h2_stream *st)
 	struct queue *q = written(st);
 	struct span in = queue_span(q), piece;
 	struct fault why;
-	size_t used = 0, n;
+	size_t used = 0;
 
 	switch (st->state) {
 	case RESP_HEAD:
-		if (!in.len || http_response_parse(&st->scan, in.ptr, in.len, st->verb, &f->msg, &used, &why) != HTTP_DONE)
+		if (!in.len || http_response_parse(&st->scan, in.ptr, in.len, st->asked.verb, &f->msg, &used, &why) != HTTP_DONE)
 			return false;
 		st->scan = (struct http_scan){ 0 };
 		if (!submit_head(st, &f->msg)) {
@@ -449,19 +561,6 @@ static bool take_response(struct h2_stream *st)
 		            : f->msg.body == BODY_LENGTH ? RESP_LENGTH
 		            : f->msg.body == BODY_CHUNKED ? RESP_CHUNKED : RESP_CLOSE;
 		chunked_init(&st->chunks);
-		return true;
-	case RESP_LENGTH:
-	case RESP_RAW:
-	case RESP_CLOSE:
-		/* what waits for the client's window holds back the application */
-		if (!in.len || st->data.len >= FRONT_H2_DATA)
-			return false;
-		n = st->state == RESP_LENGTH && in.len > st->left ? (size_t)st->left : in.len;
-		queue_add(&st->data, in.ptr, n);
-		queue_drop(q, n);
-		st->left -= st->state == RESP_LENGTH ? n : 0;
-		if (st->state == RESP_LENGTH && !st->left)
-			st->state = RESP_DONE;
 		return true;
 	case RESP_CHUNKED:
 		if (!in.len || st->data.len >= FRONT_H2_DATA)
@@ -491,6 +590,9 @@ static bool take_response(struct h2_stream *st)
 		queue_drop(q, used);
 		st->state = RESP_DONE;
 		return true;
+	case RESP_LENGTH:
+	case RESP_RAW:
+	case RESP_CLOSE:
 	case RESP_DONE:
 		return false;
 	}
@@ -514,7 +616,7 @@ static void run_stream(struct h2_stream *st)
 			nghttp2_submit_rst_stream(s, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_INTERNAL_ERROR);
 		}
 	}
-	if (st->submitted && st->deferred && (st->data.len || st->state == RESP_DONE)) {
+	if (st->submitted && st->deferred && (ready(st).len || is_last(st, 0))) {
 		st->deferred = false;
 		nghttp2_session_resume_data(s, st->id);
 	}
@@ -522,7 +624,7 @@ static void run_stream(struct h2_stream *st)
 		nghttp2_session_consume(s, st->id, st->unconsumed);
 		st->unconsumed = 0;
 	}
-	if (st->v && took)
+	if (st->v && took && !written(st)->len)
 		conn_later(st->v);      /* there is room for more */
 }
 
@@ -533,15 +635,27 @@ bool h2_busy(const struct conn *c)
 	return c->h2->count > 0;
 }
 
-void h2_tick(struct conn *c)
+bool h2_tick(struct conn *c)
 {
 	struct h2 *h = c->h2;
+	const struct h2_stream *newest = h->streams;
+	const char *why = newest && !newest->begun && !newest->refused ? "the request did not come in time"
+	                  : io_blocked(&c->io) && h->sent == h->sent_tick && io_taken(&c->io) == h->taken_tick ? "the client takes nothing" : NULL;
+
+	h->sent_tick = h->sent;
+	h->taken_tick = io_taken(&c->io);
+	if (why) {
+		tell(h, 408, why);
+		conn_close(c);
+		return false;
+	}
 
 	for (struct h2_stream *st = h->streams; st; st = st->next) {
 		if (!st->v && st->begun)
 			nghttp2_submit_rst_stream(h->out.session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
 	}
 	conn_later(c);
+	return true;
 }
 
 void h2_drain(struct conn *c)
@@ -559,6 +673,7 @@ void h2_run(struct conn *c)
 {
 	struct h2 *h = c->h2;
 	struct front *f = c->front;
+	const char *why = NULL;
 	size_t moved = 0;
 	bool ok = true;
 
@@ -578,6 +693,8 @@ void h2_run(struct conn *c)
 		moved += data.len;
 		n = nghttp2_session_mem_recv(h->out.session, (const uint8_t *)data.ptr, data.len);
 		ok = n == (ssize_t)data.len;
+		if (n < 0)
+			why = nghttp2_strerror((int)n);
 		io_keep(&c->io, (struct span){ data.ptr + data.len, 0 });
 	}
 	if (moved >= FRONT_ROUND_MAX)
@@ -593,10 +710,19 @@ void h2_run(struct conn *c)
 	    (!nghttp2_session_want_read(h->out.session) && !nghttp2_session_want_write(h->out.session)) ||
 	    (h->goaway && !h->count && !io_blocked(&c->io))) {
 		h2_out_send(&h->out);
+		if (why)
+			tell_once(h, why);
 		conn_close(c);
 		return;
 	}
-	conn_due(c, front_now(f) + f->keep_ns);
+	for (struct h2_stream *st = h->streams; st; st = st->next) {
+		if (st->submitted && !st->deferred && !st->refused && !st->stall.next && ready(st).len)
+			set_clock(st);
+	}
+	if (h->streams && !h->streams->begun && !h->streams->refused)
+		conn_due(c, h->streams->opened + f->head_ns);
+	else
+		conn_due(c, front_now(f) + f->keep_ns);
 }
 
 bool h2_begin(struct conn *c)
@@ -606,6 +732,7 @@ bool h2_begin(struct conn *c)
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, FRONT_H2_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEAD_MAX },
 		{ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
+		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },  /* RFC 9218 instead: urgencies, no tree */
 	};
 	struct h2 *h = mem_alloc(sizeof(*h));
 	nghttp2_session_callbacks *cb = NULL;
@@ -615,18 +742,26 @@ bool h2_begin(struct conn *c)
 	h->out.front = c->front;
 	h->out.io = &c->io;
 	h->conn = c;
+	h2_guard_init(&h->guard, front_now(c->front));
 	if (nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&opt) == 0) {
 		nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 		nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 		nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
 		nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 		nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
+		nghttp2_session_callbacks_set_send_data_callback(cb, send_data);
+		nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+		nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_sent);
+		nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_unknown);
 		nghttp2_option_set_no_auto_window_update(opt, 1);
+		nghttp2_option_set_no_closed_streams(opt, 1);
 		nghttp2_option_set_max_outbound_ack(opt, 100);  /* PING and SETTINGS floods */
 		nghttp2_option_set_max_settings(opt, 16);
 		nghttp2_option_set_max_send_header_block_length(opt, HTTP_RESPONSE_HEAD_MAX);
 		nghttp2_option_set_stream_reset_rate_limit(opt, FRONT_H2_RESETS, FRONT_H2_RESETS / 10);
 		nghttp2_option_set_max_continuations(opt, 8);
+		for (unsigned kind = NGHTTP2_ALTSVC; kind <= UINT8_MAX; kind++)
+			nghttp2_option_set_user_recv_extension_type(opt, (uint8_t)kind);
 		ok = nghttp2_session_server_new2(&h->out.session, cb, h, opt) == 0 &&
 		     nghttp2_submit_settings(h->out.session, NGHTTP2_FLAG_NONE, settings, array_size(settings)) == 0 &&
 		     nghttp2_session_set_local_window_size(h->out.session, NGHTTP2_FLAG_NONE, 0, 4 * FRONT_H2_WINDOW) == 0;
@@ -646,6 +781,7 @@ void h2_free(struct conn *c)
 	c->h2 = NULL;
 	while (h->streams)
 		stream_free(h->streams);
+	h2_block_free(&h->block);
 	nghttp2_session_del(h->out.session);
 	free(h);
 }

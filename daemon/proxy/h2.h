@@ -9,8 +9,10 @@
  * and one set of rules for both versions, and nothing that a stream says
  * escapes them. WebSocket by extended CONNECT (RFC 8441) becomes an Upgrade.
  *
- * Bounded: streams at once, header bytes, windows, resets, CONTINUATION,
- * SETTINGS and PING frames (by nghttp2's own limits, set in h2.c).
+ * Bounded: streams at once, header bytes, windows, resets, CONTINUATION (by
+ * nghttp2's own limits, set in h2.c), frames that carry nothing (h2_guard.h),
+ * the time that a header block, an answer's next bytes or a full socket takes.
+ * What is ended for it is counted as a bad request, and logged.
  */
 
 #include "daemon/proxy/engine.h"
@@ -22,8 +24,10 @@ struct h2_stream;
 bool h2_begin(struct conn *c);
 void h2_run(struct conn *c);
 void h2_drain(struct conn *c);          /* GOAWAY; it ends with its streams */
-void h2_tick(struct conn *c);            /* nothing came for a while: answered streams that were never finished end */
+/* Nothing came for a while: answered streams that were never finished end. False: so has the connection. */
+bool h2_tick(struct conn *c);
 bool h2_busy(const struct conn *c);
+void h2_spare_free(struct front *f);    /* at its end */
 void h2_free(struct conn *c);           /* the connection ends: so do its streams */
 
 /* Of a stream's connection: it has written, it is closed. */

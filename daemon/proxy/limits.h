@@ -42,6 +42,9 @@ enum {
 	FRONT_H2_WINDOW   = 256 << 10,  /* of a stream: a body on a line of 100 Mbit/s and 20 ms */
 	FRONT_H2_DATA     = 64 << 10,   /* bytes of a stream that wait on either side before the sender is held back */
 	FRONT_H2_TX       = 64 << 10,   /* the one buffer in which a connection's frames are gathered */
+	FRONT_H2_SPARE    = 64,         /* streams' records that are kept for the next ones */
+	FRONT_H2_NOISE    = 2000,       /* frames that carry nothing, at once: h2_guard.h */
+	FRONT_H2_DRIP     = 1 << 10,    /* bytes of an answer that a stream takes within its service's idle-timeout, or it ends */
 	FRONT_H2_RESETS   = 500,        /* streams that a client may reset at once; then a tenth of it a second */
 
 	UPSTREAM_CONNS    = 1024,       /* open at once to one upstream of one front */
