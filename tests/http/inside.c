@@ -7,6 +7,7 @@
 #include "tests/http/corpus.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,6 +128,15 @@ static void on_connect(void *arg, const struct front_connect *ask)
 	in->ups_open++;
 	u->watch = loop_fd_add(in->loop, u->fd, EPOLLIN | EPOLLRDHUP, on_up, u);
 	front_connected(in->front, ask->cookie, fd[1], 0);
+}
+
+/* The coordinator's part: one code is good, for whoever brings a verifier. */
+static void on_browser(void *arg, const struct front_browser *q)
+{
+	struct inside *in = arg;
+
+	if (q->code.len)
+		front_browser_answer(in->front, q->id, span_eq(q->code, SPAN("good")) ? SPAN(INSIDE_COOKIE) : SPAN(""));
 }
 
 static bool on_log(void *arg, struct span lines, unsigned records)
@@ -254,7 +264,31 @@ void inside_result_done(struct inside_result *r)
 
 /* ---- life ---- */
 
-static struct snapshot *service(struct inside *in)
+static void add_browsers(struct snapshot_builder *b, struct service_desc d)
+{
+	static const char said[] = "reeve cookie v1\0notes\0" INSIDE_COOKIE;
+	static const struct span notes[] = { { "notes", 5 } }, closed[] = { { "closed", 6 } };
+	struct ident id = { .kind = IDENT_PERSON, .generation = 1, .login = SPAN("staff@example.edu"),
+		            .node = SPAN("n1"), .expires_boot = BOOT_NEVER };
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	uint32_t i, slot;
+	unsigned len;
+	struct err err;
+
+	d.browser_url = SPAN("https://hub.example/browser?node=n1&service=notes&bind=");
+	d.name = notes[0];
+	d.hosts = notes;
+	if (!snapshot_add_service(b, &d, &i, &err))
+		die(err.msg);
+	d.name = closed[0];
+	d.hosts = closed;
+	EVP_Digest(said, sizeof(said) - 1, hash, &len, EVP_sha256(), NULL);
+	if (!snapshot_add_service(b, &d, &i, &err) || !snapshot_add_ident(b, &id, &slot, &err) ||
+	    !snapshot_add_session(b, hash, slot, &err))
+		die(err.msg);
+}
+
+static struct snapshot *service(struct inside *in, bool browser)
 {
 	static const struct custom_header custom[] = { { { "X-Campus-Person", 15 }, { "{login}", 7 }, VALUE_UTF8 } };
 	static const struct span listens[] = { { "80", 2 } }, hosts[] = { { "wiki", 4 } }, upgrades[] = { { "chat", 4 } };
@@ -262,14 +296,18 @@ static struct snapshot *service(struct inside *in)
 	struct service_desc d = { .name = SPAN("wiki"), .flags = SERVICE_PUBLIC, .listens = listens, .listen_count = 1,
 		                  .hosts = hosts, .host_count = 1, .custom = custom, .custom_count = 1,
 		                  .upstreams = up, .upstream_count = 1, .upgrades = upgrades, .upgrade_count = 1 };
-	static uint32_t words[2];
+	static uint32_t words[] = { 1, 1 };     /* of one person, valid */
 	struct snapshot_builder *b = snapshot_builder_new();
 	struct snapshot *s;
 	uint32_t i;
 	struct err err;
 
 	snapshot_set_lease(b, BOOT_NEVER, BOOT_NEVER);
-	if (!snapshot_add_service(b, &d, &i, &err) || !snapshot_finish(b, &in->block, &err))
+	if (!snapshot_add_service(b, &d, &i, &err))
+		die(err.msg);
+	if (browser)
+		add_browsers(b, d);
+	if (!snapshot_finish(b, &in->block, &err))
 		die(err.msg);
 	s = snapshot_open_mem(in->block.ptr, in->block.len, words, 2, &err);
 	if (!s)
@@ -277,9 +315,9 @@ static struct snapshot *service(struct inside *in)
 	return s;
 }
 
-struct inside *inside_new(void)
+static struct inside *start(bool browser)
 {
-	static const struct front_ops ops = { .connect = on_connect, .log = on_log };
+	static const struct front_ops ops = { .connect = on_connect, .browser = on_browser, .log = on_log };
 	struct inside *in = mem_alloc(sizeof(*in));
 	struct front_conf conf = { .name = SPAN("inside"), .log = FRONT_LOG_NONE };
 	struct err err;
@@ -291,7 +329,7 @@ struct inside *inside_new(void)
 	if (!in->loop)
 		die(err.msg);
 	in->front = front_new(in->loop, &ops, in, &conf);
-	front_snapshot_set(in->front, service(in));
+	front_snapshot_set(in->front, service(in, browser));
 	/* an address of the abstract namespace that the kernel chooses */
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	in->at.sun_family = AF_UNIX;
@@ -304,6 +342,16 @@ struct inside *inside_new(void)
 	in->tick_fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
 	in->tick = loop_fd_add(in->loop, in->tick_fd, EPOLLIN, on_tick, in);
 	return in;
+}
+
+struct inside *inside_new(void)
+{
+	return start(false);
+}
+
+struct inside *inside_new_browser(void)
+{
+	return start(true);
 }
 
 void inside_free(struct inside *in)

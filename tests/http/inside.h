@@ -16,6 +16,11 @@ enum { INSIDE_UPS = 128 };
 struct inside;
 
 struct inside *inside_new(void);
+
+/* The same with two services for people with only a browser besides: "notes", where INSIDE_COOKIE
+ * is somebody's session and the code "good" brings it, and "closed", where there is no session. */
+struct inside *inside_new_browser(void);
+#define INSIDE_COOKIE "c2Vzc2lvbiBvZiBzb21lYm9keSBmb3IgdGVzdGluZyE"
 void inside_free(struct inside *in);
 
 struct inside_result {
