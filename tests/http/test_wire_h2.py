@@ -136,7 +136,7 @@ class H2(Tests):
 
     def test_early_answer(self):
         def reply(c, m):
-            c.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope")
+            c.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 4\r\nConnection: close\r\n\r\nnope")
             heard.wait(90)
             return False
         heard = threading.Event()
