@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST, SETTINGS, Frames, frame, literal, request
-from wire import NOBODY, OK, STAFF, STUDENT, Front, Origin, Tests, free_port, wait
+from wire import NOBODY, OK, STAFF, STUDENT, Front, Origin, Tests, comes_to_rest, free_port, wait
 
 
 class H2(Tests):
@@ -185,15 +185,15 @@ class H2(Tests):
         sent = [0]
 
         def reply(c, m):
-            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
-            while sent[0] < 64 << 20:
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (128 << 20))
+            while sent[0] < 128 << 20:
                 c.sendall(b"x" * 65536)
                 sent[0] += 65536
         self.origin.reply = reply
         f = Frames(self.port).send(request(1, []))      # and never a WINDOW_UPDATE
         f.until(DATA)
-        time.sleep(0.5)
-        assert sent[0] < 32 << 20 and self.front.rss() < 64 << 20, (sent, self.front.rss())
+        wait(lambda: comes_to_rest(sent))
+        assert sent[0] < 128 << 20 and self.front.rss() < 64 << 20, (sent, self.front.rss())
         f.sock.close()
 
     def test_revocation(self):

@@ -30,6 +30,13 @@ def wait(until, words=lambda: "", seconds=60):
         time.sleep(0.02)
 
 
+def comes_to_rest(sent):
+    """Whether the number in the list has stopped growing."""
+    before = sent[0]
+    time.sleep(0.5)
+    return before and sent[0] == before
+
+
 def lines(path, has):
     """The records of a log, once one of them is what has() looks for."""
     def read():
