@@ -37,6 +37,25 @@ def plain(text):
 
 # ---- addresses: (family, lo, hi) ----
 
+def remembered(read):
+    """What a text means does not change, nor that it means nothing: each is read once."""
+    known = {}
+
+    def again(text):
+        if text not in known:
+            if len(known) > 100000:
+                known.clear()
+            try:
+                known[text] = read(text)
+            except ValueError:
+                known[text] = None
+        if known[text] is None:
+            raise ValueError(text)
+        return known[text]
+    return again
+
+
+@remembered
 def ip(text):
     a = ipaddress.ip_address(text)
     if a.version == 6 and a.ipv4_mapped:
@@ -44,6 +63,7 @@ def ip(text):
     return a.version, int(a)
 
 
+@remembered
 def span(text):
     if "/" not in text:
         v, n = ip(text)
