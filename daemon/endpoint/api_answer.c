@@ -3,7 +3,6 @@
 
 #include "base/encode.h"
 #include "daemon/control/enrol_idp.h"
-#include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/names.h"
 #include "daemon/endpoint/sync.h"
@@ -97,7 +96,7 @@ static json_t *party_json(const struct core *c, const struct party *p, const str
 	bool valid;
 
 	core_now(c, &now);
-	bool over = boot_passed(now.lease, now.boot) && !(p->node && glass_is(p->node));
+	bool over = world_lease_over(p, &now);
 	valid = world_party_valid(p, now.wall) && !over;
 	json_object_set_new(out, "user", json_null());
 	json_object_set_new(out, "session", json_null());

@@ -128,7 +128,7 @@ json_t *api_localapi_whois(const struct core *c, const struct ip *ip)
 		return NULL;
 	core_now(c, &now);
 	arena_init(&mem, 1024);
-	if (!boot_passed(now.lease, now.boot) && world_ident(c->world, p->id, &now, &mem, &who)) {
+	if (!world_lease_over(p, &now) && world_ident(c->world, p->id, &now, &mem, &who)) {
 		user = p->node && p->node->user && !who.tag_count ? p->node->user->id : p->id;
 		out = json_pack("{s:o, s:o, s:o}", "Node", node_of(c, p, &who, user), "UserProfile",
 			who.tag_count ? profile(user, span_str(tagged_login), span_str(tagged_name), (struct span){ 0 })

@@ -432,6 +432,7 @@ static void use(struct core *c, uint32_t generation)
 	if (old)
 		api_set_conf(c->api);
 	use_metrics(c);
+	core_glass_listed(c);
 	if (c->files->vouch)
 		core_state_load_verified(c);
 	world_set_forwards(c->world, &c->files->forwards);

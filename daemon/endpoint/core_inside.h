@@ -159,6 +159,8 @@ void core_map_changed(struct core *c);          /* c->map holds another state */
 struct core_files *core_files_read(uint32_t generation, struct span text, const char *dir, const char *file,
                                    struct buf *words);
 void core_files_free(struct core_files *f);     /* accepts NULL; wipes */
+/* Says in log and audit which break-glass keys the configuration lists: at the start, and after a reload. */
+void core_glass_listed(struct core *c);
 /* With what "break-glass" grants (glass.h); NULL, and it is logged, where that makes no policy. */
 struct policy *core_policy_with_glass(const struct conf *conf, struct span text, enum policy_mode mode);
 bool core_map_read(const char *path, struct map *ret_map, struct err *err);

@@ -8,6 +8,7 @@
 enum {
 	LOOK_SEC = 10,
 	USED_SEC = 600,         /* a break-glass key that goes on is said again so often */
+	GLASS_LINE_MAX = 32 << 10,      /* an entry with all the services and ports that it may have */
 	DEAD_SEC = 180,         /* a WireGuard session without a handshake for so long is over (REJECT_AFTER_TIME) */
 };
 
@@ -41,6 +42,41 @@ static void say_used(struct core *c, struct party *p, const struct msg_peer_stat
 	buf_addf(&b, "\",\"from\":\"%s\"}\n", st->endpoint.ip.family == IP_NONE ? "" : ipport_text(&st->endpoint, at));
 	if (c->audit && !b.over)
 		audit_lines(c->audit, buf_span(&b));
+}
+
+static void add_list(struct buf *b, const char *name, const struct conf_strs *l)
+{
+	buf_addf(b, ",\"%s\":[", name);
+	for (size_t i = 0; i < l->count; i++) {
+		buf_add_str(b, i ? "," : "");
+		buf_add_json(b, span_str(l->list[i]));
+	}
+	buf_add_char(b, ']');
+}
+
+void core_glass_listed(struct core *c)
+{
+	const struct conf *conf = c->files->conf;
+	char time[WALL_TEXT_MAX];
+
+	wall_text(loop_wall(c->loop), time);
+	for (size_t i = 0; i < conf->glass.count; i++) {
+		const struct conf_glass *g = (const struct conf_glass *)conf->glass.items + i;
+		scoped_buf struct buf b = { 0 };
+		bool in_force = conf->mode != CONF_STANDALONE;
+
+		log_warn("break-glass: %s is listed%s", conf->glass.names[i],
+		         in_force ? "" : ", but counts for nothing: standalone mode knows no device keys");
+		buf_init(&b, GLASS_LINE_MAX);
+		buf_addf(&b, "{\"time\":\"%s\",\"event\":\"break-glass-listed\",\"tag\":\"tag:break-glass-%s\",\"key\":", time,
+		         conf->glass.names[i]);
+		buf_add_json(&b, span_str(g->key));
+		add_list(&b, "services", &g->services);
+		add_list(&b, "ip", &g->ip);
+		buf_addf(&b, ",\"in_force\":%s}\n", in_force ? "true" : "false");
+		if (c->audit && !b.over)
+			audit_lines(c->audit, buf_span(&b));
+	}
 }
 
 static void on_status(void *arg, const struct msg_status *part, const struct err *err)

@@ -99,6 +99,8 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now);
 
 /* Who a party is now, as the fronts see it; texts live in mem, or until the next set. False: nobody. */
+/* Whether the lease has ended for them: for the owner's break-glass keys it never does. */
+bool world_lease_over(const struct party *p, const struct world_now *now);
 bool world_ident(const struct world *w, uint64_t party, const struct world_now *now, struct arena *mem,
                  struct ident *ret_id);
 /* The keys behind our assertions, for every snapshot from now on. True if they are others than before. */

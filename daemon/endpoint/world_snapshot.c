@@ -67,12 +67,17 @@ static enum ident_kind kind_of(const struct party *p, struct wall now)
 	return IDENT_ENROLLED;
 }
 
+bool world_lease_over(const struct party *p, const struct world_now *now)
+{
+	return boot_passed(now->lease, now->boot) && !(p->node && glass_is(p->node));
+}
+
 uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now)
 {
 	const struct party *p = world_find(w, party);
 	enum ident_kind kind = p ? kind_of(p, now->wall) : IDENT_NONE;
 
-	if (kind == IDENT_NONE || (boot_passed(now->lease, now->boot) && !(p->node && glass_is(p->node))))
+	if (kind == IDENT_NONE || world_lease_over(p, now))
 		return 0;
 	return who(p, kind);
 }

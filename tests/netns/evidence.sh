@@ -301,6 +301,7 @@ ok "new keys, no provider, no coordinator, another core: who was verified is ser
 same "and is verified by what was kept" 2 sh -c "jq '[.[] | select(.client == \"reeve-device\")] | length' '$T/host/wiki/lib/reeve/verified.json'"
 
 #---- break-glass: the lease ends, and only the owner's own key goes on
+v4_of() { at wiki reeve --json status | jq -r --arg n "$1" '.peers[] | select(.node.name == $n) | .node.v4'; }
 key_of() { at "$1" /usr/bin/python3 -c '
 import json, subprocess, sys
 print(next(json.loads(l)["node"]["key"] for l in open("/var/lib/reeve/map.ndjson") if "\"name\":\"%s\"" % sys.argv[1] in l))' "$2"; }
@@ -312,6 +313,8 @@ reload
 kill -HUP "$(pid_of reeved-student)"
 tagged() { at wiki reeve --json status | jq -e '.peers[] | select(.node.name == "student") | .node.tags == ["tag:break-glass-ops"]'; }
 ok "the key is the owner's own now" wait_for 30 tagged
+ok "which the audit says before it is used" wait_for 30 grep -q \
+	'"event":"break-glass-listed","tag":"tag:break-glass-ops",.*"services":\["open"\].*"in_force":true' "$T/host/wiki/log/reeve-audit.json"
 ok "and is served what its entry says" wait_for 30 says student open 200
 fails "as nobody's login" grep -qi remote-user "$T/body"
 ok "and nothing else" wait_for 30 says student download 403
@@ -324,6 +327,11 @@ for h in wiki student; do
 done
 ok "with the lease at its end the key is served" wait_for 30 says student open 200
 fails "and nobody else" says staff open 200
+localapi() { at wiki curl -sS -o "$T/localapi" -w '%{http_code}' --unix-socket /run/reeve/api.sock \
+	"http://local-tailscaled.sock/localapi/v0/whois?addr=$1:1"; }
+same "Tailscale-shaped whois names it, as what it is" '200 tag:break-glass-ops' \
+	sh -c "echo $(localapi "$(v4_of student)") \$(jq -r '.Node.Tags | join(\",\")' $T/localapi)"
+same "and nobody else" 404 localapi "$(v4_of staff)"
 ok "its requests are in the audit, by name" wait_for 30 grep -q '"tags":\["tag:break-glass-ops"\]' "$T/host/wiki/log/reeve-audit.json"
 ok "and so is that it was used at all" wait_for 30 grep -q '"event":"break-glass","tag":"tag:break-glass-ops"' \
 	"$T/host/wiki/log/reeve-audit.json"

@@ -46,6 +46,7 @@ config()
 {
 	"identities": "identities.hujson", "policy": "policy.hujson",
 	"fronts": 2,
+	"break-glass": { "ops": { "key": "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=", "services": ["app"] } },
 	"services": {
 		"app":  { "listen": ["192.0.2.10:80", "[2001:db8::10]:80"], "hosts": ["app", "192.0.2.10", "[2001:db8::10]"],
 		          "upstream": ["http://127.0.0.1:8000"], "profiles": ["remote-user", "x-forwarded"] },
@@ -76,6 +77,8 @@ fails "nothing listens before reeved runs" as_staff http://app/headers
 spawn server reeved reeved
 up() { [ "$(code --interface 192.0.2.1 http://app/headers)" = 200 ]; }
 ok "reeved serves" wait_for 10 up
+ok "the audit says that break-glass keys are listed, and that standalone mode knows none" wait_for 30 grep -q \
+	'"event":"break-glass-listed","tag":"tag:break-glass-ops",.*"in_force":false' "$T/log/reeved"
 
 #---- who is let in, and who the application sees
 same "an unknown address is refused" 403 code --interface 192.0.2.3 http://app/headers
