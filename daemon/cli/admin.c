@@ -33,7 +33,7 @@ static const struct cli_column user_columns[] = {
 static const struct cli_column session_columns[] = {
 	{ "ID", "id" }, { "LOGIN", "login" }, { "DEVICE", "name" }, { "NODE", "node" }, { "PROVED", "auth_time" },
 	{ "SINCE", "created" }, { "UNTIL", "expires" }, { "METHODS", "amr" }, { "FROM", "from" },
-	{ "CHECKED", "checked" },
+	{ "USED", "used" }, { "CHECKED", "checked" },
 };
 static const struct cli_column key_columns[] = {
 	{ "ID", "id" }, { "TAGS", "tags" }, { "USES LEFT", "uses" }, { "UNTIL", "expires" }, { "NOTE", "note" },

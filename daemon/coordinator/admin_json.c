@@ -118,6 +118,7 @@ void admin_session_json(const struct coordinator *co, const struct reg_node *n, 
 	add_time(out, "created", s->created);
 	add_time(out, "expires", s->expires);
 	add_time(out, "checked", s->checked);
+	add_time(out, "used", n->used);
 	add_str(out, "acr", s->acr);
 	add_list(out, "amr", s->amr);
 	add_list(out, "idp", s->groups);

@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/control/used.h"
+#include "daemon/coordinator/lifetime.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +57,41 @@ void api_map_refused(void *ctx, struct request *r)
 		request_error(r, &err);
 	else
 		request_reply(r, 200, "application/json", SPAN("{}\n"));
+}
+
+void api_map_used(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = caller(co, r);
+	struct used_list    l;
+	struct err          err;
+	uint64_t            key[2];
+
+	if (!n)
+		return;
+	/* Who serves says who came: a laptop keeps nobody's session alive, nor its own. */
+	if (!registry_may_serve(n)) {
+		request_fail(r, ERR_DENIED, "this node serves nobody");
+		return;
+	}
+	key[0] = n->id;
+	key[1] = 1;     /* counted beside other reports */
+	if (!rates_may(co->reports, span_of(key, sizeof(key)), REPORTS_PER_MINUTE, loop_now(co->loop), &err) ||
+	    !used_decode(buf_span(&r->body), &l, &err)) {
+		request_error(r, &err);
+		return;
+	}
+	for (size_t i = 0; i < l.count; i++) {
+		struct reg_node *one = registry_node(co->reg, l.list[i]);
+
+		if (one)
+			one->used = loop_wall(co->loop);
+	}
+	used_done(&l);
+	scoped_buf struct buf out = { 0 };
+	buf_init(&out, 256);
+	used_reply_encode(lifetime_used_every(co->conf), &out);
+	request_json(r, 200, &out);
 }
 
 /* ---- what a node says of itself ---- */
@@ -510,6 +547,7 @@ void api_portal(void *ctx, struct request *r)
 	if (r->user && n->row->user == r->user)
 		who.user = map_id_text('u', r->user, user);
 	who.node = map_id_text('n', n->id, node);
+	n->used = loop_wall(co->loop);
 	if (s && s->id == r->session)
 		who.session = map_id_text('s', s->id, session);
 	if (!who.user) {

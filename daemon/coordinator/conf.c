@@ -93,7 +93,7 @@ static const struct conf_row rows[] = {
 	 .help = "The absolute end: no session lasts longer after the person proved themselves at the "
 		 "provider, however often it is renewed. 0: renewals count anew."},
 	{"session-idle", CONF_SECONDS, AT(session_idle), 0, 90 * 86400, "0",
-	 .help = "A session ends when its device was not in touch for so long. 0: it does not."},
+	 .help = "A session ends when nothing was used with it for so long: no service, no route. 0: it does not."},
 	{"refresh-every", CONF_SECONDS, AT(refresh_every), 0, 7 * 86400, "15m",
 	 .help = "How often a provider that gave a refresh token is asked whether it still stands by a "
 		 "person. 0: never; no refresh token is kept then."},

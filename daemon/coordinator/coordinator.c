@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/control/refused.h"
+#include "daemon/control/used.h"
 #include "daemon/coordinator/lifetime.h"
 #include "daemon/coordinator/refresh.h"
 #include "daemon/coordinator/seal.h"
@@ -76,6 +77,7 @@ const struct route mesh_routes[] = {
 	{ "GET",    "/v1/map",          api_map,            0 },
 	{ "POST",   "/v1/map/ack",      api_map_ack,        256 },
 	{ "POST",   "/v1/map/refused",  api_map_refused,    REFUSED_BODY_MAX },
+	{ "POST",   "/v1/map/used",     api_map_used,       USED_BODY_MAX },
 	{ "POST",   "/v1/node",         api_node_report,    MAP_REPORT_MAX },
 	{ "POST",   "/v1/login/start",  api_session_start,  1 << 10 },
 	{ "POST",   "/v1/login/finish", api_session_finish, ENROL_BODY_MAX },

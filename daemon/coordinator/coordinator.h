@@ -124,6 +124,7 @@ void session_complete(struct coordinator *co, struct request *r, struct attempt 
 void api_map(void *ctx, struct request *r);
 void api_map_ack(void *ctx, struct request *r);
 void api_map_refused(void *ctx, struct request *r);
+void api_map_used(void *ctx, struct request *r);
 void api_node_report(void *ctx, struct request *r);
 void api_session_start(void *ctx, struct request *r);
 void api_session_finish(void *ctx, struct request *r);

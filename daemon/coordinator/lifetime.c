@@ -2,6 +2,7 @@
 #include "daemon/coordinator/lifetime.h"
 
 #include "base/log.h"
+#include "daemon/control/used.h"
 #include "daemon/coordinator/coordinator.h"
 
 #include <string.h>
@@ -106,8 +107,7 @@ static int64_t silent_for(const struct coordinator *co, const struct reg_node *n
 	int64_t since = n->last_seen.sec > co->started.sec ? n->last_seen.sec : co->started.sec;
 	int64_t now = loop_wall(co->loop).sec;
 
-	/* It begins with its enrolment. What a browser does is not told here: its session is as idle
-	 * as it is old; and somebody who logs in is there. */
+	/* It begins with its enrolment; and somebody who logs in is there. */
 	if (n->row->created.sec > since)
 		since = n->row->created.sec;
 	if (n->session && n->session->created.sec > since)
@@ -115,6 +115,25 @@ static int64_t silent_for(const struct coordinator *co, const struct reg_node *n
 	if (n->online || now < since)
 		return 0;
 	return now - since;
+}
+
+/* Idle is who uses nothing: a device that only listens to its map is. A login is use; a coordinator
+ * that starts knows of nobody, and counts from then. */
+static int64_t idle_for(const struct coordinator *co, const struct reg_node *n)
+{
+	int64_t since = n->used.sec > co->started.sec ? n->used.sec : co->started.sec;
+	int64_t now = loop_wall(co->loop).sec;
+
+	if (n->session->created.sec > since)
+		since = n->session->created.sec;
+	return now < since ? 0 : now - since;
+}
+
+int64_t lifetime_used_every(const struct conf *conf)
+{
+	int64_t every = conf->session_idle ? conf->session_idle / 4 : USED_EVERY_MAX;
+
+	return every < USED_EVERY_MIN ? USED_EVERY_MIN : every > USED_EVERY_MAX ? USED_EVERY_MAX : every;
 }
 
 static bool look(struct coordinator *co, const struct reg_node *n, struct wall now)
@@ -128,7 +147,7 @@ static bool look(struct coordinator *co, const struct reg_node *n, struct wall n
 		return submit(co, &node_delete_op_new(n->id, now, until)->job, "node-expired", n);
 	if (n->row->ephemeral && silent_for(co, n) >= conf->ephemeral_after)
 		return submit(co, &node_delete_op_new(n->id, now, until)->job, "node-gone", n);
-	if (conf->session_idle && n->session && silent_for(co, n) >= conf->session_idle) {
+	if (conf->session_idle && n->session && idle_for(co, n) >= conf->session_idle) {
 		struct end_op *op = end_op_new("idle", now);
 
 		op->session = n->session->id;

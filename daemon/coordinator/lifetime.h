@@ -28,6 +28,9 @@ struct wall lifetime_session(const struct conf *conf, struct wall auth_time, str
  * a session should: the smaller of that and wanted (< 0: nothing wanted). < 0: any. */
 int64_t lifetime_max_age(const struct conf *conf, int64_t wanted);
 
+/* How often hosts tell who uses them: a quarter of the idle time, within daemon/control/used.h's bounds. */
+int64_t lifetime_used_every(const struct conf *conf);
+
 /* Ends idle sessions, forgets nodes that are over. */
 void lifetime_round(struct coordinator *co);
 

@@ -35,6 +35,7 @@ struct reg_node {
 	struct session_row *session;    /* the living one; NULL: none */
 	struct ipport       seen;       /* from where the hub hears it; family 0: not */
 	struct wall         last_seen;  /* an ack or a request; 0: not since the start */
+	struct wall         used;       /* somebody used a service or a route as it; 0: not since the start */
 	bool                online;     /* a map stream is open */
 	struct reg_json     json[4];    /* view.c's; dropped by every change */
 	unsigned            json_next;

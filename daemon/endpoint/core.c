@@ -10,6 +10,7 @@
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/refusals.h"
 #include "daemon/endpoint/sync.h"
+#include "daemon/endpoint/usage.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -394,6 +395,7 @@ static bool start(struct core *c)
 		c->sync = sync_new(c, c->client);
 		c->join = join_new(c, c->client);
 	}
+	c->usage = usage_new(c, c->sync ? c->client : NULL);
 	c->refusals = refusals_new(c, c->sync ? c->client : NULL);
 	c->api = api_new(c, &err);
 	if (!c->api) {
@@ -491,6 +493,9 @@ static void on_front(void *arg, const struct msg *m, int *fds, size_t n)
 	case MSG_AUDIT_LOST:
 		if (f->core->audit)
 			audit_lost(f->core->audit, m->audit_lost.count);
+		break;
+	case MSG_USED:
+		usage_front(f->core->usage, m->used.snapshot, m->used.slot);
 		break;
 	case MSG_METRICS:
 		metrics_part(f->core->metrics, f, &m->metrics);
@@ -652,6 +657,7 @@ static void end(struct core *c)
 	core_names_free(c);
 	join_free(c->join);
 	refusals_free(c->refusals);
+	usage_free(c->usage);
 	sync_free(c->sync);
 	client_free(c->client);
 	channel_free(c->net);

@@ -145,6 +145,7 @@ struct core {
 	struct sync        *sync;
 	struct join        *join;
 	struct refusals    *refusals;
+	struct usage       *usage;
 	struct api         *api;
 	struct metrics     *metrics;            /* NULL: nobody may ask */
 };

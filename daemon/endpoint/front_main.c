@@ -193,6 +193,14 @@ static void on_browser(void *arg, const struct front_browser *ask)
 		front_browser_answer(p->engine, ask->id, (struct span){ 0 });
 }
 
+static void on_used(void *arg, uint32_t slot)
+{
+	struct front_process *p = arg;
+	struct msg m = { .type = MSG_USED, .used = { p->snapshot, slot } };
+
+	tell(p, p->core, &m);
+}
+
 /* The last requests are the ones that somebody will ask about. */
 static void on_leave(void *arg)
 {
@@ -480,6 +488,7 @@ static void make_engine(struct front_process *p)
 		.connect = on_connect,
 		.assertion = on_assertion,
 		.browser = on_browser,
+		.used = on_used,
 		.log = on_log,
 		.upstream = on_upstream,
 		.drained = on_drained,

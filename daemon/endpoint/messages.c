@@ -56,6 +56,7 @@ static const struct {
 	[MSG_METRICS_ASK]   = { "metrics-ask",   C,     F,     0 },
 	[MSG_METRICS]       = { "metrics",       F,     C,     0 },
 	[MSG_UPSTREAM]      = { "upstream",      F,     C,     0 },
+	[MSG_USED]          = { "used",          F,     C,     0 },
 	[MSG_ASSERT]        = { "assert",        F,     C,     0 },
 	[MSG_SNAPSHOT_DONE] = { "snapshot-done", F,     C,     0 },
 	[MSG_AUDIT]         = { "audit",         F,     C,     0 },
@@ -415,6 +416,10 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		ok = put_span(out, m->assert_.method, MSG_METHOD_MAX) &&
 		     put_span(out, m->assert_.path, MSG_PATH_MAX);
 		break;
+	case MSG_USED:
+		wire_u64(out, m->used.snapshot);
+		wire_u32(out, m->used.slot);
+		break;
 	case MSG_BROWSER:
 		wire_u64(out, m->browser.id);
 		wire_u64(out, m->browser.snapshot);
@@ -589,6 +594,10 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->assert_.service = wire_get_u32(&r);
 		m->assert_.method = wire_get_span(&r, MSG_METHOD_MAX);
 		m->assert_.path = wire_get_span(&r, MSG_PATH_MAX);
+		break;
+	case MSG_USED:
+		m->used.snapshot = wire_get_u64(&r);
+		m->used.slot = wire_get_u32(&r);
 		break;
 	case MSG_BROWSER:
 		m->browser.id = wire_get_u64(&r);

@@ -122,6 +122,7 @@ enum msg_type {
 	MSG_AUDIT_LOST,         /* audit_lost: lines that found no room */
 	MSG_METRICS,            /* metrics: Prometheus text */
 	MSG_UPSTREAM,           /* upstream: not well any more, or again */
+	MSG_USED,               /* used: an identity did something, or goes on with it */
 
 	/* net -> front */
 	MSG_LISTEN,             /* listen; fds: one listening socket for each entry */
@@ -279,6 +280,11 @@ struct msg_browser {
 	struct span code, verifier;     /* as struct front_browser */
 };
 
+struct msg_used {
+	uint64_t snapshot;              /* generation that slot is of */
+	uint32_t slot;
+};
+
 struct msg_browsed {
 	uint64_t    id;
 	struct span cookie;             /* of the new session, which is in the newest snapshot; empty: refused */
@@ -348,6 +354,7 @@ struct msg {
 		struct msg_assert        assert_;
 		struct msg_asserted      asserted;
 		struct msg_browser       browser;
+		struct msg_used          used;
 		struct msg_browsed       browsed;
 		struct msg_audit         audit;
 		struct msg_audit_lost    audit_lost;

@@ -283,6 +283,9 @@ enum assertion_state assertion_get(struct exchange *ex, struct span *ret_text);
 void assertion_leave(struct conn *c);           /* waits no longer */
 void assertions_clear(struct front *f);
 
+/* ---- front.c ---- */
+void front_used(struct front *f, uint32_t slot);        /* somebody is let in */
+
 /* ---- browser.c ---- */
 
 enum browser_step { BROWSER_ON = 0, BROWSER_ANSWERED, BROWSER_WAIT };
@@ -461,6 +464,8 @@ struct front {
 	struct service_run    **by_index;       /* of front->snap's services */
 	uint32_t               *busy;           /* requests at once by slot of front->snap */
 	uint32_t               *open;           /* connections by slot of front->snap */
+	uint32_t               *used;           /* by slot: when ops->used was last called, seconds of CLOCK_BOOTTIME */
+	struct loop_timer      *used_timer;
 	struct wheel            wheel;
 	struct front_stats      stats;
 	uint64_t                cookie;

@@ -47,6 +47,29 @@ static void on_drain_timer(void *arg)
 	front_gone_check(f);
 }
 
+void front_used(struct front *f, uint32_t slot)
+{
+	uint32_t now = (uint32_t)(loop_now(f->loop).ns / SEC_NS);
+
+	if (!f->ops->used || !f->snap || slot >= snapshot_ident_count(f->snap) ||
+	    (f->used[slot] && now - f->used[slot] < FRONT_USED_SEC))
+		return;
+	f->used[slot] = now ? now : 1;
+	f->ops->used(f->arg, slot);
+}
+
+/* What is under way is used, too: a download, a WebSocket, a TCP connection. */
+static void on_used(void *arg)
+{
+	struct front *f = arg;
+
+	for (const struct conn *c = f->conns; c; c = c->next)
+		if (c->state != CONN_CLOSED && c->ex && c->ex->state != EX_NONE && c->ex->counted && c->slot != SLOT_NONE &&
+		    !(c->ex->svc->flags & (SERVICE_PUBLIC | SERVICE_ENROLLED)))
+			front_used(f, c->slot);
+	loop_timer_after(f->used_timer, FRONT_USED_SEC * SEC_NS);
+}
+
 struct front *front_new(struct loop *loop, const struct front_ops *ops, void *arg,
                         const struct front_conf *conf)
 {
@@ -75,6 +98,10 @@ struct front *front_new(struct loop *loop, const struct front_ops *ops, void *ar
 	/* each may want a second descriptor, towards the application */
 	if (files.rlim_cur > 4 * FRONT_FDS_RESERVE && f->conn_max > (files.rlim_cur - reserve) / 2)
 		f->conn_max = (unsigned)((files.rlim_cur - reserve) / 2);
+	if (ops->used) {
+		f->used_timer = loop_timer_new(loop, on_used, f);
+		loop_timer_after(f->used_timer, FRONT_USED_SEC * SEC_NS);
+	}
 	f->log_timer = loop_timer_new(loop, on_log_timer, f);
 	f->drain_timer = loop_timer_new(loop, on_drain_timer, f);
 	f->accept_timer = loop_timer_new(loop, on_accept_timer, f);
@@ -151,6 +178,8 @@ void front_free(struct front *f)
 	free(f->by_index);
 	free(f->busy);
 	free(f->open);
+	free(f->used);
+	loop_timer_free(f->used_timer);
 	free(f->name);
 	free(f->server);
 	loop_defer_free(f->loop, f);
@@ -394,6 +423,8 @@ void front_snapshot_set(struct front *f, struct snapshot *s)
 		listener_find(l);
 	free(f->busy);
 	free(f->open);
+	free(f->used);
+	f->used = mem_calloc(snapshot_ident_count(s) + 1, sizeof(uint32_t));
 	f->busy = mem_calloc(snapshot_ident_count(s) + 1, sizeof(uint32_t));
 	f->open = mem_calloc(snapshot_ident_count(s) + 1, sizeof(uint32_t));
 	for (struct conn *c = f->conns, *next; c; c = next) {

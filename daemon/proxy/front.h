@@ -62,6 +62,8 @@ struct front_ops {
 	void (*connect)(void *arg, const struct front_connect *ask);
 	/* May be NULL: then services for browsers let nobody in. */
 	void (*browser)(void *arg, const struct front_browser *ask);
+	/* May be NULL. An identity was let in, or goes on with what is open: at most every FRONT_USED_SEC. */
+	void (*used)(void *arg, uint32_t slot);
 	/* May be NULL: then services with assertions answer 503. */
 	void (*assertion)(void *arg, const struct front_assert *ask);
 	/* Whole JSON lines, each with its "\n": the audit and access log. Must not

@@ -32,6 +32,7 @@ enum {
 	FRONT_TX          = 128 << 10,  /* the one buffer in which heads are written */
 	FRONT_ROUND_MAX   = 1 << 20,    /* bytes moved for one connection before others get their turn */
 	FRONT_CONNS       = 20000,      /* connections of one front; an idle one costs 330 bytes of ours */
+	FRONT_USED_SEC  = 3,            /* how often core is told that an identity is busy */
 	FRONT_CONNS_IDENT = 4096,       /* of one identity: a quarter of a front is nobody's alone */
 	FRONT_FDS_RESERVE = 64,         /* descriptors kept for channels and reloads: connections stop short of them */
 	FRONT_ACCEPT_ROUND = 64,        /* accepts before the connections at hand get their turn */

@@ -260,8 +260,12 @@ bool request_policy(struct exchange *ex)
 {
 	struct reason *why = &ex->why;
 
-	if (!needs_policy(ex) || decide_all(ex) == VERDICT_ALLOW)
+	if (!needs_policy(ex))
 		return true;
+	if (decide_all(ex) == VERDICT_ALLOW) {
+		front_used(ex->conn->front, ex->conn->slot);
+		return true;
+	}
 	switch (why->code) {
 	case REASON_NO_SESSION:
 		exchange_refuse(ex, 401, "no-session", NULL);

@@ -66,6 +66,9 @@ cookie=$(sed -n 's/^cookie //p' "$T/people")
 page() { at staff curl -sk --max-time 5 -H "Cookie: __Host-reeve=$cookie" https://download.example.edu/headers; }
 named() { page | grep -q '^Remote-User: staff@example.edu'; }
 ok "the person is served" named
+used() { at hub curl -sS --unix-socket "$control" http://hub/api/v1/sessions |
+	jq -e '[.sessions[] | select(.name | startswith("browser")) | .used] | max > 0' >/dev/null; }
+ok "and the hub knows that the session is used" wait_for 90 used
 kill -KILL "$(pid_of coordinator)"
 wait "$(pid_of coordinator)" 2>/dev/null
 ok "without the coordinator, too" named

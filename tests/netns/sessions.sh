@@ -101,6 +101,12 @@ else
 	same "on the connections that it began with" "4" awk '$5 == "open" { n++ } END { print n }' "$ed"
 fi
 
+#---- who is idle: hosts say whose sessions are used
+used_of() { at hub reeve --json --control "$control" session list | jq -r --arg l "$1@example.edu" '.[] | select(.login == $l) | .used'; }
+is_used() { [ "$(used_of "$1")" -gt 0 ]; }
+ok "the hub knows that the session with the download is used" wait_for 90 is_used staff
+same "and that the student's is not, whose laptop listens to the map" 0 used_of student
+
 #---- the provider's logout
 ok "the provider logs the person out" python3 "$TOP/tests/idp/idp.py" admin "$idp" logout '{"account":"staff@example.edu"}'
 ok "and everything stops" wait_for 20 quiet

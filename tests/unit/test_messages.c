@@ -124,6 +124,9 @@ static struct msg sample(enum msg_type type)
 	case MSG_ASSERTED:
 		m.asserted = (struct msg_asserted){ UINT64_C(1) << 40, 1790000000, SPAN("a.b.c") };
 		break;
+	case MSG_USED:
+		m.used = (struct msg_used){ UINT64_C(1) << 41, 6 };
+		break;
 	case MSG_BROWSER:
 		m.browser = (struct msg_browser){ UINT64_C(1) << 40, UINT64_C(1) << 41, 5, 6, SPAN("code"), SPAN("secret") };
 		break;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/control/refused.h"
+#include "daemon/control/used.h"
 
 #include "base/mem.h"
 #include "tests/unit/main.h"
@@ -41,4 +42,41 @@ START_TEST(lists)
 }
 END_TEST
 
-UNIT_MAIN("refused", lists)
+/* Who used a host: the same, without words. */
+START_TEST(used)
+{
+	static const char *const bad[] = {
+		"", "[]", "{\"used\":{}}", "{\"used\":[1]}", "{\"used\":[null]}", "{\"used\":[\"n0\"]}", "{\"used\":[\"u5\"]}",
+		"{\"used\":[\"\"]}", "{\"used\":[[]]}", "{\"used\":[\"n5\",\"n\"]}",
+	};
+	static const char *const bad_reply[] = { "", "{}", "{\"every\":0}", "{\"every\":3}", "{\"every\":61}", "{\"every\":\"9\"}" };
+	static const char good[] = "{\"v\":1,\"used\":[\"n5\",\"n7\"]}";
+	struct used_list l = { 0 };
+	struct err err = { 0 };
+	int64_t every = 0;
+	struct buf b;
+
+	for (size_t i = 0; i < array_size(bad); i++)
+		ck_assert_msg(!used_decode(span_str(bad[i]), &l, &err), "row %zu", i);
+	for (size_t i = 0; i < array_size(bad_reply); i++)
+		ck_assert_msg(!used_reply_decode(span_str(bad_reply[i]), &every, &err), "row %zu", i);
+	buf_init(&b, USED_BODY_MAX);
+	buf_add_str(&b, "{\"used\":[");
+	for (int i = 0; i <= USED_MAX; i++)
+		buf_addf(&b, "%s\"n%d\"", i ? "," : "", i + 1);
+	buf_add_str(&b, "]}");
+	ck_assert(!b.over && !used_decode(buf_span(&b), &l, &err));
+	buf_clear(&b);
+	ck_assert_msg(used_decode(span_str(good), &l, &err), "%s", err.msg);
+	ck_assert(l.count == 2 && l.list[0] == 5 && l.list[1] == 7);
+	used_encode(&l, &b);
+	ck_assert_str_eq(b.ptr, good);
+	used_done(&l);
+	buf_clear(&b);
+	used_reply_encode(USED_EVERY_MAX, &b);
+	ck_assert(used_reply_decode(buf_span(&b), &every, &err) && every == USED_EVERY_MAX);
+	buf_done(&b);
+}
+END_TEST
+
+UNIT_MAIN("refused", lists, used)
