@@ -74,9 +74,14 @@ ok "and says where it stands" sh -c "nsenter -t $(cat "$T/pid/host-server") -n -
 ok "reeved -n takes the right one" on server reeved -n
 fails "nothing listens before reeved runs" as_staff http://app/headers
 
+# The applications start in their own time: what is looked at below is what reeved does with them.
+app_up() { at server curl -sS --max-time 5 -o /dev/null "http://127.0.0.1:$1/"; }
+for p in 8000 5232 8080; do
+	wait_for 60 app_up $p || { echo "Bail out! the application at port $p did not start"; exit 99; }
+done
 spawn server reeved reeved
 up() { [ "$(code --interface 192.0.2.1 http://app/headers)" = 200 ]; }
-ok "reeved serves" wait_for 10 up
+ok "reeved serves" wait_for 60 up
 ok "the audit says that break-glass keys are listed, and that standalone mode knows none" wait_for 30 grep -q \
 	'"event":"break-glass-listed","tag":"tag:break-glass-ops",.*"in_force":false' "$T/log/reeved"
 
