@@ -290,6 +290,34 @@ class Browser(Tests):
         m = self.ask(cookie=NEW, html=False)
         assert m.status == 401 and self.origin.seen == []
 
+    def test_logout_ends_what_is_open(self):
+        """Of that session, on every connection; another person's goes on."""
+        def reply(c, m):
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegin")
+            return True
+        self.origin.reply = reply
+        open_ones = []
+        for cookie in (STUDENT, STAFF):
+            c = self.client()
+            c.send(("GET /open/x HTTP/1.1\r\nHost: wiki.example\r\nCookie: __Host-reeve=%s\r\n\r\n" % cookie).encode())
+            assert c.r.until(b"begin").startswith(b"HTTP/1.1 200")
+            open_ones.append(c)
+        self.origin.reply = None
+        quiet, other = self.client(), self.client()
+        assert self.ask("/open/x", cookie=STUDENT, on=quiet).status == 200
+        assert self.ask("/open/x", cookie=STAFF, on=other).status == 200
+        m = self.ask("/.well-known/reeve/logout", cookie=STUDENT, method="POST", Sec_Fetch_Site="same-origin")
+        assert m.status == 200, m.head
+        assert open_ones[0].ended(30) and quiet.ended(30)
+        assert self.ask("/open/x", cookie=STAFF, on=other).status == 200
+
+    def test_a_form_without_a_session(self):
+        """Is refused where it stands: a redirect would lose what was written."""
+        for cookie in (None, OTHER, secret(9)):
+            m = self.ask("/form", cookie=cookie, method="POST", Sec_Fetch_Site="same-origin")
+            assert m.status == 401 and m.get(b"location") is None and self.origin.seen == [], m.head
+            assert b"/.well-known/reeve/login" in m.body, m.body
+
     def test_a_new_login_ends_the_old_one(self):
         own, _, value = self.begins(self.ask("/"))
         self.codes(code1={"service": "lab", "verifier": own, "cookie": NEW})
