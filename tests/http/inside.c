@@ -36,6 +36,7 @@ struct inside {
 	struct loop     *loop;
 	struct front    *front;
 	struct buf       block;
+	uint32_t         words[INSIDE_WORDS];
 	struct sockaddr_un at;
 	socklen_t        at_len;
 	int              tick_fd, client;
@@ -264,7 +265,7 @@ void inside_result_done(struct inside_result *r)
 
 /* ---- life ---- */
 
-static void add_browsers(struct snapshot_builder *b, struct service_desc d)
+static void add_browsers(struct snapshot_builder *b, uint32_t words[INSIDE_WORDS], struct service_desc d)
 {
 	static const char said[] = "reeve cookie v1\0notes\0" INSIDE_COOKIE;
 	static const struct span notes[] = { { "notes", 5 } }, closed[] = { { "closed", 6 } };
@@ -286,9 +287,10 @@ static void add_browsers(struct snapshot_builder *b, struct service_desc d)
 	if (!snapshot_add_service(b, &d, &i, &err) || !snapshot_add_ident(b, &id, &slot, &err) ||
 	    !snapshot_add_session(b, hash, slot, &err))
 		die(err.msg);
+	words[slot] = id.generation;
 }
 
-static struct snapshot *service(struct inside *in, bool browser)
+static void wiki(struct snapshot_builder *b, uint32_t words[INSIDE_WORDS], unsigned browser)
 {
 	static const struct custom_header custom[] = { { { "X-Campus-Person", 15 }, { "{login}", 7 }, VALUE_UTF8 } };
 	static const struct span listens[] = { { "80", 2 } }, hosts[] = { { "wiki", 4 } }, upgrades[] = { { "chat", 4 } };
@@ -296,26 +298,32 @@ static struct snapshot *service(struct inside *in, bool browser)
 	struct service_desc d = { .name = SPAN("wiki"), .flags = SERVICE_PUBLIC, .listens = listens, .listen_count = 1,
 		                  .hosts = hosts, .host_count = 1, .custom = custom, .custom_count = 1,
 		                  .upstreams = up, .upstream_count = 1, .upgrades = upgrades, .upgrade_count = 1 };
-	static uint32_t words[] = { 1, 1 };     /* of one person, valid */
-	struct snapshot_builder *b = snapshot_builder_new();
-	struct snapshot *s;
 	uint32_t i;
 	struct err err;
 
-	snapshot_set_lease(b, BOOT_NEVER, BOOT_NEVER);
 	if (!snapshot_add_service(b, &d, &i, &err))
 		die(err.msg);
 	if (browser)
-		add_browsers(b, d);
+		add_browsers(b, words, d);
+}
+
+static struct snapshot *build(struct inside *in, inside_build_fn *fn, unsigned which)
+{
+	struct snapshot_builder *b = snapshot_builder_new();
+	struct snapshot *s;
+	struct err err;
+
+	snapshot_set_lease(b, BOOT_NEVER, BOOT_NEVER);
+	fn(b, in->words, which);
 	if (!snapshot_finish(b, &in->block, &err))
 		die(err.msg);
-	s = snapshot_open_mem(in->block.ptr, in->block.len, words, 2, &err);
+	s = snapshot_open_mem(in->block.ptr, in->block.len, in->words, INSIDE_WORDS, &err);
 	if (!s)
 		die(err.msg);
 	return s;
 }
 
-static struct inside *start(bool browser)
+struct inside *inside_with(inside_build_fn *fn, unsigned which, struct span listen_at)
 {
 	static const struct front_ops ops = { .connect = on_connect, .browser = on_browser, .log = on_log };
 	struct inside *in = mem_alloc(sizeof(*in));
@@ -329,7 +337,7 @@ static struct inside *start(bool browser)
 	if (!in->loop)
 		die(err.msg);
 	in->front = front_new(in->loop, &ops, in, &conf);
-	front_snapshot_set(in->front, service(in, browser));
+	front_snapshot_set(in->front, build(in, fn, which));
 	/* an address of the abstract namespace that the kernel chooses */
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	in->at.sun_family = AF_UNIX;
@@ -337,7 +345,7 @@ static struct inside *start(bool browser)
 	if (fd < 0 || bind(fd, (struct sockaddr *)&in->at, sizeof(sa_family_t)) < 0 || listen(fd, 8) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&in->at, &in->at_len) < 0)
 		die("listen");
-	if (!front_listener_add(in->front, fd, SPAN("80"), &err))
+	if (!front_listener_add(in->front, fd, listen_at, &err))
 		die(err.msg);
 	in->tick_fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
 	in->tick = loop_fd_add(in->loop, in->tick_fd, EPOLLIN, on_tick, in);
@@ -346,12 +354,12 @@ static struct inside *start(bool browser)
 
 struct inside *inside_new(void)
 {
-	return start(false);
+	return inside_with(wiki, false, SPAN("80"));
 }
 
 struct inside *inside_new_browser(void)
 {
-	return start(true);
+	return inside_with(wiki, true, SPAN("80"));
 }
 
 void inside_free(struct inside *in)

@@ -10,8 +10,9 @@
  */
 
 #include "base/buf.h"
+#include "daemon/proxy/snapshot.h"
 
-enum { INSIDE_UPS = 128 };
+enum { INSIDE_UPS = 128, INSIDE_WORDS = 4 };
 
 struct inside;
 
@@ -21,6 +22,10 @@ struct inside *inside_new(void);
  * is somebody's session and the code "good" brings it, and "closed", where there is no session. */
 struct inside *inside_new_browser(void);
 #define INSIDE_COOKIE "c2Vzc2lvbiBvZiBzb21lYm9keSBmb3IgdGVzdGluZyE"
+/* With services of the caller's, which build() puts into b and of which one listens at
+ * `listen`; words[slot] is to be each identity's generation. */
+typedef void inside_build_fn(struct snapshot_builder *b, uint32_t words[INSIDE_WORDS], unsigned which);
+struct inside *inside_with(inside_build_fn *build, unsigned which, struct span listen);
 void inside_free(struct inside *in);
 
 struct inside_result {
