@@ -77,6 +77,47 @@ def verify(cmd, token, audience="app", request=()):
                           capture_output=True, timeout=60)
 
 
+def b64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def own_signature(text):
+    """ES256 by a key that somebody made for the purpose."""
+    if not os.path.exists(f"{TMP}/own.key"):
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{TMP}/own.key"], check=True)
+    der = subprocess.run(["openssl", "dgst", "-sha256", "-sign", f"{TMP}/own.key"], input=text.encode(), capture_output=True,
+                         check=True).stdout
+    n = der[3]
+    r, s = der[4:4 + n], der[6 + n:]
+    return b64url(b"".join(int.from_bytes(v, "big").to_bytes(32, "big") for v in (r, s)))
+
+
+def test_direct(tools, ours):
+    """A process of the same host that goes to the application itself, with headers of its own making."""
+    head, body, signature = ours.split(".")
+    admin = b64url(json.dumps({**claims(ours), "login": "admin@example.edu"}).encode())
+    none = b64url(b'{"alg":"none"}')
+    made = {"nothing": "", "an unsigned one": f"{none}.{admin}.", "one with ours' signature": f"{head}.{admin}.{signature}",
+            "one of its own key, under our key's name": f"{head}.{admin}." + own_signature(f"{head}.{admin}"),
+            "one whose end is missing": ours[:-4]}
+    for what, token in made.items():
+        fields = {"Remote-User": "admin@example.edu", "Remote-Groups": "lab"}
+        if token:
+            fields["X-Reeve-Assertion"] = token
+        before = len(seen)
+        status = ask(3100, **fields)[0]
+        check(f"directly, with {what}: headers alone do not tell", status == 200 and len(seen) == before + 1
+              and seen[-1]["Remote-User"] == "admin@example.edu", status)
+        for name, cmd in tools.items():
+            r = verify(cmd, seen[-1].get("X-Reeve-Assertion", ""))
+            check(f"{name}: {what} is told apart", r.returncode == 1 and r.stderr.startswith("refused: "), r)
+    status, body = ask(1100, **{"Remote-User": "admin@example.edu"})
+    for name, cmd in tools.items():
+        r = verify(cmd, seen[-1]["X-Reeve-Assertion"])
+        check(f"{name}: and what came through Reeve is staff's", status == 200 and r.returncode == 0
+              and json.loads(r.stdout)["login"] == seen[-1]["Remote-User"] == "staff@example.edu", r)
+
+
 def test_bound(tools, unbound):
     """A service whose assertions are each for one method and path."""
     check("bound: a student gets none", ask(1103, "/a", source="127.0.0.2")[0] == 403)
@@ -159,6 +200,7 @@ def main():
         check(f"{name}: ours is taken", good.returncode == 0 and json.loads(good.stdout)["login"] == "staff@example.edu",
               good.stderr)
 
+    test_direct(tools, got[0])
     test_bound(tools, got[0])
     for _ in range(20):
         ask(1100)

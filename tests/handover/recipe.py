@@ -47,6 +47,12 @@ def recipe(name):
     return service, grants, {moved(k): v for k, v in text.items()}
 
 
+def service_lines(name):
+    """How many lines a service owner adds."""
+    with open(f"{DOC}/{name}", encoding="utf-8") as f:
+        return len(f.read().split("\nSERVICE\n")[1].split("\n\n")[0].splitlines())
+
+
 def put(files):
     for path, text in files.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)

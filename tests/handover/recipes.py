@@ -213,7 +213,8 @@ def main():
     reeve = pwd.getpwnam("reeve")
     services, grants = {}, []
     for name, (service, more, _) in recipes.items():
-        check(f"{name}: one service, in at most five lines of configuration", len(service) == 1, service)
+        check(f"{name}: one service, in at most five lines of configuration",
+              len(service) == 1 and 1 <= recipe.service_lines(name) <= 5, service)
         for row in service.values():
             # alone there are no overlay addresses that a bare port could mean
             row["listen"] = [f"{a}:{p}" for p in row["listen"] for a in ("127.0.0.1", STUDENT_AT)] \

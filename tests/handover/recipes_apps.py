@@ -296,7 +296,8 @@ def main():
         if ready := prepare(files):
             told.append((name, *ready))
     daemon = start(f"{harness.BUILD}/reeved", "-c", harness.configure([STAFF, STUDENT], services, grants), "-f", name="reeved")
-    if not until(30, lambda: daemon.poll() is None and listening_at(AT["127.0.0.3"], 80)):
+    if not until(30, lambda: daemon.poll() is None and listening_at(AT["127.0.0.3"], 80) and
+                 all(listening(p, a) for p in (80, 631) for a in AT.values()) and os.path.exists(f"{TMP}/run/forward/svn")):
         return check("reeved starts", False, read_file("reeved.log")[-2000:])
     for name, ready, then in told:
         if until(60, ready):
