@@ -5,10 +5,12 @@ stands there, before Debian's PostgreSQL and HAProxy.
 
   127.0.0.1 staff, .2 student, .4 admin, .3 nobody
      psql -- 127.0.1.x:5432 reeved -- unix, v2 -- HAProxy -- from 127.77.0.x -- 127.0.0.1:5432 PostgreSQL
+     psql from 100.64.0.x ---------------------------------------------------- 100.64.0.9:5432 the same, pam_reeve
 """
 import glob
 import os
 import pwd
+import shutil
 import signal
 import socket
 import struct
@@ -16,12 +18,13 @@ import subprocess
 
 import harness
 import recipe
-from harness import STAFF, STUDENT, begin, check, listening, program, read_file, run, skip, start, until
+from harness import STAFF, STUDENT, begin, check, listening, program, read_file, run, skip, start, until, write
 
 TMP = begin("postgresql")
 ROOT = recipe.root()
 ADMIN = {"from": "127.0.0.4", "login": "admin@example.edu"}
-PEOPLE = [STAFF, STUDENT, ADMIN]
+PEOPLE = [STAFF, STUDENT, ADMIN, {**STAFF, "from": "100.64.0.1"}, {**STUDENT, "from": "100.64.0.2"}]
+DIRECT_AT = "100.64.0.9"
 STAFF_AT, STUDENT_AT, NOBODY_AT, ADMIN_AT = (f"127.0.1.{i}" for i in (1, 2, 3, 4))
 WHO = "select session_user, inet_client_addr()"
 
@@ -92,7 +95,7 @@ def database():
     etc = f"{ROOT}/etc/postgresql/15/main"
     start(*as_user("postgres"), f"{BIN}/postgres", "-D", f"{TMP}/data", "-c", f"unix_socket_directories={TMP}/socket",
           "-c", f"hba_file={etc}/pg_hba.conf", "-c", "fsync=off", *settings(f"{etc}/conf.d/reeve.conf"),
-          name="postgresql", cwd=TMP)
+          "-c", f"listen_addresses=127.0.0.1,{DIRECT_AT}", name="postgresql", cwd=TMP)
     if not until(60, lambda: owner("select 1", "postgres").stdout == "1\n"):
         return check("PostgreSQL starts", False, read_file("postgresql.log"))
     for sql, where in (("create database lab", "postgres"), ("create role staff login", "lab"), ("create role reader login", "lab"),
@@ -180,6 +183,36 @@ def allowed():
     check("and PostgreSQL's too", until(30, lambda: "user=staff database=lab" in read_file("postgresql.log")))
 
 
+def pam():
+    """The host's PAM, with the recipe's service, in a view that is ours alone."""
+    # where the server's own user may read it
+    module = shutil.copy(f"{harness.BUILD}/lib/.libs/pam_reeve.so", f"{TMP}/pam_reeve.so")
+    os.chmod(module, 0o755)
+    shutil.copytree("/etc/pam.d", f"{TMP}/pam.d")
+    text = read_file("root/etc/pam.d/reeve-postgresql")
+    write("pam.d/reeve-postgresql", text.replace("pam_reeve.so", module).rstrip("\n") + f" socket={TMP}/run/api.sock\n")
+    subprocess.run(["mount", "--bind", f"{TMP}/pam.d", "/etc/pam.d"], check=True)
+
+
+def direct():
+    """PostgreSQL at an address of the mesh, which asks pam_reeve."""
+    with open(f"{harness.BUILD}/lib/.libs/pam_reeve.so", "rb") as f:
+        if b"__asan_init" in f.read():
+            return skip("PostgreSQL by PAM", "a server that was built without sanitizers cannot load a module with them")
+
+    def call(source, role):
+        subprocess.run(["ip", "route", "replace", "local", DIRECT_AT, "dev", "lo", "src", source, "table", "local"], check=True)
+        return person(DIRECT_AT, role)
+    for source, role, who in (("100.64.0.3", "staff", "nobody"), ("100.64.0.2", "staff", "a student as staff"),
+                              ("100.64.0.1", "postgres", "staff as the owner")):
+        r = call(source, role)
+        check(f"by PAM: {who} is refused", r.returncode != 0 and "PAM authentication failed" in r.stderr, r)
+    for source, role in (("100.64.0.1", "staff"), ("100.64.0.1", "reader"), ("100.64.0.2", "reader")):
+        r = call(source, role)
+        check(f"by PAM: {source} is {role}, without a password", r.stdout == f"{role}|{source}\n", (r, read_file("postgresql.log")[-800:]))
+    return None
+
+
 def ends(daemon):
     """The session ends while a statement runs."""
     running = "select count(*) from pg_stat_activity where usename='staff' and state='active'"
@@ -211,6 +244,9 @@ def main():
                        check=True)
     harness.users(["postgres", "haproxy"], 4100)
     recipe.put(FILES)
+    pam()
+    for i in (1, 2, 3, 9):
+        subprocess.run(["ip", "address", "add", f"100.64.0.{i}/32", "dev", "lo"], check=True)
     os.makedirs(f"{ROOT}/run/haproxy")
     if not database():
         return
@@ -228,6 +264,7 @@ def main():
     refused()
     local()
     allowed()
+    direct()
     ends(daemon)
 
 
