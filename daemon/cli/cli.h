@@ -70,6 +70,7 @@ const char *cli_age(int64_t t, char buf[32]);
 /* ---- subcommands: argv[0] is its name ---- */
 int cli_up(const struct cli *cli, int argc, char **argv);
 int cli_down(const struct cli *cli, int argc, char **argv);
+int cli_rotate(const struct cli *cli, int argc, char **argv);
 int cli_login(const struct cli *cli, int argc, char **argv);
 int cli_logout(const struct cli *cli, int argc, char **argv);
 int cli_status(const struct cli *cli, int argc, char **argv);

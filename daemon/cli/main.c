@@ -40,6 +40,7 @@ static const struct {
 } commands[] = {
 	{ "up",      "joins a mesh, or takes it up again", cli_up },
 	{ "down",    "takes the mesh away", cli_down },
+	{ "rotate",  "gives this node another device key", cli_rotate },
 	{ "status",  "what this host knows, and what is wrong", cli_status },
 	{ "whois",   "who calls from an address", cli_whois },
 	{ "ping",    "whether another node answers, and over which way", cli_ping },

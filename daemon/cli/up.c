@@ -358,6 +358,36 @@ int cli_logout(const struct cli *cli, int argc, char **argv)
 	return said(cli, answer, "logged out");
 }
 
+int cli_rotate(const struct cli *cli, int argc, char **argv)
+{
+	bool help = false;
+	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL } };
+	struct err err = { 0 };
+	json_t *answer = NULL;
+	json_int_t away;
+
+	if (!cli_options(argc, argv, options, NULL, 0, NULL))
+		return CLI_USAGE;
+	if (help) {
+		puts("usage: reeve rotate\n\nGives this node another device key, and the IPv6 address that follows from it. Node,\n"
+		     "name, IPv4 address and login stay. It is no revocation: of a stolen key, delete the node.");
+		return CLI_OK;
+	}
+	if (!cli_local(cli, "POST", "/v1/rotate", NULL, &answer, &err))
+		return cli_fail(cli, &err);
+	away = json_integer_value(json_object_get(answer, "away"));
+	if (away && !cli->json)
+		fprintf(stderr, "%lld hosts do not listen now: they know the new key when they do\n", (long long)away);
+	if (!cli->json) {
+		fputs("device key ", stdout);
+		cli_put(stdout, cli_str(answer, "key"));
+		fputc('\n', stdout);
+		json_decref(answer);
+		return CLI_OK;
+	}
+	return said(cli, answer, "");
+}
+
 int cli_down(const struct cli *cli, int argc, char **argv)
 {
 	bool help = false, forget = false;

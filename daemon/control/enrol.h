@@ -74,6 +74,10 @@ bool enrol_device_public(const struct secret *private_key, uint8_t ret_public[EN
 bool enrol_device_load(const char *path, struct secret *ret_private, struct err *err);
 bool enrol_device_store(const char *path, const struct secret *private_key, struct err *err);
 
+/* X25519 of the two. An all-zero secret is ERR_CRYPTO (RFC 7748 6.1). Wipe ret_shared. */
+bool enrol_shared(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN],
+                  uint8_t ret_shared[ENROL_KEY_LEN], struct err *err);
+
 /*
  * The proof:
  *   HMAC-SHA-256(X25519(mine, theirs), "reeve enrol v1" || 0 || challenge || pin ||

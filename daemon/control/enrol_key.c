@@ -247,8 +247,8 @@ bool enrol_device_store(const char *path, const struct secret *private_key, stru
 
 /* ---- the proof ---- */
 
-static bool x25519(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN],
-                   uint8_t ret_shared[ENROL_KEY_LEN], struct err *err)
+bool enrol_shared(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN],
+                  uint8_t ret_shared[ENROL_KEY_LEN], struct err *err)
 {
 	static const uint8_t zero[ENROL_KEY_LEN];
 	size_t        n = ENROL_KEY_LEN;
@@ -278,7 +278,7 @@ bool enrol_proof(const struct secret *mine, const uint8_t theirs[ENROL_KEY_LEN],
 	uint8_t      shared[ENROL_KEY_LEN], body[32], mac[EVP_MAX_MD_SIZE];
 	unsigned int body_len = 0, mac_len = 0;
 
-	if (!x25519(mine, theirs, shared, err)) {
+	if (!enrol_shared(mine, theirs, shared, err)) {
 		mem_wipe(shared, sizeof(shared));
 		return false;
 	}

@@ -80,6 +80,15 @@ struct map_session {
 struct map_evidence {
 	struct span id_token;
 	uint8_t     opening[32];
+	bool        has_key;                    /* it was made for another key than the node's: */
+	uint8_t     key[MAP_KEY_LEN];           /* one from before a change (rotate.h) */
+};
+
+/* Another key of the same node, with the old one's word for the new one, for this endpoint alone. */
+struct map_turn {
+	uint8_t key[MAP_KEY_LEN];
+	bool    has_vouch;
+	uint8_t vouch[32];                      /* rotate_vouch() */
 };
 
 /*
@@ -109,12 +118,16 @@ struct map_node {
 	struct map_user     *user;              /* NULL: nobody yet, or tagged */
 	struct map_session  *session;           /* NULL: no valid session */
 	struct map_evidence *evidence;          /* NULL: none */
+	struct map_turn     *next;              /* the key that it is about to use; NULL: none */
+	struct map_turn     *was;               /* the key that it had before; NULL: none, or long ago */
 };
 
 struct map_node *map_node_new(void);            /* one reference, empty; fill it, then share it */
 struct map_node *map_node_ref(struct map_node *n);
 void map_node_unref(struct map_node *n);        /* accepts NULL */
 void map_node_encode(const struct map_node *n, struct buf *out);       /* the JSON object, no newline */
+/* ,"NAME":{..}: one of its turns, behind its other members; NULL: nothing */
+void map_turn_encode(const char *name, const struct map_turn *t, struct buf *out);
 struct map_node *map_node_decode(struct span json, struct err *err);   /* one reference */
 /* The same from and to a jansson value: for messages that carry a node inside. */
 

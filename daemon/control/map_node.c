@@ -184,6 +184,21 @@ static void add_session(struct buf *out, const struct map_session *s)
 	buf_add_char(out, '}');
 }
 
+void map_turn_encode(const char *name, const struct map_turn *t, struct buf *out)
+{
+	if (!t)
+		return;
+	buf_addf(out, ",\"%s\":{\"key\":\"", name);
+	base64_add(out, span_of(t->key, sizeof(t->key)));
+	buf_add_char(out, '"');
+	if (t->has_vouch) {
+		buf_add_str(out, ",\"vouch\":\"");
+		base64url_add(out, span_of(t->vouch, sizeof(t->vouch)));
+		buf_add_char(out, '"');
+	}
+	buf_add_char(out, '}');
+}
+
 void map_node_encode(const struct map_node *n, struct buf *out)
 {
 	char id[MAP_ID_MAX], ip[IP_TEXT_MAX];
@@ -217,8 +232,16 @@ void map_node_encode(const struct map_node *n, struct buf *out)
 		buf_add_json(out, n->evidence->id_token);
 		buf_add_str(out, ",\"opening\":\"");
 		base64url_add(out, span_of(n->evidence->opening, sizeof(n->evidence->opening)));
-		buf_add_str(out, "\"}");
+		buf_add_char(out, '"');
+		if (n->evidence->has_key) {
+			buf_add_str(out, ",\"key\":\"");
+			base64_add(out, span_of(n->evidence->key, sizeof(n->evidence->key)));
+			buf_add_char(out, '"');
+		}
+		buf_add_char(out, '}');
 	}
+	map_turn_encode("next", n->next, out);
+	map_turn_encode("was", n->was, out);
 	buf_add_char(out, '}');
 }
 
@@ -399,8 +422,26 @@ static struct map_evidence *get_evidence(struct fields *f, struct arena *mem)
 
 	e->id_token = map_get_str(&in, mem, "id_token", MAP_EVIDENCE_MAX, FIELD_REQUIRED);
 	fields_base64url(&in, "opening", e->opening, sizeof(e->opening), FIELD_REQUIRED);
+	e->has_key = json_object_get(obj, "key") != NULL;
+	fields_base64(&in, "key", e->key, sizeof(e->key), FIELD_OPTIONAL);
 	f->bad = in.bad;
 	return e;
+}
+
+static struct map_turn *get_turn(struct fields *f, const char *name, struct arena *mem)
+{
+	const json_t *obj = fields_object(f, name, FIELD_OPTIONAL);
+
+	if (!obj)
+		return NULL;
+	struct fields    in = fields_of(obj, f->err);
+	struct map_turn *t = arena_alloc(mem, sizeof(*t));
+
+	fields_base64(&in, "key", t->key, sizeof(t->key), FIELD_REQUIRED);
+	t->has_vouch = json_object_get(obj, "vouch") != NULL;
+	fields_base64url(&in, "vouch", t->vouch, sizeof(t->vouch), FIELD_OPTIONAL);
+	f->bad = in.bad;
+	return t;
 }
 
 struct map_node *map_node_from_json(const json_t *obj, struct err *err)
@@ -427,13 +468,17 @@ struct map_node *map_node_from_json(const json_t *obj, struct err *err)
 	n->user = get_user(&f, mem);
 	n->session = get_session(&f, mem);
 	n->evidence = get_evidence(&f, mem);
+	n->next = get_turn(&f, "next", mem);
+	n->was = get_turn(&f, "was", mem);
 	/* A node acts for a person or for itself, never for both. */
 	if (!f.bad && n->tags.count && n->user)
 		fields_fail(&f, ERR_PEER, "user", "a tagged node has none");
 	if (!f.bad && n->session && !n->user)
 		fields_fail(&f, ERR_PEER, "session", "there is no user");
+	if (!f.bad && n->next && memcmp(n->next->key, n->key, sizeof(n->key)) == 0)
+		fields_fail(&f, ERR_PEER, "next", "is the key that it has");
 	if (!f.bad && n->browser.len &&
-	    (n->v4.family || n->v6.family || n->endpoint_count || n->route_count || n->service_count || !n->user))
+	    (n->next || n->was || n->v4.family || n->v6.family || n->endpoint_count || n->route_count || n->service_count || !n->user))
 		fields_fail(&f, ERR_PEER, "browser", "a browser is a person's, and has nothing else");
 	if (f.bad) {
 		map_node_unref(n);

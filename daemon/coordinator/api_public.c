@@ -159,7 +159,7 @@ void api_enrol_prove(void *ctx, struct request *r)
 		return;
 	}
 	struct attempt *a = attempts_find(co->attempts, span_str(p.attempt));
-	if (!a || a->state != ATTEMPT_STARTED) {
+	if (!a || a->rotates || a->state != ATTEMPT_STARTED) {
 		request_fail(r, ERR_MISSING, "there is no such attempt, or it is over");
 		return;
 	}

@@ -65,6 +65,8 @@ struct attempt {
 	bool               mfa;                 /* a second factor, by whatever acr the provider has for that */
 	bool               silent;              /* a renewal: the provider is asked without a page of ours first */
 
+	bool               rotates;             /* no login: the node gets another key, `device` (rotate_api.c) */
+
 	/* a login at the device */
 	bool               can_device, at_device;       /* the node can; it is one */
 	char               issuer[ENROL_ISSUER_MAX + 1];        /* chosen; "": not yet */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/control/refused.h"
+#include "daemon/control/rotate.h"
 #include "daemon/control/used.h"
 #include "daemon/coordinator/lifetime.h"
 #include "daemon/coordinator/refresh.h"
@@ -82,6 +83,10 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/login/start",  api_session_start,  1 << 10 },
 	{ "POST",   "/v1/login/finish", api_session_finish, ENROL_BODY_MAX },
 	{ "POST",   "/v1/logout",       api_logout,         1 << 10 },
+	{ "GET",    "/v1/rotate",       api_rotate_state,   0 },
+	{ "POST",   "/v1/rotate/start", api_rotate_start,   ROTATE_BODY_MAX },
+	{ "POST",   "/v1/rotate/prove", api_rotate_prove,   ROTATE_PROVE_MAX },
+	{ "POST",   "/v1/rotate/finish", api_rotate_finish, ROTATE_BODY_MAX },
 	{ "POST",   "/v1/browser/redeem", api_browser_redeem, BROWSER_MSG_MAX },
 	{ "POST",   "/v1/browser/end",  api_browser_end,    BROWSER_MSG_MAX },
 	{ "GET",    "/api/v1/",         api_admin,          0 },

@@ -132,6 +132,12 @@ void api_logout(void *ctx, struct request *r);
 void api_portal(void *ctx, struct request *r);
 extern const struct portal_ops portal_ops;
 
+/* rotate_api.c: another key of a node */
+void api_rotate_start(void *ctx, struct request *r);
+void api_rotate_prove(void *ctx, struct request *r);
+void api_rotate_state(void *ctx, struct request *r);
+void api_rotate_finish(void *ctx, struct request *r);
+
 /* api_admin.c */
 void api_admin_get(void *ctx, struct request *r);
 void api_admin_post(void *ctx, struct request *r);

@@ -647,7 +647,7 @@ static void on_beat(void *arg)
 
 /* ---- who waits ---- */
 
-static bool is_acked(const struct feeds *f, uint64_t node, uint64_t seq)
+bool feeds_is_acked(const struct feeds *f, uint64_t node, uint64_t seq)
 {
 	const struct feed *fd = dict_find(f->list, span_of(&node, sizeof(node)));
 
@@ -665,7 +665,7 @@ static void look_waiters(struct feeds *f)
 	while (*p) {
 		struct waiter *w = *p;
 
-		if (!boot_passed(w->until, now) && !is_acked(f, w->node, w->seq)) {
+		if (!boot_passed(w->until, now) && !feeds_is_acked(f, w->node, w->seq)) {
 			next = boot_min(next, w->until);
 			p = &w->next;
 			continue;

@@ -39,6 +39,9 @@ void feeds_restart(struct feeds *f);
 /* Every endpoint that may still act on an old map has acknowledged up to here. */
 uint64_t feeds_acked(const struct feeds *f);
 
+/* Node has applied seq, or nothing of it concerned it, or it does not listen. */
+bool feeds_is_acked(const struct feeds *f, uint64_t node, uint64_t seq);
+
 /* Calls fn, from the loop, once node has applied seq, does not listen, or at_most_ns has passed:
  * the hub must have a new peer before the peer knocks. */
 typedef void feeds_acked_fn(void *ctx, uint64_t who);

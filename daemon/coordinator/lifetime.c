@@ -147,6 +147,8 @@ static bool look(struct coordinator *co, const struct reg_node *n, struct wall n
 		return submit(co, &node_delete_op_new(n->id, now, until)->job, "node-expired", n);
 	if (n->row->ephemeral && silent_for(co, n) >= conf->ephemeral_after)
 		return submit(co, &node_delete_op_new(n->id, now, until)->job, "node-gone", n);
+	if (n->row->has_next && n->row->next_until.sec <= now.sec)
+		return submit(co, &rotate_op_new(n->id, ROTATE_DROP, now)->job, "node-key-not-used", n);
 	if (conf->session_idle && n->session && idle_for(co, n) >= conf->session_idle) {
 		struct end_op *op = end_op_new("idle", now);
 

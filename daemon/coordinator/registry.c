@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/coordinator/registry.h"
 
+#include "base/encode.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -151,6 +152,31 @@ static void put_node(struct registry *r, struct reg_node *n)
 	arena_done(&mem);
 }
 
+/* What store/rotate_ops.c keeps as text. A line that is none ends it: those behind are not vouched to. */
+static void read_vouches(struct reg_vouches *v, const char *text)
+{
+	struct span rest = span_str(text), item, id;
+	size_t      room = 0, len;
+
+	free(v->list);
+	*v = (struct reg_vouches){ 0 };
+	while (row_list_next(&rest, &item))
+		room++;
+	if (!room)
+		return;
+	v->list = mem_calloc(room, sizeof(*v->list));
+	rest = span_str(text);
+	while (v->n < room && row_list_next(&rest, &item)) {
+		struct reg_vouch *one = &v->list[v->n];
+
+		if (!span_next(&item, ' ', &id) || !span_u64(id, INT64_MAX, &one->node) ||
+		    !hex_decode(item, one->mac, sizeof(one->mac), &len) || len != sizeof(one->mac) ||
+		    (v->n && v->list[v->n - 1].node >= one->node))
+			return;
+		v->n++;
+	}
+}
+
 static void note_revoked(struct registry *r, uint64_t node, struct boot now)
 {
 	r->revoked_at = now;
@@ -174,6 +200,8 @@ static void node_free(struct registry *r, struct reg_node *n)
 	session_row_free(n->session);
 	node_row_free(n->row);
 	map_report_done(&n->report);
+	free(n->next.list);
+	free(n->was.list);
 	free(n);
 }
 
@@ -185,7 +213,7 @@ static void count_node(struct registry *r, const struct reg_node *n, int by)
 		u->nodes += (size_t)by;
 }
 
-static void apply_node(struct registry *r, struct row_change *c, struct boot now)
+static void apply_node(struct registry *r, struct row_change *c, uint64_t seq, struct boot now)
 {
 	struct reg_node *n = registry_node(r, c->id);
 	struct err       err;
@@ -208,10 +236,18 @@ static void apply_node(struct registry *r, struct row_change *c, struct boot now
 		remove_services(r, n);
 		count_node(r, n, -1);
 	}
+	bool was_next = n->row && n->row->has_next &&
+			memcmp(n->row->next_key, c->node->next_key, sizeof(n->row->next_key)) == 0;
+	if (n->row && memcmp(n->row->key, c->node->key, sizeof(n->row->key)) != 0)
+		dict_remove(r->by_key, span_of(n->row->key, sizeof(n->row->key)));
 	bool report_same = n->row && strcmp(n->row->report, c->node->report) == 0;
 	node_row_free(n->row);
 	n->row = take(c->node);
 	count_node(r, n, 1);
+	read_vouches(&n->next, n->row->next_vouches);
+	read_vouches(&n->was, n->row->was_vouches);
+	if (n->row->has_next && !was_next)
+		n->next_seq = seq;
 	dict_put(r->by_key, span_of(n->row->key, sizeof(n->row->key)), n);
 	if (!report_same) {
 		struct map_report next;
@@ -355,7 +391,7 @@ void registry_apply(struct registry *r, struct row_changes *changes, struct boot
 				continue;
 			switch (c->kind) {
 			case ROW_NODE:
-				apply_node(r, c, now);
+				apply_node(r, c, changes->seq, now);
 				break;
 			case ROW_USER:
 				apply_user(r, c, now);

@@ -27,6 +27,12 @@ struct reg_json {
 	bool     session;               /* it shows a living one */
 };
 
+/* An old key's word for the next one, to each endpoint; ascending by node. */
+struct reg_vouches {
+	struct reg_vouch { uint64_t node; uint8_t mac[32]; } *list;
+	size_t n;
+};
+
 struct reg_node {
 	uint64_t            id;
 	struct node_row    *row;
@@ -37,6 +43,8 @@ struct reg_node {
 	struct wall         last_seen;  /* an ack or a request; 0: not since the start */
 	struct wall         used;       /* somebody used a service or a route as it; 0: not since the start */
 	bool                online;     /* a map stream is open */
+	struct reg_vouches  next, was;  /* of row->next_key for the present one, of the present one for was_key */
+	uint64_t            next_seq;   /* with which next_key was announced, at the latest */
 	struct reg_json     json[4];    /* view.c's; dropped by every change */
 	unsigned            json_next;
 };

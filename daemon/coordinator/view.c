@@ -104,6 +104,8 @@ static void fill_user(const struct registry *r, const struct reg_user *u,
 		n->evidence = arena_alloc(&n->mem, sizeof(*n->evidence));
 		n->evidence->id_token = copy(n, s->id_token);
 		memcpy(n->evidence->opening, s->opening, sizeof(n->evidence->opening));
+		n->evidence->has_key = s->has_evidence_key;
+		memcpy(n->evidence->key, s->evidence_key, sizeof(n->evidence->key));
 	}
 }
 
@@ -267,6 +269,67 @@ static const struct reg_json *encoded(const struct registry *r, struct reg_node 
 	return j;
 }
 
+/* ---- other keys ---- */
+
+static int vouch_cmp(const void *va, const void *vb)
+{
+	const struct reg_vouch *a = va, *b = vb;
+
+	return a->node < b->node ? -1 : a->node > b->node;
+}
+
+static const struct reg_vouch *vouch_for(const struct reg_vouches *v, uint64_t endpoint)
+{
+	const struct reg_vouch key = { .node = endpoint };
+
+	return v->n ? bsearch(&key, v->list, v->n, sizeof(*v->list), vouch_cmp) : NULL;
+}
+
+static void add_turn(struct map_turn *t, const uint8_t key[32], const struct reg_vouch *v)
+{
+	memcpy(t->key, key, sizeof(t->key));
+	t->has_vouch = v != NULL;
+	if (v)
+		memcpy(t->vouch, v->mac, sizeof(t->vouch));
+}
+
+/* The old key's word is each endpoint's own, so it goes behind what all are told alike. */
+static void add_turns(const struct reg_node *n, uint64_t to, struct wall now, struct buf *out)
+{
+	const struct reg_vouch *next = vouch_for(&n->next, to), *was = vouch_for(&n->was, to);
+	struct map_turn         t;
+
+	/* Without it a key that is not in use yet is nobody's to an endpoint. */
+	if (n->row->has_next && (next || to == n->id)) {
+		add_turn(&t, n->row->next_key, next);
+		map_turn_encode("next", &t, out);
+	}
+	if (n->row->has_was && was && now.sec < n->row->was_until.sec) {
+		add_turn(&t, n->row->was_key, was);
+		map_turn_encode("was", &t, out);
+	}
+}
+
+static struct span with_turns(const struct registry *r, const struct reg_node *n, const struct reg_json *j,
+			      uint64_t to, struct wall now, struct arena *mem, uint64_t *ret_hash)
+{
+	scoped_buf struct buf b = { 0 };
+	struct span           text = { j->json, j->len };
+
+	*ret_hash = j->hash;
+	if (!n->row->has_next && !n->row->has_was)
+		return text;
+	buf_init(&b, MAP_NODE_LINE_MAX);
+	buf_add(&b, j->json, j->len - 1);       /* without its brace */
+	add_turns(n, to, now, &b);
+	buf_add_char(&b, '}');
+	if (b.over)
+		return text;
+	text = arena_copy(mem, buf_span(&b));
+	*ret_hash = hash_bytes(&r->hash, text.ptr, text.len);
+	return text;
+}
+
 void view_build(struct registry *r, const struct reg_node *self, struct wall now,
 		struct view *ret_view)
 {
@@ -292,11 +355,12 @@ void view_build(struct registry *r, const struct reg_node *self, struct wall now
 			continue;
 		const struct reg_json *j = encoded(r, one, one == self ? &all : &want,
 						   one == self ? 1 : v.want.key, now);
-		if (j->len)
-			v.items[v.count++] = (struct view_item){.id = one->id,
-								.json = {j->json, j->len},
-								.hash = j->hash,
-								.session = j->session};
+		if (!j->len)
+			continue;
+		struct view_item *item = &v.items[v.count++];
+		item->id = one->id;
+		item->session = j->session;
+		item->json = with_turns(r, one, j, self->id, now, &v.mem, &item->hash);
 	}
 	free(ids);
 	v.policy = v.want.prune.text;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/endpoint/api.h"
 
+#include "base/encode.h"
 #include "base/hujson.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/endpoint/api_answer.h"
 #include "daemon/endpoint/join.h"
+#include "daemon/endpoint/rotate.h"
 #include "daemon/endpoint/sync.h"
 
 #include <errno.h>
@@ -109,6 +111,7 @@ static void forget(struct ask *q)
 
 	if (c->join)
 		join_forget(c->join, q);
+	rotate_forget(c->rotate, q);
 	core_net_forget(c, q);
 }
 
@@ -373,6 +376,27 @@ static void do_down(struct ask *q, const json_t *body)
 	answer(q, json_pack("{s:s}", "state", "down"));
 }
 
+static void on_rotated(void *arg, const struct rotate_done *done, const struct err *err)
+{
+	struct ask *q = arg;
+	scoped_buf struct buf key = { 0 };
+
+	if (err) {
+		refuse(q, err);
+		return;
+	}
+	buf_init(&key, 64);
+	base64_add(&key, span_of(done->key, sizeof(done->key)));
+	answer(q, json_pack("{s:s, s:s, s:I}", "state", "done", "key", key.ptr, "away", (json_int_t)done->away));
+}
+
+static void do_rotate(struct ask *q, const json_t *body)
+{
+	(void)body;
+	rotate_begin(q->api->core->rotate, on_rotated, q);
+	wait_for(q);
+}
+
 static const struct route routes[] = {
 	{ "GET",  "/v1/status",       WHO_ANYBODY, do_status },
 	{ "GET",  "/v1/whois",        WHO_ANYBODY, do_whois },
@@ -380,6 +404,7 @@ static const struct route routes[] = {
 	{ "POST", "/v1/up",           WHO_ADMIN,   do_up },
 	{ "POST", "/v1/up/finish",    WHO_ADMIN,   do_up_finish },
 	{ "POST", "/v1/down",         WHO_ADMIN,   do_down },
+	{ "POST", "/v1/rotate",       WHO_ADMIN,   do_rotate },
 	{ "POST", "/v1/login",        WHO_USER,    do_login },
 	{ "POST", "/v1/login/finish", WHO_USER,    do_login_finish },
 	{ "POST", "/v1/logout",       WHO_USER,    do_logout },

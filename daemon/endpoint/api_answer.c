@@ -113,7 +113,7 @@ static json_t *party_json(const struct core *c, const struct party *p, const str
 			json_object_set_new(out, "why", json_string("expired"));
 	} else {
 		node = json_pack("{s:o, s:o, s:o, s:o, s:o}", "id", id_json('n', p->id), "name",
-		                 text(p->node->name), "v4", ip_json(&p->node->v4), "v6", ip_json(&p->node->v6),
+		                 text(p->node->name), "v4", ip_json(&p->node->v4), "v6", ip_json(p->turned ? &p->next_v6 : &p->node->v6),
 		                 "tags", list(p->node->tags.list, p->node->tags.count));
 		if (p->node->user && !p->node->tags.count)
 			person_of_node(p->node, valid, out);
@@ -363,7 +363,7 @@ void api_status_peers(json_t *status, const struct core *c, const struct msg_sta
 		const struct party *p = world_find_key(c->world, st->key);
 		char id[MAP_ID_MAX];
 
-		if (!p)
+		if (!p || (p->node && memcmp(st->key, world_key(p), MSG_KEY_LEN) != 0))
 			continue;
 		map_id_text('n', p->id, id);
 		json_array_foreach(peers, k, o) {

@@ -94,7 +94,7 @@ static json_t *node_of(const struct core *c, const struct party *p, const struct
 		name = n->name;
 		map_id_text('n', p->id, stable);
 		add_prefix(addresses, &n->v4);
-		add_prefix(addresses, &n->v6);
+		add_prefix(addresses, p->turned ? &p->next_v6 : &n->v6);
 	} else {
 		name = span_str(prefix_text(&p->row->from, from));
 		map_id_text('r', p->id, stable);

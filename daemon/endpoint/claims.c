@@ -57,7 +57,7 @@ const char *claim_verdict_text(enum claim_verdict v)
 		[CLAIM_OUTSIDE]     = "the address is outside the mesh's range",
 		[CLAIM_TWICE]       = "two keys claim the address",
 		[CLAIM_KEY_TWICE]   = "two nodes have one key",
-		[CLAIM_QUARANTINED] = "the address was another node's a moment ago",
+		[CLAIM_QUARANTINED] = "the address was another key's a moment ago",
 	};
 
 	return (unsigned)v < CLAIM_VERDICTS ? words[v] : words[CLAIM_REFUSED];
@@ -85,9 +85,14 @@ static bool in_quarantine(const struct claims_memory *m, const struct claim *c, 
 {
 	const struct owner *o = dict_find(m->owners, ip_span(&c->v4));
 
-	/* The same node with a new key keeps its address: that is a rotation. Where the map's
-	 * word is not believed, it is the same node if the same person was shown to hold both. */
-	if (!o || memcmp(o->key, c->key, CLAIM_KEY_LEN) == 0 || (o->node == c->node && o->who == c->who))
+	if (!o || memcmp(o->key, c->key, CLAIM_KEY_LEN) == 0)
+		return false;
+	/* A node that changed its key keeps its address by the old key's word; or, where people are
+	 * checked here, if the same person was shown to hold both. That the map calls them one node
+	 * is not enough. */
+	if (c->follows && memcmp(o->key, c->before, CLAIM_KEY_LEN) == 0)
+		return false;
+	if (c->who && o->node == c->node && o->who == c->who)
 		return false;
 	/* A clock that went back ends no quarantine. */
 	return now.sec - o->seen.sec < CLAIM_QUARANTINE;

@@ -6,7 +6,8 @@
  * Which overlay address belongs to which device key, judged by this endpoint
  * itself: an IPv6 address that does not follow from the key is nobody's; an
  * address that two keys claim is nobody's; an IPv4 address that was another
- * node's a short while ago is nobody's until its quarantine is over.
+ * key's a short while ago is nobody's until its quarantine is over, unless that
+ * key's holder vouched for the one that follows (successors.h).
  */
 
 #include "base/buf.h"
@@ -40,6 +41,8 @@ struct claim {
 	struct ip     v4, v6;
 	struct ip     derived;          /* what v6 must be */
 	uint64_t      who;              /* for whom it acts, where that was checked here; else 0 */
+	bool          follows;          /* the holder of `before` told this endpoint that key is the next one */
+	uint8_t       before[CLAIM_KEY_LEN];
 	enum claim_verdict ret_v4, ret_v6;
 };
 

@@ -9,6 +9,7 @@
 #include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/refusals.h"
+#include "daemon/endpoint/rotate.h"
 #include "daemon/endpoint/sync.h"
 #include "daemon/endpoint/usage.h"
 
@@ -135,6 +136,8 @@ static void set_map(struct core *c)
 	struct map map, glass;
 	const struct map *seen = &c->map;
 
+	successors_key(c->successors, &c->key, c->public_key);
+	world_set_key(c->world, c->key.len ? c->public_key : NULL);
 	if (c->files->vouch) {
 		vouch_map(c->files->vouch, &c->map, loop_wall(c->loop), &map);
 		seen = &map;
@@ -207,6 +210,9 @@ void core_map_changed(struct core *c)
 	set_map(c);
 	set_policy(c);
 	refusals_look(c->refusals);
+	/* Whose second key is in use is seen soon. */
+	if (c->paths && world_turning(c->world))
+		loop_timer_after(c->paths, SEC_NS);
 	core_changed(c);
 }
 
@@ -383,6 +389,7 @@ static bool start(struct core *c)
 
 	core_state_load(c);
 	c->world = world_new(core_state_epoch(c));
+	world_set_successors(c->world, c->successors);
 	c->paths = loop_timer_new(c->loop, core_paths_look, c);
 	loop_timer_after(c->paths, SEC_NS);
 	c->browser_tick = loop_timer_new(c->loop, core_browsers_late, c);
@@ -394,6 +401,7 @@ static bool start(struct core *c)
 	if (c->files->conf->mode == CONF_MESH) {
 		c->sync = sync_new(c, c->client);
 		c->join = join_new(c, c->client);
+		c->rotate = rotate_new(c, c->client);
 	}
 	c->usage = usage_new(c, c->sync ? c->client : NULL);
 	c->refusals = refusals_new(c, c->sync ? c->client : NULL);
@@ -435,8 +443,10 @@ static void use(struct core *c, uint32_t generation)
 		api_set_conf(c->api);
 	use_metrics(c);
 	core_glass_listed(c);
-	if (c->files->vouch)
+	if (c->files->vouch) {
+		vouch_set_successors(c->files->vouch, c->successors);
 		core_state_load_verified(c);
+	}
 	world_set_forwards(c->world, &c->files->forwards);
 	world_set_pages(c->world, &c->files->pages);
 	world_set_conf(c->world, c->files->conf, generation, now);
@@ -450,6 +460,8 @@ static void use(struct core *c, uint32_t generation)
 		c->files->has_map = false;
 		loop_timer_after(c->map_poll, MAP_POLL_MS * SEC_NS / 1000);
 	} else {
+		if (!old)
+			rotate_resume(c->rotate);
 		core_map_changed(c);
 		if (!old && c->enrolment.enrolled && !c->enrolment.down)
 			sync_start(c->sync);
@@ -655,6 +667,7 @@ static void end(struct core *c)
 	core_health_forget(c, NULL);
 	core_net_down(c);
 	core_names_free(c);
+	rotate_free(c->rotate);
 	join_free(c->join);
 	refusals_free(c->refusals);
 	usage_free(c->usage);
@@ -666,6 +679,7 @@ static void end(struct core *c)
 	world_free(c->world);
 	map_done(&c->map);
 	claims_memory_free(c->memory);
+	successors_free(c->successors);
 	secret_done(&c->key);
 	free(c->policy_text);
 	core_files_free(c->files);
@@ -694,6 +708,7 @@ int core_main(int parent, bool (*confine)(const struct conf *conf, struct err *e
 	loop_signal_add(c.loop, SIGHUP, on_signal, &c);
 	map_init(&c.map);
 	c.memory = claims_memory_new();
+	c.successors = successors_new();
 	/* Snapshots of a later core are newer than those of an earlier one. */
 	c.generation = (uint64_t)clock_boot().ns;
 	c.tick = loop_timer_new(c.loop, on_tick, &c);

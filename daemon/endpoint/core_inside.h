@@ -33,6 +33,7 @@
 #include "daemon/endpoint/metrics.h"
 #include "daemon/endpoint/orders.h"
 #include "daemon/endpoint/service_secret.h"
+#include "daemon/endpoint/successors.h"
 #include "daemon/endpoint/vouch.h"
 #include "daemon/endpoint/world.h"
 
@@ -144,6 +145,8 @@ struct core {
 	struct client      *client;
 	struct sync        *sync;
 	struct join        *join;
+	struct rotate      *rotate;             /* NULL: no coordinator */
+	struct successors  *successors;
 	struct refusals    *refusals;
 	struct usage       *usage;
 	struct api         *api;
@@ -154,7 +157,7 @@ struct core {
 void core_changed(struct core *c);              /* something that fronts and net must know */
 void core_net_changed(struct core *c);          /* something that net alone must know */
 void core_now(const struct core *c, struct world_now *ret_now);
-void core_map_changed(struct core *c);          /* c->map holds another state */
+void core_map_changed(struct core *c);          /* c->map holds another state, or our own key is another */
 
 /* core_conf.c */
 struct core_files *core_files_read(uint32_t generation, struct span text, const char *dir, const char *file,

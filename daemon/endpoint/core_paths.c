@@ -5,8 +5,11 @@
 #include "base/encode.h"
 #include "base/log.h"
 
+#include <string.h>
+
 enum {
 	LOOK_SEC = 10,
+	TURN_SEC = 1,           /* while a peer has two keys */
 	USED_SEC = 600,         /* a break-glass key that goes on is said again so often */
 	GLASS_LINE_MAX = 32 << 10,      /* an entry with all the services and ports that it may have */
 	DEAD_SEC = 180,         /* a WireGuard session without a handshake for so long is over (REJECT_AFTER_TIME) */
@@ -82,7 +85,7 @@ void core_glass_listed(struct core *c)
 static void on_status(void *arg, const struct msg_status *part, const struct err *err)
 {
 	struct core *c = arg;
-	bool moved = false;
+	bool moved = false, turned = false;
 
 	(void)err;
 	for (size_t i = 0; part && i < part->peers_n; i++) {
@@ -91,6 +94,11 @@ static void on_status(void *arg, const struct msg_status *part, const struct err
 
 		if (!p)
 			continue;
+		/* A second key counts from its first handshake; nothing else is asked of it. */
+		if (p->node && memcmp(st->key, world_key(p), MSG_KEY_LEN) != 0) {
+			turned |= st->handshake != 0 && world_turn(c->world, p, loop_wall(c->loop));
+			continue;
+		}
 		if (in_vain(p, st, loop_wall(c->loop))) {
 			p->way++;
 			moved = true;
@@ -99,7 +107,9 @@ static void on_status(void *arg, const struct msg_status *part, const struct err
 		p->rx = st->rx;
 		p->tx = st->tx;
 	}
-	if (moved)
+	if (turned)
+		core_changed(c);
+	else if (moved)
 		core_net_changed(c);
 }
 
@@ -109,9 +119,15 @@ void core_paths_look(void *core)
 	const struct party *const *list;
 	size_t n = world_parties(c->world, &list);
 
-	loop_timer_after(c->paths, LOOK_SEC * SEC_NS);
+	bool turning = world_turning(c->world);
+
+	loop_timer_after(c->paths, (turning ? TURN_SEC : LOOK_SEC) * SEC_NS);
 	if (!c->told || !c->told->device)
 		return;
+	if (turning) {
+		core_net_ask(c, on_status, c);
+		return;
+	}
 	for (size_t i = 0; i < n; i++)
 		if (list[i]->node && (list[i]->node->endpoint_count > 1 || glass_is(list[i]->node))) {
 			core_net_ask(c, on_status, c);

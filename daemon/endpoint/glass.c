@@ -72,6 +72,8 @@ static void become(struct map_node *n, const char *name)
 	n->user = NULL;
 	n->session = NULL;
 	n->evidence = NULL;
+	/* The owner listed this key, and no other. */
+	n->next = n->was = NULL;
 }
 
 /* As it counts; NULL: not at all. */

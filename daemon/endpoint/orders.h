@@ -24,7 +24,7 @@ struct order_peer {
 
 struct order_class {
 	struct ip   ip;
-	uint8_t     key[MSG_KEY_LEN];           /* whose address it is */
+	uint8_t     key[MSG_KEY_LEN];           /* whose address it is: the one with which its node came (world.h) */
 	uint32_t    klass;
 	struct boot until;                      /* when it must end */
 	struct boot told;                       /* when net will end it by itself; orders_allow() fills it in */

@@ -47,6 +47,7 @@ struct vouch {
 	struct loop       *loop;
 	const struct conf *conf;
 	struct idp        *idp;
+	struct successors *successors;  /* NULL: nobody vouches for another key */
 	vouch_changed_fn  *changed;
 	void              *arg;
 	struct dict       *proofs;      /* digest -> struct proof */
@@ -140,12 +141,17 @@ void vouch_free(struct vouch *v)
 	free(v);
 }
 
-static void digest_of(const struct map_node *n, uint8_t ret[DIGEST_LEN])
+void vouch_set_successors(struct vouch *v, struct successors *s)
+{
+	v->successors = s;
+}
+
+static void digest_of(const struct map_node *n, const uint8_t *key, uint8_t ret[DIGEST_LEN])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 
 	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1 ||
-	    EVP_DigestUpdate(ctx, n->key, sizeof(n->key)) != 1 ||
+	    EVP_DigestUpdate(ctx, key, MAP_KEY_LEN) != 1 ||
 	    EVP_DigestUpdate(ctx, n->evidence->opening, sizeof(n->evidence->opening)) != 1 ||
 	    EVP_DigestUpdate(ctx, n->evidence->id_token.ptr, n->evidence->id_token.len) != 1 ||
 	    EVP_DigestFinal_ex(ctx, ret, NULL) != 1)
@@ -250,6 +256,39 @@ static const char *issuer_for(const struct vouch *v, const struct map_node *n)
 	return NULL;
 }
 
+static bool follows_was(const struct vouch *v, const struct map_node *n)
+{
+	return n->was && v->successors && successors_ok(v->successors, n->was->key, n->key, n->was);
+}
+
+/* The key that it must have been made for: the node's own, or the one before, whose holder vouched for this. */
+static const uint8_t *evidence_key(const struct vouch *v, const struct map_node *n)
+{
+	if (n->evidence->has_key && follows_was(v, n) && memcmp(n->evidence->key, n->was->key, MAP_KEY_LEN) == 0)
+		return n->was->key;
+	return n->key;
+}
+
+/* What was verified for the key before is so for the one that it vouched for, at once. */
+static bool inherit(struct vouch *v, struct proof *p, const struct map_node *n)
+{
+	uint8_t digest[DIGEST_LEN];
+	const struct proof *old;
+
+	if (!follows_was(v, n))
+		return false;
+	digest_of(n, n->was->key, digest);
+	old = dict_find(v->proofs, span_of(digest, sizeof(digest)));
+	if (!old || old->state != VERIFIED)
+		return false;
+	identity_copy(&p->who, &old->who);
+	free(p->client);
+	p->client = old->client ? mem_strdup(old->client) : NULL;
+	set_verified(p);
+	v->dirty = true;
+	return true;
+}
+
 static void begin(struct vouch *v, struct proof *p, const struct map_node *n)
 {
 	const char *name = issuer_for(v, n);
@@ -266,7 +305,7 @@ static void begin(struct vouch *v, struct proof *p, const struct map_node *n)
 		return;
 	buf_init(&opening, 64);
 	base64url_add(&opening, span_of(n->evidence->opening, sizeof(n->evidence->opening)));
-	p->op = idp_evidence(v->idp, name, n->evidence->id_token, buf_span(&opening), n->key,
+	p->op = idp_evidence(v->idp, name, n->evidence->id_token, buf_span(&opening), evidence_key(v, n),
 	                     v->conf->evidence_max_age, false, on_checked, p);
 	if (p->op) {
 		free(p->client);
@@ -309,7 +348,7 @@ static struct proof *proof_of(struct vouch *v, const struct map_node *n)
 
 	if (!n->evidence || !n->user || n->tags.count)
 		return NULL;
-	digest_of(n, digest);
+	digest_of(n, n->key, digest);
 	p = dict_find(v->proofs, span_of(digest, sizeof(digest)));
 	if (!p) {
 		p = mem_alloc(sizeof(*p));
@@ -318,6 +357,7 @@ static struct proof *proof_of(struct vouch *v, const struct map_node *n)
 		memcpy(p->digest, digest, sizeof(digest));
 		memcpy(p->key, n->key, sizeof(p->key));
 		dict_put(v->proofs, span_of(p->digest, sizeof(p->digest)), p);
+		inherit(v, p, n);
 	}
 	p->used = true;
 	if (memcmp(p->key, n->key, sizeof(p->key)) != 0) {      /* kept by an earlier release, without it */
@@ -344,6 +384,8 @@ static struct proof *standing(struct vouch *v, const struct map_node *n, struct 
 	if (!n->session || !n->user || n->tags.count)
 		return NULL;
 	p = dict_find(v->last, span_of(n->key, sizeof(n->key)));
+	if (!p && follows_was(v, n))
+		p = dict_find(v->last, span_of(n->was->key, sizeof(n->was->key)));
 	if (p)
 		recheck(v, p);
 	if (!p || p->state != VERIFIED || !span_eq(n->user->issuer, span_str(p->who.issuer)) ||
@@ -353,14 +395,14 @@ static struct proof *standing(struct vouch *v, const struct map_node *n, struct 
 	return p;
 }
 
-static bool is_server_key(const struct vouch *v, const struct map_node *n)
+static bool is_server_key(const struct vouch *v, const uint8_t *device)
 {
 	for (size_t i = 0; i < v->conf->server_keys.count; i++) {
 		uint8_t key[MAP_KEY_LEN];
 		size_t len;
 
 		if (base64_decode(span_str(v->conf->server_keys.list[i]), key, sizeof(key), &len) &&
-		    len == sizeof(key) && memcmp(key, n->key, sizeof(key)) == 0)
+		    len == sizeof(key) && memcmp(key, device, sizeof(key)) == 0)
 			return true;
 	}
 	return false;
@@ -399,6 +441,15 @@ static struct map_list copy_list(struct map_node *n, const struct map_list *from
 	return l;
 }
 
+static struct map_turn *copy_turn(struct map_node *n, const struct map_turn *from)
+{
+	struct map_turn *t = from ? arena_alloc(&n->mem, sizeof(*t)) : NULL;
+
+	if (t)
+		*t = *from;
+	return t;
+}
+
 /* What is not a claim about a person stays: addresses are checked by claims.h, routes and
  * services by the policy. */
 static struct map_node *without_person(const struct map_node *from)
@@ -427,6 +478,8 @@ static struct map_node *without_person(const struct map_node *from)
 	}
 	n->service_count = from->service_count;
 	n->hub = from->hub;
+	n->next = copy_turn(n, from->next);
+	n->was = copy_turn(n, from->was);
 	return n;
 }
 
@@ -442,7 +495,10 @@ static struct map_node *make(struct vouch *v, const struct map_node *from, const
 {
 	struct map_node *n = without_person(from);
 
-	if (from->tags.count && is_server_key(v, from)) {
+	if (from->tags.count && is_server_key(v, from->key)) {
+		/* A list of keys means the keys that it lists. */
+		if (n->next && !is_server_key(v, n->next->key))
+			n->next = NULL;
 		n->tags = copy_list(n, &from->tags);
 		return n;
 	}
@@ -581,7 +637,7 @@ const char *vouch_why(const struct vouch *v, uint64_t node)
 	if (!a || a->source->hub)
 		return NULL;
 	if (a->source->tags.count)
-		return is_server_key(v, a->source) ? NULL : "its key is not in \"server-keys\"";
+		return is_server_key(v, a->source->key) ? NULL : "its key is not in \"server-keys\"";
 	if (!a->source->session)
 		return NULL;
 	if (a->stands)

@@ -16,6 +16,7 @@
 #include "base/loop.h"
 #include "daemon/control/map.h"
 #include "daemon/endpoint/conf.h"
+#include "daemon/endpoint/successors.h"
 
 enum {
 	VOUCH_PENDING_MAX = 256,        /* checks under way; the others wait for the next round */
@@ -32,6 +33,8 @@ struct vouch;
 typedef void vouch_changed_fn(void *arg);
 struct vouch *vouch_new(struct loop *l, const struct conf *conf, vouch_changed_fn *changed, void *arg, struct err *err);
 void vouch_free(struct vouch *v);               /* accepts NULL */
+/* By whose word evidence for one key counts for the next; must outlive v. */
+void vouch_set_successors(struct vouch *v, struct successors *s);
 
 /* *ret_map borrows all but its nodes from map; done with vouch_map_done(). Begins the checks that are due. */
 void vouch_map(struct vouch *v, const struct map *map, struct wall now, struct map *ret_map);

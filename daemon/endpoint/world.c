@@ -298,8 +298,7 @@ static void put_node(struct world *w, const struct party *p)
 
 	if (p->v4 == CLAIM_GOOD)
 		n.ip4 = m->v4;
-	if (p->v6 == CLAIM_GOOD)
-		n.ip6 = m->v6;
+	world_v6(w, p, &n.ip6);
 	n.tags = spans_of(&m->tags);
 	n.routes = m->routes;
 	n.route_count = m->route_count;
@@ -399,16 +398,57 @@ static uint64_t checked_who(const struct map_node *n)
 	return who;
 }
 
+static bool follows(const struct world *w, const uint8_t *old, const uint8_t *next, const struct map_turn *turn)
+{
+	return w->successors && successors_ok(w->successors, old, next, turn);
+}
+
+static bool is_own_key(const struct world *w, const uint8_t *key)
+{
+	return w->has_key && memcmp(key, w->key, MAP_KEY_LEN) == 0;
+}
+
+/* The key that is announced, as a claim of its own to the address that follows from it. */
+static bool claim_next(const struct world *w, const struct map_node *n, const struct overlay *o, struct claim *c)
+{
+	struct device_key key;
+
+	if (!n->next || n->browser.len ||
+	    !(n->id == w->self ? is_own_key(w, n->next->key) : follows(w, n->key, n->next->key, n->next)))
+		return false;
+	c->node = n->id;
+	memcpy(c->key, n->next->key, CLAIM_KEY_LEN);
+	memcpy(key.b, n->next->key, DEVICE_KEY_LEN);
+	c->v6 = c->derived = overlay_v6(o, &key);
+	return true;
+}
+
+/* One claim for each node, in their order; behind them those of keys that are announced. */
 static struct claim *judge(const struct world *w, const struct map *map, struct claims_memory *memory, struct wall now)
 {
-	struct claim *list = mem_calloc(map->node_count ? map->node_count : 1, sizeof(*list));
+	struct claim *list = mem_calloc(2 * map->node_count + 1, sizeof(*list));
 	struct overlay o = { .v6 = map->ula, .v4 = map->v4 };
+	size_t nexts = 0;
 
 	for (size_t i = 0; i < map->node_count; i++) {
 		const struct map_node *n = map->nodes[i];
 		struct device_key key;
 
-		list[i].who = w->conf && w->conf->verify == CONF_VERIFY_IDP ? checked_who(n) : 0;
+		nexts += claim_next(w, n, &o, &list[map->node_count + nexts]);
+		if (n->was && follows(w, n->was->key, n->key, n->was)) {
+			list[i].follows = true;
+			memcpy(list[i].before, n->was->key, CLAIM_KEY_LEN);
+		}
+		/* Of our own keys we need nobody's word. */
+		if (n->id == map->self && w->had_key && is_own_key(w, n->key)) {
+			list[i].follows = true;
+			memcpy(list[i].before, w->key_before, CLAIM_KEY_LEN);
+		}
+
+		if (w->conf && w->conf->verify == CONF_VERIFY_IDP)
+			list[i].who = checked_who(n);
+		else if (w->conf && w->conf->mode == CONF_MAP_FILE)
+			list[i].who = 1;        /* the owner's own file says which node it is */
 
 		list[i].node = n->id;
 		memcpy(list[i].key, n->key, CLAIM_KEY_LEN);
@@ -417,7 +457,7 @@ static struct claim *judge(const struct world *w, const struct map *map, struct 
 		list[i].v6 = n->v6;
 		list[i].derived = overlay_v6(&o, &key);
 	}
-	claims_judge(list, map->node_count, &map->v4, memory, now);
+	claims_judge(list, map->node_count + nexts, &map->v4, memory, now);
 	return list;
 }
 
@@ -433,10 +473,22 @@ static enum ident_why why_no_session(const struct party *old, const struct map_n
 	return old && old->why != WHY_NONE ? old->why : WHY_NEVER;
 }
 
-/* Takes over what one node is now. True if anything of it changed. */
-static bool take_node(struct world *w, struct map_node *n, const struct claim *c, bool *ret_services)
+/* The key with which it came, as long as each was followed by its holder's word. */
+static void take_anchor(struct party *p, const struct map_node *n, const struct claim *c)
+{
+	if (p->node && memcmp(p->node->key, n->key, MAP_KEY_LEN) == 0)
+		return;
+	if (p->node && c->follows && memcmp(p->node->key, c->before, MAP_KEY_LEN) == 0)
+		return;
+	memcpy(p->anchor, c->follows ? c->before : n->key, MAP_KEY_LEN);
+}
+
+/* Takes over what one node is now; next: of the key that it has announced, NULL: none. True if anything changed. */
+static bool take_node(struct world *w, struct map_node *n, const struct claim *c, const struct claim *next,
+                      bool *ret_services)
 {
 	struct party *p = dict_find(w->by_id, id_key(&n->id));
+	bool turning = next && next->ret_v6 == CLAIM_GOOD, turned;
 
 	if (!p) {
 		p = mem_alloc(sizeof(*p));
@@ -444,8 +496,16 @@ static bool take_node(struct world *w, struct map_node *n, const struct claim *c
 		dict_put(w->by_id, id_key(&p->id), p);
 	}
 	p->mark = true;
-	if (p->node == n && p->v4 == c->ret_v4 && p->v6 == c->ret_v6)
+	turned = turning && (n->id == w->self ? is_own_key(w, n->next->key)
+	                                      : p->turned && p->node && p->node->next &&
+	                                        memcmp(p->node->next->key, n->next->key, MAP_KEY_LEN) == 0);
+	if (p->node == n && p->v4 == c->ret_v4 && p->v6 == c->ret_v6 && p->turning == turning && p->turned == turned)
 		return false;
+	take_anchor(p, n, c);
+	p->turning = turning;
+	p->turned = turned;
+	if (turning)
+		p->next_v6 = next->v6;
 	if (c->ret_v4 > CLAIM_NONE && p->v4 != c->ret_v4)
 		log_claim(n, &n->v4, c->ret_v4);
 	if (c->ret_v6 > CLAIM_NONE && p->v6 != c->ret_v6)
@@ -484,6 +544,10 @@ static void index_parties(struct world *w)
 
 		w->list[w->count++] = p;
 		dict_put(w->by_key, span_of(p->node->key, MAP_KEY_LEN), p);
+		if (p->turning)
+			dict_put(w->by_key, span_of(p->node->next->key, MAP_KEY_LEN), p);
+		if (world_v6_other(w, p, &ip))
+			dict_put(w->by_ip, span_of(ip.b, ip_len(&ip)), p);
 		if (world_v4(w, p, &ip))
 			dict_put(w->by_ip, span_of(ip.b, ip_len(&ip)), p);
 		if (world_v6(w, p, &ip))
@@ -497,7 +561,7 @@ void world_set_map(struct world *w, const struct map *map, struct claims_memory 
 {
 	const struct map_node *self = map_self(map);
 	bool services = false, again;
-	struct claim *claims;
+	struct claim *claims, *next;
 
 	/* Another mesh, or another me: no class and no address means what it meant. */
 	if (w->standalone || !map->whole || !self || w->self != map->self ||
@@ -516,13 +580,15 @@ void world_set_map(struct world *w, const struct map *map, struct claims_memory 
 	memcpy(w->map_epoch, map->epoch, sizeof(w->map_epoch));
 	w->map_seq = map->seq;
 	claims = judge(w, map, memory, now);
+	next = claims + map->node_count;
 	for (size_t i = 0; i < w->count; i++)
 		w->list[i]->mark = false;
 	again = w->compile == NULL;
 	for (size_t i = 0; i < map->node_count; i++) {
 		struct map_node *n = map->nodes[i];
+		const struct claim *turn = n->next && next->node == n->id ? next++ : NULL;
 
-		if (!take_node(w, n, &claims[i], &services) || !w->compile)
+		if (!take_node(w, n, &claims[i], turn, &services) || !w->compile)
 			continue;
 		if (n->id == w->self) {
 			again = true;
@@ -578,10 +644,68 @@ bool world_v4(const struct world *w, const struct party *p, struct ip *ret_ip)
 bool world_v6(const struct world *w, const struct party *p, struct ip *ret_ip)
 {
 	(void)w;
-	if (!p->node || p->v6 != CLAIM_GOOD)
+	if (!p->node || (!p->turned && p->v6 != CLAIM_GOOD))
 		return false;
-	*ret_ip = p->node->v6;
+	*ret_ip = p->turned ? p->next_v6 : p->node->v6;
 	return true;
+}
+
+bool world_v6_other(const struct world *w, const struct party *p, struct ip *ret_ip)
+{
+	/* Of our own keys only one is in use: the other address is nobody's here. */
+	if (!p->node || !p->turning || p->id == w->self || (p->turned && p->v6 != CLAIM_GOOD))
+		return false;
+	*ret_ip = p->turned ? p->node->v6 : p->next_v6;
+	return true;
+}
+
+const uint8_t *world_key(const struct party *p)
+{
+	return p->turned ? p->node->next->key : p->node->key;
+}
+
+const uint8_t *world_key_other(const struct party *p)
+{
+	if (!p->turning)
+		return NULL;
+	return p->turned ? p->node->key : p->node->next->key;
+}
+
+/* ---- other keys ---- */
+
+void world_set_successors(struct world *w, struct successors *s)
+{
+	w->successors = s;
+}
+
+void world_set_key(struct world *w, const uint8_t *public_key)
+{
+	if (public_key && w->has_key && memcmp(w->key, public_key, sizeof(w->key)) != 0) {
+		memcpy(w->key_before, w->key, sizeof(w->key));
+		w->had_key = true;
+	}
+	w->has_key = public_key != NULL;
+	if (public_key)
+		memcpy(w->key, public_key, sizeof(w->key));
+}
+
+bool world_turn(struct world *w, struct party *p, struct wall now)
+{
+	if (!p->turning || p->turned || p->id == w->self)
+		return false;
+	p->turned = true;
+	put_node(w, p);
+	if (w->compile)
+		compile_node(w->compile, p->id, now);
+	return true;
+}
+
+bool world_turning(const struct world *w)
+{
+	for (size_t i = 0; i < w->count; i++)
+		if (w->list[i]->turning && !w->list[i]->turned && w->list[i]->id != w->self)
+			return true;
+	return false;
 }
 
 bool world_is_hub(const struct world *w)

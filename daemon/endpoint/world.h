@@ -17,6 +17,7 @@
 #include "daemon/endpoint/forward_access.h"
 #include "daemon/endpoint/identities.h"
 #include "daemon/endpoint/orders.h"
+#include "daemon/endpoint/successors.h"
 #include "daemon/proxy/snapshot.h"
 #include "policy/compile.h"
 
@@ -37,6 +38,12 @@ struct party {
 	bool                       mark;        /* world_set_map()'s */
 	unsigned                   way;         /* which of its endpoints is tried; see core_paths.c */
 	uint64_t                   rx, tx;      /* of the device, when last looked at */
+	/* Another key of the same node (successors.h). anchor: the key with which it came here; who()'s,
+	 * so that a node with another key is who it was. */
+	uint8_t                    anchor[MAP_KEY_LEN];
+	bool                       turning;     /* node->next counts: a second peer */
+	bool                       turned;      /* ... and is the one in use */
+	struct ip                  next_v6;     /* that follows from it */
 	struct wall                used;        /* a break-glass key: when its use was last said */
 };
 
@@ -63,6 +70,16 @@ void world_set_identities(struct world *w, struct identities *ids, struct wall n
 /* The whole state of the map, compared with what is here; before map is whole, forgets all.
  * Refused claims are logged once. */
 void world_set_map(struct world *w, const struct map *map, struct claims_memory *memory, struct wall now);
+
+/* Who says which key follows which; must outlive its use here. */
+void world_set_successors(struct world *w, struct successors *s);
+/* This node's own key: of the two that the map may name for it, the one in use; the one that was told
+ * before it is ours, too. NULL: none. */
+void world_set_key(struct world *w, const uint8_t *public_key);
+/* The next key of a party was seen in use: it takes over the IPv4 address and the routes. False: it has. */
+bool world_turn(struct world *w, struct party *p, struct wall now);
+const uint8_t *world_key(const struct party *p);        /* of a node: the one in use */
+bool world_turning(const struct world *w);      /* somebody else's next key is not in use yet */
 
 /* Why nobody counts there, where the map itself does not say it. */
 void world_set_why(struct world *w, uint64_t party, enum ident_why why);

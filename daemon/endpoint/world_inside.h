@@ -19,6 +19,10 @@ struct world {
 	bool               standalone;
 	struct identities  ids;
 	uint64_t           self;
+	struct successors *successors;          /* NULL: nobody vouches */
+	bool               has_key, had_key;
+	uint8_t            key[MAP_KEY_LEN];    /* our own, in use */
+	uint8_t            key_before[MAP_KEY_LEN];     /* ... before that */
 	struct overlay_ranges { struct prefix v4, v6; } ranges;
 	char              *mesh_name;
 	char              *hub;                 /* URL; NULL: none */
@@ -40,6 +44,10 @@ static inline bool is_browser(const struct party *p)
 /* Parties that have a service here that every node may call: this is the hub. */
 bool world_is_hub(const struct world *w);
 bool world_v4(const struct world *w, const struct party *p, struct ip *ret_ip);
+/* Of the key in use. */
 bool world_v6(const struct world *w, const struct party *p, struct ip *ret_ip);
+/* Of the other one, while there are two. */
+bool world_v6_other(const struct world *w, const struct party *p, struct ip *ret_ip);
+const uint8_t *world_key_other(const struct party *p);          /* NULL: there is none */
 
 #endif

@@ -172,7 +172,7 @@ static void add_class(const struct world *w, struct net_state *s, const struct p
 	if (boot_passed(end, now->boot))
 		return;
 	c->ip = *ip;
-	memcpy(c->key, p->node->key, MSG_KEY_LEN);
+	memcpy(c->key, p->anchor, MSG_KEY_LEN);
 	c->klass = filter_class(w, klass, ip->family);
 	if (c->klass && to_hub)
 		c->klass |= FILTER_CLASS_CONTROL;
@@ -191,6 +191,25 @@ static bool is_default_route(const struct prefix *p)
 static int pfx_cmp(const void *a, const void *b)
 {
 	return prefix_cmp(a, b);
+}
+
+/* The key that is not the one in use, with the address that follows from it and nothing else: announced,
+ * it waits to be used; given up, it may still send what is on its way. */
+static void add_other_peer(const struct world *w, struct net_state *s, const struct party *p)
+{
+	const uint8_t *key = world_key_other(p);
+	struct prefix *prefix = arena_calloc(&s->mem, 1, sizeof(*prefix));
+	struct order_peer *o = &s->peers[s->peer_count];
+	struct ip ip;
+
+	if (!key || !world_v6_other(w, p, &ip))
+		return;
+	memset(o, 0, sizeof(*o));
+	memcpy(o->key, key, MSG_KEY_LEN);
+	*prefix = (struct prefix){ ip, 128 };
+	o->prefixes = prefix;
+	o->prefix_count = 1;
+	s->peer_count++;
 }
 
 static void add_peer(const struct world *w, struct net_state *s, const struct party *p,
@@ -223,7 +242,7 @@ static void add_peer(const struct world *w, struct net_state *s, const struct pa
 	}
 	qsort(list, count, sizeof(*list), pfx_cmp);
 	memset(o, 0, sizeof(*o));
-	memcpy(o->key, n->key, MSG_KEY_LEN);
+	memcpy(o->key, world_key(p), MSG_KEY_LEN);
 	if (n->endpoint_count)
 		o->endpoint = n->endpoints[p->way % n->endpoint_count];
 	o->keepalive = n->hub && !world_is_hub(w) ? WORLD_KEEPALIVE : 0;
@@ -308,7 +327,7 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 	if (w->standalone || !self || !w->compile || !public_key)
 		return s;
 	/* A map of another key's would give us another node's addresses. */
-	if (memcmp(self->node->key, public_key, MSG_KEY_LEN) != 0) {
+	if (memcmp(world_key(self), public_key, MSG_KEY_LEN) != 0) {
 		log_error("the map names another key for this node: no mesh");
 		return s;
 	}
@@ -326,8 +345,8 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 		routes += w->list[i]->node->route_count;
 		hosts += host_names(w->list[i]->node);
 	}
-	s->peers = arena_calloc(&s->mem, w->count, sizeof(*s->peers));
-	s->classes = arena_calloc(&s->mem, w->count * 2, sizeof(*s->classes));
+	s->peers = arena_calloc(&s->mem, w->count * 2, sizeof(*s->peers));
+	s->classes = arena_calloc(&s->mem, w->count * 3, sizeof(*s->classes));
 	s->routes = arena_calloc(&s->mem, routes + 1, sizeof(*s->routes));
 	s->vias = arena_calloc(&s->mem, routes + 1, sizeof(*s->vias));
 	s->hosts = arena_calloc(&s->mem, hosts, sizeof(*s->hosts));
@@ -342,6 +361,9 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 			continue;
 		compile_peer(w->compile, p->id, &peer);
 		add_peer(w, s, p, &peer, now);
+		add_other_peer(w, s, p);
+		if (world_v6_other(w, p, &ip))
+			add_class(w, s, p, &ip, peer.class6, &peer, now);
 		if (world_v4(w, p, &ip))
 			add_class(w, s, p, &ip, peer.class4, &peer, now);
 		if (world_v6(w, p, &ip))

@@ -40,7 +40,7 @@ static uint32_t who(const struct party *p, enum ident_kind kind)
 		for (size_t i = 0; i < p->row->tag_count; i++)
 			hash_span(ctx, p->row->tags[i]);
 	} else {
-		hash_span(ctx, span_of(p->node->key, sizeof(p->node->key)));
+		hash_span(ctx, span_of(p->anchor, sizeof(p->anchor)));
 		EVP_DigestUpdate(ctx, &p->node->id, sizeof(p->node->id));
 		if (kind == IDENT_PERSON) {
 			EVP_DigestUpdate(ctx, &p->node->user->id, sizeof(p->node->user->id));
@@ -220,6 +220,8 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 	if (ok && world_v4(w, p, &ip))
 		ok = snapshot_add_addr(b, &ip, index, err);
 	if (ok && world_v6(w, p, &ip))
+		ok = snapshot_add_addr(b, &ip, index, err);
+	if (ok && world_v6_other(w, p, &ip))
 		ok = snapshot_add_addr(b, &ip, index, err);
 	arena_done(&mem);
 	return ok;

@@ -133,6 +133,21 @@ struct node_set_op {
 };
 struct node_set_op *node_set_op_new(uint64_t node);
 
+/* Another key of a node (doc/identity 5.11): announced until `until`, with the old key's word for
+ * it (vouches: a list of "NODE HEX", ascending); then in use, and the old one is shown until
+ * `until`; or given up, if its time is over by now. BEGIN: ERR_EXISTS where the key is or was a node's,
+ * ERR_DENIED for the hub. FINISH: ERR_MISSING where that key is not announced. */
+struct rotate_op {
+	struct store_job job;
+	uint64_t         node;
+	enum { ROTATE_BEGIN, ROTATE_FINISH, ROTATE_DROP } what;
+	uint8_t          key[32];
+	char            *vouches;
+	struct wall      now, until;
+	bool             again;                 /* out: it was in use already */
+};
+struct rotate_op *rotate_op_new(uint64_t node, int what, struct wall now);
+
 /* Remembers a logout token and ends what it names, at once: the sessions of that issuer with that
  * sid, else all of that subject (sid, sub: NULL is not said). ERR_EXISTS where the token was
  * obeyed before. It is no error that nobody is logged in. */

@@ -17,6 +17,9 @@ bool part_key(struct db *db, uint64_t id, struct row_changes *c, struct err *err
 typedef bool part_fn(struct db *db, uint64_t id, struct row_changes *c, struct err *err);
 bool part_each(struct db *db, part_fn *fn, const char *sql, struct row_changes *c, struct err *err);
 
+/* ... with one argument. */
+bool part_each_of(struct db *db, part_fn *fn, const char *sql, int64_t arg, struct row_changes *c, struct err *err);
+
 /* One more change that maps show: counts seq up, notes it in c. */
 bool part_seq(struct db *db, struct row_changes *c, struct err *err);
 

@@ -105,7 +105,8 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 	struct db_rows q = db_query(db, err,
 				    "SELECT key, name, v4, tags, coalesce(user, 0), enrol_key, "
 				    "hub, os, report, routes, origin, created, approved, "
-				    "ephemeral, expires, browser, host"
+				    "ephemeral, expires, browser, host, next_key, next_until, "
+				    "next_vouches, was_key, was_until, was_vouches"
 				    " FROM node WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_NODE, id);
@@ -131,6 +132,12 @@ bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *er
 		n->from = db_text(&q, 10);
 		n->browser = db_text(&q, 15);
 		n->host = (uint64_t)db_int(&q, 16);
+		n->has_next = db_blob(&q, 17, n->next_key, sizeof(n->next_key));
+		n->next_until.sec = db_int(&q, 18);
+		n->next_vouches = db_text(&q, 19);
+		n->has_was = db_blob(&q, 20, n->was_key, sizeof(n->was_key));
+		n->was_until.sec = db_int(&q, 21);
+		n->was_vouches = db_text(&q, 22);
 		n->created.sec = db_int(&q, 11);
 		n->approved = db_int(&q, 12) != 0;
 		n->ephemeral = db_int(&q, 13) != 0;
@@ -185,7 +192,7 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 				    "SELECT user, node, auth_time, created, expires, issuer, acr, "
 				    "amr, groups, origin, mfa, cross_device,"
 				    " ended, why, provider, sid, device, refresh, checked, id_token, opening, "
-				    "sub"
+				    "sub, evidence_key"
 				    " FROM session WHERE id = ?",
 				    "i", (int64_t)id);
 	struct row_change *r = row_changes_add(c, ROW_SESSION, id);
@@ -215,6 +222,7 @@ bool part_session(struct db *db, uint64_t id, struct row_changes *c, struct err 
 		s->refresh = db_text(&q, 17);
 		s->checked.sec = db_int(&q, 18);
 		s->sub = db_text(&q, 21);
+		s->has_evidence_key = db_blob(&q, 22, s->evidence_key, sizeof(s->evidence_key));
 		s->id_token = db_text(&q, 19);
 		q.bad |= s->id_token[0] && !db_blob(&q, 20, s->opening, sizeof(s->opening)) &&
 			 !err_set(err, ERR_SYS, "the database: session %llu has no opening",
@@ -260,6 +268,17 @@ bool part_key(struct db *db, uint64_t id, struct row_changes *c, struct err *err
 bool part_each(struct db *db, part_fn *fn, const char *sql, struct row_changes *c, struct err *err)
 {
 	struct db_rows q = db_query(db, err, sql, "");
+	bool           ok = true;
+
+	while (ok && db_next(&q, err))
+		ok = fn(db, (uint64_t)db_int(&q, 0), c, err);
+	return db_end(&q) && ok;
+}
+
+bool part_each_of(struct db *db, part_fn *fn, const char *sql, int64_t arg, struct row_changes *c,
+		  struct err *err)
+{
+	struct db_rows q = db_query(db, err, sql, "i", arg);
 	bool           ok = true;
 
 	while (ok && db_next(&q, err))

@@ -16,6 +16,8 @@ void node_row_free(struct node_row *r)
 	free(r->routes);
 	free(r->from);
 	free(r->browser);
+	free(r->next_vouches);
+	free(r->was_vouches);
 	free(r);
 }
 

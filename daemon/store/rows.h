@@ -33,6 +33,11 @@ struct node_row {
 	bool        approved;           /* an administrator let it in, or nobody need have */
 	bool        ephemeral;          /* goes when it is not in touch any more */
 	struct wall expires;            /* of the enrolment; 0: never */
+	/* Another key (rotate_op): announced; and the one before, for as long as that is shown. */
+	bool        has_next, has_was;
+	uint8_t     next_key[32], was_key[32];
+	struct wall next_until, was_until;
+	char       *next_vouches, *was_vouches; /* list of "NODE HEX", ascending: the old key's word to each */
 };
 
 struct user_row {
@@ -62,6 +67,8 @@ struct session_row {
 	struct wall checked;            /* when the provider stood by this person last; 0: only at the login */
 	char       *id_token;           /* evidence of a login at the device (idp/evidence.h); "": none */
 	uint8_t     opening[32];        /* its opening */
+	bool        has_evidence_key;   /* it was made for this key, which the node had before */
+	uint8_t     evidence_key[32];
 };
 
 struct key_row {

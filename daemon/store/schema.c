@@ -189,9 +189,21 @@ static const char *const step_own_groups[] = {
 	NULL,
 };
 
+/* Another key of a node: rotate_ops.c. */
+static const char *const step_rotate[] = {
+	"ALTER TABLE node ADD COLUMN next_key BLOB",
+	"ALTER TABLE node ADD COLUMN next_until INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE node ADD COLUMN next_vouches TEXT NOT NULL DEFAULT ''",
+	"ALTER TABLE node ADD COLUMN was_key BLOB",
+	"ALTER TABLE node ADD COLUMN was_until INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE node ADD COLUMN was_vouches TEXT NOT NULL DEFAULT ''",
+	"ALTER TABLE session ADD COLUMN evidence_key BLOB",
+	NULL,
+};
+
 static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step,
 						    step_browser, step_session_sub, step_sealed,
-						    step_own_groups };
+						    step_own_groups, step_rotate };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

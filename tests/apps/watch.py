@@ -5,7 +5,7 @@
 usage: watch.py FILE KIND=TARGET...
    tcp=HOST:PORT   an instrument's STREAM
    udp=HOST:PORT   its PUSH of 100000
-   http=URL        a download
+   http=URL        a download;  http4=URL: over IPv4
    ws=URL          an upgrade, as browsers ask for a WebSocket; a byte is sent for each read
 
 FILE is rewritten every 20 ms, a line a stream: KIND TARGET BYTES LAST STATE, where LAST
@@ -50,7 +50,8 @@ class Stream:
             self.sock.sendall(b"STREAM\n")
         else:
             url = urllib.parse.urlsplit(self.target)
-            self.sock = socket.create_connection((url.hostname, url.port or 80), CONNECT_S)
+            host = socket.gethostbyname(url.hostname) if self.kind == "http4" else url.hostname
+            self.sock = socket.create_connection((host, url.port or 80), CONNECT_S)
             upgrade = (f"Origin: http://{url.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
                        if self.kind == "ws" else "")

@@ -177,7 +177,7 @@ another() { [ -n "$(session)" ] && [ "$(session)" != "$1" ]; }
 verified_now() { jq -r '[.[].evidence] | sort | join(" ")' "$T/host/wiki/lib/reeve/verified.json"; }
 verified_anew() { [ "$(verified_now)" != "$1" ]; }
 nsenter -t "$(cat "$T/pid/host-staff")" -n -m -u -- setpriv --reuid staff --regid staff --clear-groups -- \
-	python3 "$apps/watch.py" "$ed" http=http://download/stream >>"$T/log/watch" 2>&1 </dev/null &
+	python3 "$apps/watch.py" "$ed" http4=http://download/stream >>"$T/log/watch" 2>&1 </dev/null &
 watching=$!
 ok "staff downloads" wait_for 30 flowing
 first=$(session) proved=$(auth_time) evidence_before=$(verified_now)
@@ -195,6 +195,18 @@ fails "on the provider's page" [ "$(stat -c %s "$T/pages-staff")" = 0 ]
 ok "the session is another one" wait_for 30 another "$first"
 ok "with a fresher proof" later
 ok "and the download goes on" still_flowing
+
+#---- another device key: the old one's word carries the login over
+before=$(auth_time) old6=$(at staff reeve --json status | jq -r .self.node.v6)
+nobody_at() { at wiki reeve whois "$1"; [ $? = 5 ]; }
+ok "staff's laptop changes its device key" on staff reeve rotate
+ok "its old address is nobody's then" wait_for 30 nobody_at "$old6"
+ok "staff is served without another login" wait_for 30 says staff download 200 -4
+ok "over the new address as well" wait_for 30 says staff download 200 -6
+same "by the evidence that was there" "$before" auth_time
+ok "and the download goes on, on its connection" still_flowing
+same "which the coordinator knows to be the old key's" "1" \
+	sql "SELECT evidence_key = was_key FROM session JOIN node ON node.id = node WHERE name = 'staff' AND ended = 0"
 
 #---- what the coordinator itself does not take
 student_hex=$(sql "SELECT hex(key) FROM node WHERE name = 'student'")
@@ -268,11 +280,25 @@ at idp python3 "$TOP/tests/idp/idp.py" admin "$idp" set '{"idTokenTtl":3600}' >/
 
 #---- an old address
 lie "UPDATE node SET v4 = v4 + 100 WHERE id = $staff_id; UPDATE node SET v4 = $staff_v4 WHERE id = $student_id"
-refused student "another node's" "an IPv4 address moved to another node" -4
+refused student "another key's" "an IPv4 address moved to another node" -4
 lie "DELETE FROM session WHERE node = $staff_id; UPDATE session SET node = $staff_id WHERE $living;
 	UPDATE node SET user = (SELECT user FROM node WHERE id = $student_id) WHERE id = $staff_id;
 	DELETE FROM node WHERE id = $student_id; UPDATE node SET key = x'$student_hex' WHERE id = $staff_id"
-refused staff "another node's" "an IPv4 address moved to another person's key under the same id" -4
+refused staff "another key's" "an IPv4 address moved to another person's key under the same id" -4
+
+#---- a change of key that nobody made: the coordinator's device, which is the student's, as staff's next key
+vouches=$(sql "SELECT was_vouches FROM node WHERE id = $staff_id")
+student_v6=$(at student reeve --json status | jq -r .self.node.v6)
+gone="DELETE FROM session WHERE node = $student_id; DELETE FROM node WHERE id = $student_id"
+lie "$gone; UPDATE node SET next_key = x'$student_hex', next_until = 1 << 40, next_vouches = '$vouches' WHERE id = $staff_id"
+ok "a key that is announced with another one's word: the true one is served" wait_for 30 says staff download 200
+ok "and the address that follows from it is nobody's" nobody_at "$student_v6"
+fails "nothing is served there" says student open 200 -6
+lie "$gone; UPDATE session SET evidence_key = (SELECT key FROM node WHERE id = $staff_id) WHERE node = $staff_id;
+	UPDATE node SET was_key = key, key = x'$student_hex', was_until = 1 << 40, was_vouches = '$vouches' WHERE id = $staff_id"
+refused staff 'nonce:' "a key that is in use, with another one's word"
+fails "the device of that key is served nothing" says student open 200 -6
+fails "nor at the IPv4 address" says student open 200 -4
 
 #---- a revocation that is taken back
 both_served() { says staff download 200 && says student open 200; }

@@ -3,7 +3,7 @@
 # What is open goes on when a session is renewed, past the end of the one before, and ends when the
 # provider logs the person out, and when an administrator disables them. On the campus of campus.sh:
 #
-#   http  a download through the wiki host's front
+#   http  a download over IPv4, through the wiki host's front
 #   tcp   a stream from the laboratory, through the gateway
 #   udp   datagrams that the laboratory, and the wiki host itself, push unasked
 . "$(dirname "$0")/lib.sh"
@@ -37,7 +37,7 @@ watch_begins()
 {
 	rm -f "$ed"
 	nsenter -t "$(cat "$T/pid/host-staff")" -n -m -u -- setpriv --reuid staff --regid staff --clear-groups -- \
-		python3 "$apps/watch.py" "$ed" http=http://download/stream tcp=$instrument:5025 \
+		python3 "$apps/watch.py" "$ed" http4=http://download/stream tcp=$instrument:5025 \
 		udp=$instrument:5025 udp=wiki:5025 >>"$T/log/watch" 2>&1 </dev/null &
 	watching=$!
 }
@@ -106,6 +106,39 @@ used_of() { at hub reeve --json --control "$control" session list | jq -r --arg 
 is_used() { [ "$(used_of "$1")" -gt 0 ]; }
 ok "the hub knows that the session with the download is used" wait_for 90 is_used staff
 same "and that the student's is not, whose laptop listens to the map" 0 used_of student
+
+#---- another device key: the node is who it was, and what is open over its IPv4 address goes on
+node_of()       # ADDRESS MEMBER: as the wiki's endpoint has it
+{
+	at wiki reeve --json whois "$1" | jq -r ".$2"
+}
+v6_of()
+{
+	at staff reeve --json status | jq -r .self.node.v6
+}
+another_v6()
+{
+	[ "$(node_of "$ip" node.v6)" != "$1" ]
+}
+old6=$(v6_of) node=$(node_of "$ip" node.id)
+ok "the laptop changes its device key" on staff reeve rotate
+ok "its IPv6 address is another one, at the wiki as well" wait_for 20 another_v6 "$old6"
+came_since()    # TIME: a byte on each of the four, later than that
+{
+	awk -v since="$1" '$4 > since && $5 == "open" { n++ } END { exit n != 4 }' "$ed"
+}
+ok "what is open goes on" wait_for 20 came_since "$(date +%s.%N)"
+same "on the connections that it began with" "4" awk '$5 == "open" { n++ } END { print n }' "$ed"
+same "the node is who it was" "$node $third" echo "$(node_of "$ip" node.id) $(node_of "$ip" session.id)"
+same "by its new address too" "$node $third" echo "$(node_of "$(v6_of)" node.id) $(node_of "$(v6_of)" session.id)"
+nobody_at()
+{
+	at wiki reeve whois "$1"
+	[ $? = 5 ]
+}
+ok "the old address is nobody's" wait_for 20 nobody_at "$old6"
+ok "the page is served over the new address" wait_for 20 as staff staff curl -6 -sfo /dev/null --max-time 3 http://download/headers
+fails "the old key is kept nowhere" at staff sh -c 'ls /var/lib/reeve/device.key.*'
 
 #---- the provider's logout
 ok "the provider logs the person out" python3 "$TOP/tests/idp/idp.py" admin "$idp" logout '{"account":"staff@example.edu"}'

@@ -106,8 +106,18 @@ START_TEST(moved_address_waits)
 	judge(&new, 1, again, 1000 + CLAIM_QUARANTINE);
 	ck_assert_int_eq(new.ret_v4, CLAIM_GOOD);
 
-	judge(&rotated, 1, m, 1002);                            /* the same node, a new key */
+	judge(&rotated, 1, m, 1002);                            /* said to be the same node, a new key */
+	ck_assert_int_eq(rotated.ret_v4, CLAIM_QUARANTINED);
+	rotated.follows = true;                                 /* by another key's word */
+	memset(rotated.before, 3, sizeof(rotated.before));
+	judge(&rotated, 1, m, 1002);
+	ck_assert_int_eq(rotated.ret_v4, CLAIM_QUARANTINED);
+	memset(rotated.before, 1, sizeof(rotated.before));      /* by the old key's */
+	judge(&rotated, 1, m, 1002);
 	ck_assert_int_eq(rotated.ret_v4, CLAIM_GOOD);
+	judge(&old, 1, m, 1002);                                /* which is over then */
+	ck_assert_int_eq(old.ret_v4, CLAIM_QUARANTINED);
+	rotated.follows = false;
 
 	/* Where people are checked here, the same node is the same person's: across restarts, too. */
 	struct claims_memory *checked = claims_memory_new(), *kept = claims_memory_new();

@@ -321,4 +321,102 @@ START_TEST(test_life)
 }
 END_TEST
 
-UNIT_MAIN("store_life", test_names, test_logout, test_refresh, test_life)
+/* ---- another key of a node ---- */
+
+struct keys { bool next, was, evidence; uint8_t key, next_key, was_key, evidence_key; char vouches[32]; };
+
+static struct keys keys_of(const struct row_changes *c)
+{
+	struct keys k = { 0 };
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct row_change *r = &c->list[i];
+
+		if (r->kind == ROW_NODE && !r->gone) {
+			k.next = r->node->has_next;
+			k.was = r->node->has_was;
+			k.key = r->node->key[0];
+			k.next_key = r->node->next_key[0];
+			k.was_key = r->node->was_key[0];
+			snprintf(k.vouches, sizeof(k.vouches), "%s",
+			         k.next ? r->node->next_vouches : r->node->was_vouches);
+		} else if (r->kind == ROW_SESSION && !r->gone && !r->session->ended.sec) {
+			k.evidence = r->session->has_evidence_key;
+			k.evidence_key = r->session->evidence_key[0];
+		}
+	}
+	return k;
+}
+
+static enum err_code rotate(uint64_t node, int what, int key, int64_t now, struct keys *ret)
+{
+	struct rotate_op  *op = rotate_op_new(node, what, at(now));
+	struct row_changes c = { 0 };
+	enum err_code      code;
+
+	memcpy(op->key, key_of(key), sizeof(op->key));
+	op->until = at(now + 600);
+	free(op->vouches);
+	op->vouches = mem_strdup("1 aa");
+	code = run(&op->job, &c);
+	*ret = keys_of(&c);
+	row_changes_done(&c);
+	return code;
+}
+
+START_TEST(another_key)
+{
+	struct store_evidence e = { .id_token = "token" };
+	struct store_person   p = person("https://idp", "1", "staff@example.edu");
+	struct enrol_op      *enrol;
+	struct row_changes    c = { 0 };
+	struct keys           k;
+	struct seen           s;
+	uint64_t              node;
+
+	fresh();
+	p.evidence = &e;
+	enrol = enrol_op_new(key_of(1), "laptop", "", "", T0, 0);
+	enrol_op_person(enrol, &p);
+	ck_assert_int_eq(run(&enrol->job, &c), ERR_NONE);
+	look(&c, &s);
+	node = s.node;
+	row_changes_done(&c);
+
+	/* Not what was not announced, nor what is somebody's; nor the hub, nor nobody. */
+	ck_assert_int_eq(rotate(node, ROTATE_FINISH, 2, 0, &k), ERR_MISSING);
+	ck_assert_int_eq(rotate(node, ROTATE_BEGIN, 1, 0, &k), ERR_EXISTS);
+	ck_assert_int_eq(rotate(node, ROTATE_BEGIN, 0xff, 0, &k), ERR_EXISTS);
+	ck_assert_int_eq(rotate(1, ROTATE_BEGIN, 2, 0, &k), ERR_DENIED);
+	ck_assert_int_eq(rotate(99, ROTATE_BEGIN, 2, 0, &k), ERR_MISSING);
+
+	ck_assert_int_eq(rotate(node, ROTATE_BEGIN, 2, 0, &k), ERR_NONE);
+	ck_assert(k.next && !k.was && k.key == 1 && k.next_key == 2);
+	ck_assert_str_eq(k.vouches, "1 aa");
+	ck_assert_int_eq(rotate(node, ROTATE_FINISH, 3, 1, &k), ERR_MISSING);
+	ck_assert_int_eq(rotate(node, ROTATE_DROP, 2, 599, &k), ERR_NONE);      /* not yet */
+	ck_assert(k.next);
+	ck_assert_int_eq(rotate(node, ROTATE_DROP, 2, 600, &k), ERR_NONE);
+	ck_assert(!k.next && k.key == 1);
+	ck_assert_int_eq(rotate(node, ROTATE_FINISH, 2, 601, &k), ERR_MISSING);
+
+	/* Announced anew, in use, and said once more. */
+	ck_assert_int_eq(rotate(node, ROTATE_BEGIN, 2, 700, &k), ERR_NONE);
+	ck_assert_int_eq(rotate(node, ROTATE_BEGIN, 3, 701, &k), ERR_NONE);     /* another one instead */
+	ck_assert_int_eq(rotate(node, ROTATE_FINISH, 2, 702, &k), ERR_MISSING);
+	ck_assert_int_eq(rotate(node, ROTATE_FINISH, 3, 703, &k), ERR_NONE);
+	ck_assert(!k.next && k.was && k.key == 3 && k.was_key == 1 && k.evidence && k.evidence_key == 1);
+	ck_assert_str_eq(k.vouches, "1 aa");
+	ck_assert_int_eq(rotate(node, ROTATE_FINISH, 3, 704, &k), ERR_NONE);
+	ck_assert(k.key == 3 && k.was_key == 1);
+
+	/* The key that was is nobody's next; evidence stays that of the key that it was made for. */
+	ck_assert_int_eq(rotate(node, ROTATE_BEGIN, 1, 705, &k), ERR_EXISTS);
+	ck_assert_int_eq(rotate(node, ROTATE_BEGIN, 4, 706, &k), ERR_NONE);
+	ck_assert_int_eq(rotate(node, ROTATE_FINISH, 4, 707, &k), ERR_NONE);
+	ck_assert(k.key == 4 && k.was_key == 3 && k.evidence && k.evidence_key == 1);
+	clean();
+}
+END_TEST
+
+UNIT_MAIN("store_life", test_names, test_logout, test_refresh, test_life, another_key)
