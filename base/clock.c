@@ -51,6 +51,39 @@ struct boot boot_at_wall(struct wall w, struct wall wall_now, struct boot now)
 	return boot_add(now, ns);
 }
 
+static bool is_near(int64_t a, int64_t b)
+{
+	int64_t d;
+
+	return !__builtin_sub_overflow(a, b, &d) && d <= CLOCK_SLACK_SEC && d >= -CLOCK_SLACK_SEC;
+}
+
+bool clock_watch(struct clock_watch *w, struct wall wall, struct boot now, bool *ret_moved)
+{
+	int64_t offset;
+
+	*ret_moved = false;
+	if (__builtin_sub_overflow(wall.sec, now.ns / SEC_NS, &offset))
+		offset = INT64_MIN;
+	if (!w->begun || is_near(offset, w->offset)) {
+		*ret_moved = w->away;
+		w->begun = true;
+		w->away = false;
+		w->offset = offset;     /* it may go a little wrong, always */
+		return true;
+	}
+	if (!w->away || !is_near(offset, w->other)) {
+		*ret_moved = w->away = true;
+		w->since = now;
+	}
+	w->other = offset;
+	if (!boot_passed(boot_add(w->since, CLOCK_SETTLE_SEC * SEC_NS), now))
+		return false;
+	w->away = false;
+	w->offset = offset;
+	return true;
+}
+
 /* Days since 1970-01-01 of a date of the Gregorian calendar, and back, counted
  * in years that begin in March so that the leap day comes last. */
 static int64_t days_of_date(int64_t y, int m, int d)

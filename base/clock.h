@@ -31,6 +31,20 @@ struct boot boot_min(struct boot a, struct boot b);
  * unknown gives a passed deadline. */
 struct boot boot_at_wall(struct wall w, struct wall wall_now, struct boot now);
 
+/*
+ * Tells a wall clock that was set from one that goes: one zeroed watch, asked every now and then. A
+ * clock that was set is believed when it has stayed so for CLOCK_SETTLE_SEC; until then, whoever would do
+ * something by it that cannot be undone waits. One that comes back by itself was never away.
+ */
+struct clock_watch {
+	bool        begun, away;
+	int64_t     offset, other;      /* wall - boot in seconds: believed; seen since */
+	struct boot since;
+};
+enum { CLOCK_SLACK_SEC = 5, CLOCK_SETTLE_SEC = 300 };
+/* True: what it shows is believed. *ret_moved: it was set since it was asked last (either way, and back). */
+bool clock_watch(struct clock_watch *w, struct wall wall, struct boot now, bool *ret_moved);
+
 /* RFC 3339 in UTC, "2026-01-02T03:04:05Z"; outside the years 0 to 9999 the nearest end. */
 enum { WALL_TEXT_MAX = 32 };
 const char *wall_text(struct wall w, char buf[WALL_TEXT_MAX]);

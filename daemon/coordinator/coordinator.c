@@ -113,7 +113,7 @@ void coordinator_commit(struct coordinator *co, struct store_job *job)
 	for (size_t i = 0; i < job->changes.count; i++)
 		hub |= job->changes.list[i].kind == ROW_NODE &&
 		       job->changes.list[i].id == co->reg->hub;
-	registry_apply(co->reg, &job->changes, loop_now(co->loop));
+	registry_apply(co->reg, &job->changes, loop_wall(co->loop), loop_now(co->loop));
 	if (hub)
 		registry_pins(co->reg);
 	if (co->reg->seq != before && co->feeds)
@@ -167,6 +167,22 @@ static void on_sessions_expired(void *owner, struct store_job *job, const struct
 	on_own(owner, job, err);
 }
 
+/* Whether the wall clock is believed. One that was just set ends nothing for good: whom it shows to be
+ * over is let in nowhere, and comes back with it. */
+static bool clock_believed(struct coordinator *co)
+{
+	bool moved, ok = clock_watch(&co->clock, loop_wall(co->loop), loop_now(co->loop), &moved);
+
+	if (!moved)
+		return ok;
+	log_warn(ok ? "the clock was set back to what it was"
+	            : "the clock was set: sessions and nodes that it ends are kept until it has stayed so for %d seconds",
+	         CLOCK_SETTLE_SEC);
+	registry_clock_set(co->reg);
+	feeds_changed(co->feeds);
+	return ok;
+}
+
 static void on_expiry(void *arg)
 {
 	struct coordinator *co = arg;
@@ -174,6 +190,10 @@ static void on_expiry(void *arg)
 	struct end_op      *op;
 	struct err          err;
 
+	if (!clock_believed(co)) {
+		loop_timer_after(co->expiry, LIFE_SEC * SEC_NS);
+		return;
+	}
 	if (registry_next_expiry(co->reg).sec > now.sec) {
 		set_expiry(co);
 		return;
@@ -202,6 +222,10 @@ static void on_sweep(void *arg)
 	struct wall         now = loop_wall(co->loop);
 	struct err          err;
 
+	if (!clock_believed(co)) {
+		loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
+		return;
+	}
 	if (!store_submit(co->store, &sweep_op_new(now, (struct wall){ now.sec - KEEP_ENDED_SEC },
 	                                           feeds_acked(co->feeds))->job, &err))
 		log_warn("housekeeping: %s", err.msg);
@@ -212,7 +236,9 @@ static void on_life(void *arg)
 {
 	struct coordinator *co = arg;
 
-	lifetime_round(co);
+	lifetime_overdue(co);
+	if (clock_believed(co))
+		lifetime_round(co);
 	loop_timer_after(co->life, LIFE_SEC * SEC_NS);
 }
 
@@ -481,7 +507,7 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 		return;
 	}
 	registry_loaded(co->reg, &op->mesh);
-	registry_apply(co->reg, &job->changes, loop_now(co->loop));
+	registry_apply(co->reg, &job->changes, loop_wall(co->loop), loop_now(co->loop));
 	/* What was revoked before this start is not this process's to measure. */
 	co->reg->revoked_seq = 0;
 	registry_pins(co->reg);
@@ -496,6 +522,7 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 	set_expiry(co);
 	loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
 	co->started = loop_wall(co->loop);
+	clock_believed(co);
 	loop_timer_after(co->life, LIFE_SEC * SEC_NS);
 	refresher_start(co->refresher);
 	audit_int(audit_begin(co->audit, loop_wall(co->loop), "start"), "seq",

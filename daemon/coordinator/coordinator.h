@@ -39,6 +39,7 @@ struct coordinator {
 	struct secret      form_key;            /* of the login pages' forms; a new process has a new one */
 	struct loop_timer *expiry, *sweep, *life;
 	struct wall        started;             /* nobody was heard before */
+	struct clock_watch clock;
 	struct seal       *seal;                /* of refresh tokens */
 	struct refresher  *refresher;
 	struct told       *told;                /* logout.c: providers' words that are checked now */

@@ -158,6 +158,22 @@ static bool look(struct coordinator *co, const struct reg_node *n, struct wall n
 	return false;
 }
 
+void lifetime_overdue(struct coordinator *co)
+{
+	struct wall wall = loop_wall(co->loop);
+	struct boot now = loop_now(co->loop);
+	size_t      pos = 0, jobs = 0;
+
+	for (struct reg_node *n; jobs < ROUND_JOBS_MAX && (n = registry_next_node(co->reg, &pos));) {
+		if (!n->session || !boot_passed(n->session_end, now) || n->session->expires.sec <= wall.sec)
+			continue;
+		struct end_op *op = end_op_new("expired", wall);
+
+		op->session = n->session->id;
+		jobs += submit(co, &op->job, "session-expired", n);
+	}
+}
+
 void lifetime_round(struct coordinator *co)
 {
 	struct wall now = loop_wall(co->loop);

@@ -31,6 +31,9 @@ int64_t lifetime_max_age(const struct conf *conf, int64_t wanted);
 /* How often hosts tell who uses them: a quarter of the idle time, within daemon/control/used.h's bounds. */
 int64_t lifetime_used_every(const struct conf *conf);
 
+/* Ends sessions whose time is over by the boot clock, though the wall clock was set back since they began. */
+void lifetime_overdue(struct coordinator *co);
+
 /* Ends idle sessions, forgets nodes that are over. */
 void lifetime_round(struct coordinator *co);
 

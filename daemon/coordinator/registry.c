@@ -314,7 +314,7 @@ static void apply_user(struct registry *r, struct row_change *c, struct boot now
 		}
 }
 
-static void apply_session(struct registry *r, struct row_change *c, struct boot now)
+static void apply_session(struct registry *r, struct row_change *c, struct wall wall, struct boot now)
 {
 	struct reg_node *n =
 		c->gone ? registry_by_session(r, c->id) : registry_node(r, c->session->node);
@@ -329,6 +329,10 @@ static void apply_session(struct registry *r, struct row_change *c, struct boot 
 		n->session = NULL;
 		note_revoked(r, n->id, now);
 	} else {
+		/* One that was known keeps its end, whatever the wall clock was set to since. */
+		if (!n->session || n->session->id != c->id || n->session->expires.sec != c->session->expires.sec)
+			n->session_end = c->session->expires.sec > wall.sec
+				? boot_at_wall(c->session->expires, wall, now) : BOOT_NEVER;
 		if (n->session)
 			dict_remove(r->by_session, id_span(&n->session->id));
 		session_row_free(n->session);
@@ -375,7 +379,12 @@ static void apply_policy(struct registry *r, struct row_change *c, struct boot n
 		put_node(r, n);
 }
 
-void registry_apply(struct registry *r, struct row_changes *changes, struct boot now)
+void registry_clock_set(struct registry *r)
+{
+	touch_all(r, 0);
+}
+
+void registry_apply(struct registry *r, struct row_changes *changes, struct wall wall, struct boot now)
 {
 	struct boot before = r->revoked_at;
 
@@ -397,7 +406,7 @@ void registry_apply(struct registry *r, struct row_changes *changes, struct boot
 				apply_user(r, c, now);
 				break;
 			case ROW_SESSION:
-				apply_session(r, c, now);
+				apply_session(r, c, wall, now);
 				break;
 			case ROW_KEY:
 				apply_key(r, c);

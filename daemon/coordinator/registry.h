@@ -39,6 +39,7 @@ struct reg_node {
 	struct map_report   report;     /* of row->report; empty where it said nothing */
 	struct ip           v6;
 	struct session_row *session;    /* the living one; NULL: none */
+	struct boot         session_end;        /* when it ends if the wall clock goes on as it went when it came */
 	struct ipport       seen;       /* from where the hub hears it; family 0: not */
 	struct wall         last_seen;  /* an ack or a request; 0: not since the start */
 	struct wall         used;       /* somebody used a service or a route as it; 0: not since the start */
@@ -83,7 +84,9 @@ struct registry *registry_new(const struct conf *conf);
 void registry_free(struct registry *r);         /* accepts NULL */
 
 /* Takes rows out of changes. */
-void registry_apply(struct registry *r, struct row_changes *changes, struct boot now);
+void registry_apply(struct registry *r, struct row_changes *changes, struct wall wall, struct boot now);
+/* The wall clock was set: what was encoded by it does not count any more. */
+void registry_clock_set(struct registry *r);
 void registry_loaded(struct registry *r, struct mesh_row *mesh);       /* takes mesh */
 void registry_conf(struct registry *r, const struct conf *conf);       /* after a reload */
 

@@ -255,7 +255,7 @@ int setup_key(const struct conf *conf, const struct key_options *o)
 		registry_free(reg);
 		return complain(&err);
 	}
-	registry_apply(reg, &changes, clock_boot());
+	registry_apply(reg, &changes, clock_wall(), clock_boot());
 	row_changes_done(&changes);
 	registry_pins(reg);
 	memcpy(key.pins, reg->pins, sizeof(key.pins));

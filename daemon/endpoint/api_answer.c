@@ -97,7 +97,7 @@ static json_t *party_json(const struct core *c, const struct party *p, const str
 
 	core_now(c, &now);
 	bool over = world_lease_over(p, &now);
-	valid = world_party_valid(p, now.wall) && !over;
+	valid = world_party_valid(p, now.wall) && !boot_passed(world_party_end(p), now.boot) && !over;
 	json_object_set_new(out, "user", json_null());
 	json_object_set_new(out, "session", json_null());
 	json_object_set_new(out, "caps", valid ? api_caps(c, p, ip) : json_object());

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 enum {
+	CLOCK_SEC     = 2,              /* between looks at whether the wall clock was set */
 	MAP_POLL_MS   = 500,            /* how often the map file is looked at */
 	STORE_AT_ONCE = 2000,           /* nodes of a map that is stored with every change; a larger one */
 	STORE_AGAIN_SEC = 5,            /* after a failure */
@@ -78,6 +79,7 @@ static void apply(void *arg)
 	if (!c->files)
 		return;
 	core_now(c, &now);
+	world_anchor(c->world, &now);
 	next = world_tick(c->world, now.wall);
 	want = world_net(c->world, &now, c->key.len && !c->enrolment.down ? c->public_key : NULL);
 	core_net_deny(c, want);
@@ -105,6 +107,7 @@ static void apply(void *arg)
 		again = boot_min(again, boot_add(now.boot, (next.sec > now.wall.sec ? next.sec - now.wall.sec : 1) * SEC_NS));
 	if (!boot_passed(now.lease, now.boot))
 		again = boot_min(again, now.lease);
+	again = boot_min(again, world_next_end(c->world, now.boot));
 	/* A deadline that is almost over is looked at once more when it is over. */
 	if (again.ns != INT64_MAX && again.ns < now.boot.ns + SEC_NS / 4)
 		again = boot_add(now.boot, SEC_NS / 4);
@@ -123,6 +126,24 @@ void core_net_changed(struct core *c)
 		return;
 	c->due = true;
 	loop_later(c->loop, apply, c);
+}
+
+/* A wall clock that was set shows other sessions and logins to be over, or not to be yet. */
+static void on_clock(void *arg)
+{
+	struct core *c = arg;
+	bool moved;
+
+	loop_timer_after(c->clock_look, CLOCK_SEC * SEC_NS);
+	clock_watch(&c->clock, loop_wall(c->loop), loop_now(c->loop), &moved);
+	if (!moved)
+		return;
+	log_warn("the clock was set");
+	world_clock_set(c->world, loop_wall(c->loop));
+	if (c->files->conf->mode == CONF_STANDALONE)
+		core_changed(c);
+	else
+		core_map_changed(c);
 }
 
 static void on_tick(void *arg)
@@ -392,6 +413,8 @@ static bool start(struct core *c)
 	world_set_successors(c->world, c->successors);
 	c->paths = loop_timer_new(c->loop, core_paths_look, c);
 	loop_timer_after(c->paths, SEC_NS);
+	c->clock_look = loop_timer_new(c->loop, on_clock, c);
+	loop_timer_after(c->clock_look, 0);
 	c->browser_tick = loop_timer_new(c->loop, core_browsers_late, c);
 	c->client = client_new(c->loop, &err);
 	if (!c->client) {
@@ -689,6 +712,7 @@ static void end(struct core *c)
 	loop_timer_free(c->store);
 	loop_timer_free(c->map_poll);
 	loop_timer_free(c->paths);
+	loop_timer_free(c->clock_look);
 	loop_free(c->loop);
 }
 

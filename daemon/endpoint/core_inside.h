@@ -132,7 +132,8 @@ struct core {
 	bool                publish;            /* the fronts must know, too */
 	bool                vouched;            /* the map is looked at again at the end of this round */
 	struct loop_timer  *tick;
-	struct loop_timer  *map_poll, *paths, *store;
+	struct loop_timer  *map_poll, *paths, *store, *clock_look;
+	struct clock_watch  clock;
 	struct map_file_mark { int64_t sec, nsec, size; uint64_t inode; } map_mark;
 
 	struct core_browser *browsers;          /* what the coordinator is asked for them */

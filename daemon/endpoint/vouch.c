@@ -29,6 +29,7 @@ struct proof {
 	uint64_t        person;         /* our own number of (issuer, sub): the coordinator's may lie */
 	char           *client;         /* VERIFIED: whose audience it was */
 	char            why[VOUCH_WHY_MAX];     /* REFUSED, or why it still waits; "" */
+	struct boot     end;            /* VERIFIED: too old then, whatever the wall clock is set to; 0: not known yet */
 	struct boot     again;          /* WAITING, REFUSED: looked at again then */
 	unsigned        tries;
 };
@@ -198,6 +199,7 @@ static void set_verified(struct proof *p)
 	p->person = person_number(v, &p->who);
 	p->state = VERIFIED;
 	p->open = false;
+	p->end = (struct boot){ 0 };
 	p->why[0] = '\0';
 	dict_put(v->last, span_of(p->key, sizeof(p->key)), p);
 }
@@ -527,15 +529,23 @@ static struct map_node *make(struct vouch *v, const struct map_node *from, const
 	return n;
 }
 
-static bool is_fresh(struct vouch *v, const struct proof *p, struct wall now)
+static bool is_fresh(struct vouch *v, struct proof *p, struct wall now)
 {
-	int64_t end;
+	int64_t end, left;
 
 	if (!p || p->state != VERIFIED || p->who.auth_time.sec <= 0)
 		return false;
 	end = p->who.auth_time.sec + v->conf->evidence_max_age;
 	if (now.sec >= end)
 		return false;
+	/* A wall clock that is set back makes nothing last longer. */
+	if (!p->end.ns)
+		p->end = boot_at_wall((struct wall){ end }, now, loop_now(v->loop));
+	if (boot_passed(p->end, loop_now(v->loop)))
+		return false;
+	left = p->end.ns == INT64_MAX ? end - now.sec : (p->end.ns - loop_now(v->loop).ns) / SEC_NS + 1;
+	if (left < end - now.sec)
+		end = now.sec + left;
 	if (end < v->until.sec)
 		v->until.sec = end;
 	return true;

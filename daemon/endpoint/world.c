@@ -766,6 +766,48 @@ bool world_party_valid(const struct party *p, struct wall now)
 	return p->node->user && p->node->session && now.sec < p->node->session->expires.sec;
 }
 
+void world_anchor(struct world *w, const struct world_now *now)
+{
+	for (size_t i = 0; i < w->count; i++) {
+		struct party *p = w->list[i];
+		const struct map_session *s = p->node ? p->node->session : NULL;
+
+		/* What the wall clock shows to be over now may not be, should it have been set wrong. */
+		if (!s || s->expires.sec <= now->wall.sec ||
+		    (p->end_session == s->id && p->end_wall.sec == s->expires.sec))
+			continue;
+		p->end_session = s->id;
+		p->end_wall = s->expires;
+		p->end = boot_at_wall(s->expires, now->wall, now->boot);
+	}
+}
+
+struct boot world_party_end(const struct party *p)
+{
+	const struct map_session *s = p->node && !p->node->tags.count ? p->node->session : NULL;
+
+	return s && p->end_session == s->id && p->end_wall.sec == s->expires.sec ? p->end : BOOT_NEVER;
+}
+
+struct boot world_next_end(const struct world *w, struct boot now)
+{
+	struct boot next = BOOT_NEVER;
+
+	for (size_t i = 0; i < w->count; i++) {
+		struct boot end = world_party_end(w->list[i]);
+
+		if (!boot_passed(end, now))
+			next = boot_min(next, end);
+	}
+	return next;
+}
+
+void world_clock_set(struct world *w, struct wall now)
+{
+	if (w->compile)
+		compile_self(w->compile, now);
+}
+
 uint64_t world_self(const struct world *w)
 {
 	return w->self;

@@ -36,6 +36,10 @@ struct party {
 	enum claim_verdict         v4, v6;
 	enum ident_why             why;         /* no session: why */
 	bool                       mark;        /* world_set_map()'s */
+	/* When its session ends if the wall clock goes on as it went when the session came. */
+	uint64_t                   end_session;
+	struct wall                end_wall;
+	struct boot                end;
 	unsigned                   way;         /* which of its endpoints is tried; see core_paths.c */
 	uint64_t                   rx, tx;      /* of the device, when last looked at */
 	/* Another key of the same node (successors.h). anchor: the key with which it came here; who()'s,
@@ -87,6 +91,9 @@ void world_set_why(struct world *w, uint64_t party, enum ident_why why);
 /* Classes that change by time alone; returns when to call again. */
 struct wall world_tick(struct world *w, struct wall now);
 
+/* The wall clock was set: what followed from it is made anew. */
+void world_clock_set(struct world *w, struct wall now);
+
 /* What the clocks and the lease say, for the two makers below. */
 struct world_now {
 	struct wall wall;
@@ -136,6 +143,11 @@ bool world_party_peer(const struct world *w, uint64_t id, struct compile_peer *r
 /* compile_caps() of its class for that family of address; "{}" if there are none. */
 struct span world_caps(const struct world *w, uint64_t id, uint8_t family);
 bool world_party_valid(const struct party *p, struct wall now);         /* somebody acts for it now */
+/* Before the makers: sessions that came since get their end on the boot clock. */
+void world_anchor(struct world *w, const struct world_now *now);
+/* When its session is over, whatever the wall clock shows; BOOT_NEVER where that is not known. */
+struct boot world_party_end(const struct party *p);
+struct boot world_next_end(const struct world *w, struct boot now);     /* of those; BOOT_NEVER: none */
 uint64_t world_self(const struct world *w);     /* 0: not known */
 const struct topology *world_topology(const struct world *w);
 

@@ -160,6 +160,10 @@ static void add_class(const struct world *w, struct net_state *s, const struct p
 	bool to_hub = p->node->hub && !world_is_hub(w);
 	struct boot end;
 
+	if (boot_passed(world_party_end(p), now->boot)) {
+		klass = CLASS_NONE;
+		until = TOPOLOGY_NEVER;
+	}
 	/* On the hub every node is at least enrolled; elsewhere the hub is; and the owner's own keys are, so
 	 * that this host can reach them. */
 	if (klass == CLASS_NONE && (world_is_hub(w) || to_hub || glass_is(p->node))) {
@@ -169,6 +173,8 @@ static void add_class(const struct world *w, struct net_state *s, const struct p
 	if (klass == CLASS_NONE)
 		return;
 	end = class_end(w, klass, until, now, to_hub || glass_is(p->node));
+	if (until.sec != TOPOLOGY_NEVER.sec && !to_hub && !glass_is(p->node))
+		end = boot_min(end, world_party_end(p));
 	if (boot_passed(end, now->boot))
 		return;
 	c->ip = *ip;

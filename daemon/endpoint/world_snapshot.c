@@ -58,11 +58,11 @@ static uint32_t who(const struct party *p, enum ident_kind kind)
 	return g ? g : 1;
 }
 
-static enum ident_kind kind_of(const struct party *p, struct wall now)
+static enum ident_kind kind_of(const struct party *p, const struct world_now *now)
 {
 	if (p->row ? p->row->tag_count : p->node->tags.count)
 		return IDENT_TAGGED;
-	if (world_party_valid(p, now))
+	if (world_party_valid(p, now->wall) && !boot_passed(world_party_end(p), now->boot))
 		return IDENT_PERSON;
 	return IDENT_ENROLLED;
 }
@@ -75,7 +75,7 @@ bool world_lease_over(const struct party *p, const struct world_now *now)
 uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now)
 {
 	const struct party *p = world_find(w, party);
-	enum ident_kind kind = p ? kind_of(p, now->wall) : IDENT_NONE;
+	enum ident_kind kind = p ? kind_of(p, now) : IDENT_NONE;
 
 	if (kind == IDENT_NONE || world_lease_over(p, now))
 		return 0;
@@ -145,7 +145,7 @@ static void ident_of_node(const struct party *p, const struct world_now *now, st
 	id->amr_count = n->session->amr.count;
 	id->auth_time = n->session->auth_time;
 	id->expires = n->session->expires;
-	id->expires_boot = end_of(n->session->expires, now);
+	id->expires_boot = boot_min(world_party_end(p), end_of(n->session->expires, now));
 	if (n->user->groups.count + n->user->idp.count) {
 		size_t count = n->user->groups.count + n->user->idp.count;
 		struct span *all = arena_calloc(mem, count, sizeof(*all));
@@ -176,7 +176,7 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 {
 	struct compile_peer peer = { 0 };
 	struct ident_text text;
-	struct ident id = { .kind = kind_of(p, now->wall) };
+	struct ident id = { .kind = kind_of(p, now) };
 	struct arena mem;
 	struct ip ip;
 	uint32_t index;
@@ -419,7 +419,7 @@ bool world_ident(const struct world *w, uint64_t party, const struct world_now *
 {
 	const struct party *p = world_find(w, party);
 
-	*ret_id = (struct ident){ .kind = p ? kind_of(p, now->wall) : IDENT_NONE };
+	*ret_id = (struct ident){ .kind = p ? kind_of(p, now) : IDENT_NONE };
 	if (ret_id->kind != IDENT_PERSON && ret_id->kind != IDENT_TAGGED)
 		return false;
 	if (p->row)

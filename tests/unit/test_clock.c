@@ -104,4 +104,37 @@ START_TEST(deadlines)
 }
 END_TEST
 
-UNIT_MAIN("clock", wall_syntax, wall_agrees_with_libc, durations, deadlines)
+START_TEST(clocks_that_are_set)
+{
+	/* at: of the boot clock; shows: the wall clock, off from where it began; both in seconds */
+	static const struct { int64_t at, shows; bool believed, moved; const char *what; } rows[] = {
+		{ 0,    0,     true,  false, "begins" },
+		{ 100,  102,   true,  false, "goes a little fast" },
+		{ 200,  206,   true,  false, "and adds up" },
+		{ 300,  7500,  false, true,  "two hours ahead" },
+		{ 302,  7502,  false, false, "it was told" },
+		{ 310,  314,   true,  true,  "and back" },
+		{ 320,  324,   true,  false, "as if nothing had been" },
+		{ 330,  -3266, false, true,  "an hour back" },
+		{ 400,  10000, false, true,  "then ahead" },
+		{ 699,  10299, false, false, "not long enough" },
+		{ 700,  10300, true,  false, "has stayed so" },
+		{ 710,  10310, true,  false, "is what it is" },
+		{ 720,  724,   false, true,  "what it was is another one now" },
+		{ 1000, INT64_MAX / 2, false, true, "absurd" },
+		{ 1001, INT64_MIN / 2, false, true, "absurd" },
+	};
+	struct clock_watch w = { 0 };
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct wall wall = { 1790000000 + rows[i].shows };
+		struct boot boot = { (1000 + rows[i].at) * SEC_NS };
+		bool moved, believed = clock_watch(&w, wall, boot, &moved);
+
+		ck_assert_msg(believed == rows[i].believed && moved == rows[i].moved, "%s: %d %d", rows[i].what,
+		              believed, moved);
+	}
+}
+END_TEST
+
+UNIT_MAIN("clock", wall_syntax, wall_agrees_with_libc, durations, deadlines, clocks_that_are_set)
