@@ -52,6 +52,10 @@ class BrowserH2(Browser):
 
     # ---- as in HTTP/1.1, less what HTTP/2 has otherwise ----
 
+    def nothing_on(self, quiet):
+        """A connection is nobody's here, its streams are somebody's: it may stay, and serves no more."""
+        assert self.ask("/open/x", cookie=STUDENT, html=False, on=quiet).status == 401
+
     def test_several_cookie_fields(self):
         """Crumbs are one field again (RFC 9113 8.2.3), and ours is not among them."""
         f = self.frames(self.get(1, [b"a=1", NAME + STAFF.encode(), b"b=2"]))
