@@ -49,7 +49,7 @@ struct inside {
 	enum { RUNNING, HALF_CLOSED, ENDING } phase;
 };
 
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
 	perror(what);
 	abort();
