@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Every call on this listener comes from a node; one that was deleted has no word any more. */
-static struct reg_node *caller(struct coordinator *co, struct request *r)
+struct reg_node *api_caller(struct coordinator *co, struct request *r)
 {
 	struct reg_node *n = registry_node(co->reg, r->node);
 
@@ -26,7 +25,7 @@ void api_map(void *ctx, struct request *r)
 	struct coordinator *co = ctx;
 	struct err          err;
 
-	if (!caller(co, r))
+	if (!api_caller(co, r))
 		return;
 	if (!rates_may(co->opens, span_of(&r->node, sizeof(r->node)), OPENS_PER_MINUTE,
 		       loop_now(co->loop), &err))
@@ -39,14 +38,14 @@ void api_map_ack(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
 
-	if (caller(co, r))
+	if (api_caller(co, r))
 		feeds_ack(co->feeds, r);
 }
 
 void api_map_refused(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 	struct err          err;
 
 	if (!n)
@@ -62,7 +61,7 @@ void api_map_refused(void *ctx, struct request *r)
 void api_map_used(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 	struct used_list    l;
 	struct err          err;
 	uint64_t            key[2];
@@ -114,7 +113,7 @@ static void on_reported(void *owner, struct store_job *job, const struct err *er
 void api_node_report(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 	struct map_report   rep;
 	struct err          err;
 	scoped_buf struct buf text = { 0 };
@@ -163,7 +162,7 @@ void api_node_report(void *ctx, struct request *r)
 void api_session_start(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 	struct enrol_login  l;
 	struct err          err;
 
@@ -281,7 +280,7 @@ void session_complete(struct coordinator *co, struct request *r, struct attempt 
 void api_session_finish(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 	struct enrol_finish f;
 	struct err          err;
 
@@ -337,7 +336,7 @@ void api_session_ended(void *owner, struct store_job *job, const struct err *err
 void api_logout(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 
 	if (!n)
 		return;
@@ -537,7 +536,7 @@ static void on_portal_page(void *arg, struct page *page)
 void api_portal(void *ctx, struct request *r)
 {
 	struct coordinator  *co = ctx;
-	struct reg_node     *n = caller(co, r);
+	struct reg_node     *n = api_caller(co, r);
 	char                 user[MAP_ID_MAX], node[MAP_ID_MAX], session[MAP_ID_MAX];
 	struct portal_caller who = { 0 };
 

@@ -19,13 +19,34 @@ void api_hello(void *ctx, struct request *r)
 	request_reply(r, 200, "application/json", SPAN("{\"v\":1}\n"));
 }
 
+void api_enrol_challenge(struct coordinator *co, struct attempt *a, struct request *r)
+{
+	struct enrol_challenge c = { 0 };
+	scoped_buf struct buf  out = { 0 };
+	struct err             err;
+
+	a->start = mem_dup(r->body.ptr, r->body.len);
+	a->start_len = r->body.len;
+	random_bytes(a->challenge, sizeof(a->challenge));
+	enrol_device_new(&a->ephemeral);
+	if (!enrol_device_public(&a->ephemeral, a->ephemeral_public, &err)) {
+		attempts_drop(co->attempts, a);
+		request_error(r, &err);
+		return;
+	}
+	memcpy(c.attempt, a->id, sizeof(c.attempt));
+	memcpy(c.challenge, a->challenge, sizeof(c.challenge));
+	memcpy(c.ephemeral, a->ephemeral_public, sizeof(c.ephemeral));
+	buf_init(&out, 4096);
+	enrol_challenge_encode(&c, &out);
+	request_json(r, 200, &out);
+}
+
 void api_enrol_start(void *ctx, struct request *r)
 {
 	struct coordinator    *co = ctx;
 	struct enrol_start     s;
-	struct enrol_challenge c = { 0 };
 	struct err             err;
-	scoped_buf struct buf  out = { 0 };
 
 	if (!attempts_may(co->attempts, &r->from, co->conf->attempts_per_minute, &err) ||
 	    !enrol_start_decode(buf_span(&r->body), &s, &err)) {
@@ -59,21 +80,7 @@ void api_enrol_start(void *ctx, struct request *r)
 	a->enrol_key = s.enrol_key;
 	s.enrol_key = (struct secret){ 0 };
 	enrol_start_done(&s);
-	a->start = mem_dup(r->body.ptr, r->body.len);
-	a->start_len = r->body.len;
-	random_bytes(a->challenge, sizeof(a->challenge));
-	enrol_device_new(&a->ephemeral);
-	if (!enrol_device_public(&a->ephemeral, a->ephemeral_public, &err)) {
-		attempts_drop(co->attempts, a);
-		request_error(r, &err);
-		return;
-	}
-	memcpy(c.attempt, a->id, sizeof(c.attempt));
-	memcpy(c.challenge, a->challenge, sizeof(c.challenge));
-	memcpy(c.ephemeral, a->ephemeral_public, sizeof(c.ephemeral));
-	buf_init(&out, 4096);
-	enrol_challenge_encode(&c, &out);
-	request_json(r, 200, &out);
+	api_enrol_challenge(co, a, r);
 }
 
 /* who: NULL where no provider said who it is. */

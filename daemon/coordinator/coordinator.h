@@ -87,6 +87,8 @@ extern const struct route public_routes[], mesh_routes[];
 /* api_public.c */
 void api_hello(void *ctx, struct request *r);
 void api_enrol_start(void *ctx, struct request *r);
+/* Answers r, whose body began the attempt, with what is to be proved. */
+void api_enrol_challenge(struct coordinator *co, struct attempt *a, struct request *r);
 void api_enrol_prove(void *ctx, struct request *r);
 void api_enrol_finish(void *ctx, struct request *r);
 /* The person is known and approved: the attempt, FINISHING, becomes a node (a session); it is gone after. */
@@ -122,6 +124,9 @@ void api_session_ended(void *owner, struct store_job *job, const struct err *err
 
 /* api_mesh.c */
 void session_complete(struct coordinator *co, struct request *r, struct attempt *a);
+/* Who calls on the mesh's listener: a node always. NULL, and r is answered: it was deleted and has
+ * no word any more. */
+struct reg_node *api_caller(struct coordinator *co, struct request *r);
 void api_map(void *ctx, struct request *r);
 void api_map_ack(void *ctx, struct request *r);
 void api_map_refused(void *ctx, struct request *r);

@@ -18,17 +18,6 @@ enum {
 	ROTATE_SHOWN_SEC     = 7 * 86400,       /* that the key was another one: longer than evidence is good anywhere */
 };
 
-static struct reg_node *caller(struct coordinator *co, struct request *r)
-{
-	struct reg_node *n = registry_node(co->reg, r->node);
-
-	if (!n)
-		request_fail(r, ERR_MISSING, "this node is not enrolled");
-	else
-		n->last_seen = loop_wall(co->loop);
-	return n;
-}
-
 static bool may(struct coordinator *co, struct request *r, const struct reg_node *n)
 {
 	struct err err;
@@ -59,8 +48,7 @@ static void note(struct store_job *job, const char *event, const struct reg_node
 void api_rotate_start(void *ctx, struct request *r)
 {
 	struct coordinator    *co = ctx;
-	struct reg_node       *n = caller(co, r);
-	struct enrol_challenge c = { 0 };
+	struct reg_node       *n = api_caller(co, r);
 	uint8_t                key[ENROL_KEY_LEN];
 	struct err             err;
 
@@ -78,22 +66,7 @@ void api_rotate_start(void *ctx, struct request *r)
 	a->node = n->id;
 	a->rotates = true;
 	memcpy(a->device, key, sizeof(a->device));
-	a->start = mem_dup(r->body.ptr, r->body.len);
-	a->start_len = r->body.len;
-	random_bytes(a->challenge, sizeof(a->challenge));
-	enrol_device_new(&a->ephemeral);
-	if (!enrol_device_public(&a->ephemeral, a->ephemeral_public, &err)) {
-		attempts_drop(co->attempts, a);
-		request_error(r, &err);
-		return;
-	}
-	memcpy(c.attempt, a->id, sizeof(c.attempt));
-	memcpy(c.challenge, a->challenge, sizeof(c.challenge));
-	memcpy(c.ephemeral, a->ephemeral_public, sizeof(c.ephemeral));
-	scoped_buf struct buf out = { 0 };
-	buf_init(&out, 4096);
-	enrol_challenge_encode(&c, &out);
-	request_json(r, 200, &out);
+	api_enrol_challenge(co, a, r);
 }
 
 static bool proved(const struct attempt *a, const uint8_t key[ENROL_KEY_LEN], const uint8_t proof[ENROL_KEY_LEN],
@@ -160,7 +133,7 @@ static void on_begun(void *owner, struct store_job *job, const struct err *err)
 void api_rotate_prove(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 	struct rotate_prove p = { 0 };
 	struct err          err;
 
@@ -211,7 +184,7 @@ void api_rotate_prove(void *ctx, struct request *r)
 void api_rotate_state(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 
 	if (!n)
 		return;
@@ -242,7 +215,7 @@ static void on_finished(void *owner, struct store_job *job, const struct err *er
 void api_rotate_finish(void *ctx, struct request *r)
 {
 	struct coordinator *co = ctx;
-	struct reg_node    *n = caller(co, r);
+	struct reg_node    *n = api_caller(co, r);
 	uint8_t             key[ENROL_KEY_LEN];
 	struct err          err;
 
