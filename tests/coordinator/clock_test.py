@@ -18,6 +18,9 @@ POLICY = """{ "tagOwners": { "tag:server": ["admin@example.edu"] },
 found = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
 if not found:
     skip("no libfaketime")
+with open(BUILD + "/reeve-coordinator", "rb") as f:
+    if b"__asan_init" in f.read():
+        skip("libfaketime and a sanitizer's runtime ask each other for the time, and some starts do not come to an end")
 
 t = Test()
 
