@@ -76,7 +76,7 @@ static const struct conf_row service_rows[] = {
 	          "without a login is refused." },
 	{ "forward-auth", CONF_ENUM, AT(forward), .def = "none", .words = forwards,
 	  .help = "There is no upstream: the web server of this kind stays in front, and asks here for each "
-	          "request; see contrib/forward-auth." },
+	          "request; see contrib/forward-auth. In \"public\", with \"browser\": for people with only a browser." },
 	{ "forward-users", CONF_STRS, AT(forward_users), 1, 64, "",
 	  .help = "With forward-auth: the local users whose processes may ask over a unix socket." },
 	{ "forward-secret", CONF_PATH, AT(forward_secret), .def = "",
@@ -514,9 +514,12 @@ static bool check_forward(const struct conf_service *s, struct place at, bool pu
 			                  "with \"forward-auth\"");
 		return true;
 	}
-	if (public || s->tcp || s->tls || s->enrolled || s->upstream.count)
-		return diag_error(diags, at, "\"forward-auth\" goes with neither \"upstream\", \"tcp\", \"tls\", "
-		                  "\"enrolled\" nor \"public\"");
+	if (s->tcp || s->tls || s->enrolled || s->upstream.count)
+		return diag_error(diags, at, "\"forward-auth\" goes with neither \"upstream\", \"tcp\", \"tls\" "
+		                  "nor \"enrolled\"");
+	if (public && !*s->browser)
+		return diag_error(diags, at, "\"forward-auth\" in \"public\": who asks is said by a browser's cookie; want "
+		                  "\"browser\"");
 	return true;
 }
 
@@ -596,7 +599,8 @@ static bool check_browser(const struct conf *c, const struct conf_service *s, st
 	if (c->verify == CONF_VERIFY_IDP)
 		return diag_error(diags, at, "\"browser\": with \"verify\": \"idp\" nobody counts without evidence, and a "
 		                  "browser has none");
-	if (!s->tls && !is_local(s))
+	/* where a web server asks, it is that server's TLS; who may ask has been looked at */
+	if (!s->tls && !s->forward && !is_local(s))
 		return diag_error(diags, at, "\"browser\": want \"tls\", or listeners on loopback alone");
 	host.len = span_find(host, ':');
 	for (size_t k = 0; k < s->hosts.count; k++)

@@ -38,35 +38,48 @@ static bool read_secret(const char *path, struct forward_access *a, struct err *
 	return true;
 }
 
+static bool read_one(struct forward_access *a, const struct conf_service *s, struct place at, struct diags *diags)
+{
+	struct err err = { 0 };
+	bool ok = true;
+	gid_t gid;
+	uid_t uid;
+
+	for (size_t k = 0; k < s->forward_users.count && k < FORWARD_USERS_MAX; k++) {
+		if (user_ids(s->forward_users.list[k], &uid, &gid))
+			a->uids[a->uid_count++] = uid;
+		else
+			ok = diag_error(diags, s->forward_users.at[k], "\"forward-users\": there is no user \"%s\"",
+			                s->forward_users.list[k]);
+	}
+	if (*s->forward_secret && !read_secret(s->forward_secret, a, &err))
+		ok = diag_error(diags, at, "\"forward-secret\": %s", err.msg);
+	return ok;
+}
+
 bool forward_accesses_read(struct forward_accesses *ret_a, const struct conf *conf, struct diags *diags)
 {
-	struct forward_accesses all = { mem_calloc(conf->services.count + 1, sizeof(*all.list)),
+	const struct conf_map *maps[] = { &conf->services, &conf->public };
+	struct forward_accesses all = { mem_calloc(conf->services.count + conf->public.count + 1, sizeof(*all.list)), 0,
 		                        conf->services.count };
 	bool ok = true;
 
-	for (size_t i = 0; i < all.n; i++) {
-		const struct conf_service *s = conf_service(&conf->services, i);
-		struct forward_access *a = &all.list[i];
-		struct err err = { 0 };
-		gid_t gid;
-		uid_t uid;
-
-		for (size_t k = 0; k < s->forward_users.count && k < FORWARD_USERS_MAX; k++) {
-			if (user_ids(s->forward_users.list[k], &uid, &gid))
-				a->uids[a->uid_count++] = uid;
-			else
-				ok = diag_error(diags, s->forward_users.at[k], "\"forward-users\": there is no user \"%s\"",
-				                s->forward_users.list[k]);
-		}
-		if (*s->forward_secret && !read_secret(s->forward_secret, a, &err))
-			ok = diag_error(diags, conf->services.at[i], "\"forward-secret\": %s", err.msg);
-	}
+	for (size_t m = 0; m < array_size(maps); m++)
+		for (size_t i = 0; i < maps[m]->count; i++)
+			ok = read_one(&all.list[all.n++], conf_service(maps[m], i), maps[m]->at[i], diags) && ok;
 	if (!ok) {
 		forward_accesses_done(&all);
 		return false;
 	}
 	*ret_a = all;
 	return true;
+}
+
+const struct forward_access *forward_access_get(const struct forward_accesses *a, bool public, size_t i)
+{
+	size_t at = public && a ? a->public_from + i : i;
+
+	return a && at < a->n ? &a->list[at] : NULL;
 }
 
 void forward_accesses_done(struct forward_accesses *a)
@@ -101,12 +114,16 @@ char *forward_socket_path(const struct conf *conf, struct span listen)
 
 static const struct conf_service *service_at(const struct conf *conf, struct span listen)
 {
-	for (size_t i = 0; i < conf->services.count; i++) {
-		const struct conf_service *s = conf_service(&conf->services, i);
+	const struct conf_map *maps[] = { &conf->services, &conf->public };
 
-		for (size_t k = 0; k < s->listen.count; k++)
-			if (span_eq(span_str(s->listen.list[k]), listen))
-				return s;
+	for (size_t m = 0; m < array_size(maps); m++) {
+		for (size_t i = 0; i < maps[m]->count; i++) {
+			const struct conf_service *s = conf_service(maps[m], i);
+
+			for (size_t k = 0; k < s->listen.count; k++)
+				if (span_eq(span_str(s->listen.list[k]), listen))
+					return s;
+		}
 	}
 	return NULL;
 }

@@ -20,15 +20,17 @@ struct forward_access {
 	unsigned char digest[FORWARD_DIGEST_LEN];
 };
 
-/* One for each of conf's "services", in their order. */
+/* One for each of conf's "services", then one for each in "public", in their order. */
 struct forward_accesses {
 	struct forward_access *list;
-	size_t                 n;
+	size_t                 n, public_from;
 };
 
 /* Faults go to diags, all of them; false if there is any. */
 bool forward_accesses_read(struct forward_accesses *ret_a, const struct conf *conf, struct diags *diags);
 void forward_accesses_done(struct forward_accesses *a);
+/* Of the i-th service there, or in "public"; NULL: a is NULL, or has none, and nobody may ask. */
+const struct forward_access *forward_access_get(const struct forward_accesses *a, bool public, size_t i);
 
 /* The first folder of the sockets, RUN-DIR/forward. The caller frees. */
 char *forward_folder(const struct conf *conf);

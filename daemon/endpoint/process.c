@@ -168,24 +168,27 @@ static bool is_kept(const struct kept *k, const char *key)
 
 static bool listens_at(const struct conf *conf, const char *key)
 {
-	for (size_t i = 0; i < conf->services.count; i++) {
-		const struct conf_strs *l = &conf_service(&conf->services, i)->listen;
+	const struct conf_map *maps[] = { &conf->services, &conf->public };
 
-		for (size_t k = 0; k < l->count; k++)
-			if (strcmp(l->list[k], key) == 0)
-				return true;
+	for (size_t m = 0; m < array_size(maps); m++) {
+		for (size_t i = 0; i < maps[m]->count; i++) {
+			const struct conf_strs *l = &conf_service(maps[m], i)->listen;
+
+			for (size_t k = 0; k < l->count; k++)
+				if (strcmp(l->list[k], key) == 0)
+					return true;
+		}
 	}
 	return false;
 }
 
-/* The unix sockets of conf that are not there yet: net could not make them. *ret_first: the first new one. */
-static bool make_sockets(struct processes *ps, const struct conf *conf, size_t *ret_first, struct err *err)
+static bool make_sockets_of(struct processes *ps, const struct conf *conf, const struct conf_map *services,
+                            struct err *err)
 {
 	static const struct ipport none;
 
-	*ret_first = ps->kept.n;
-	for (size_t i = 0; i < conf->services.count; i++) {
-		const struct conf_strs *l = &conf_service(&conf->services, i)->listen;
+	for (size_t i = 0; i < services->count; i++) {
+		const struct conf_strs *l = &conf_service(services, i)->listen;
 
 		for (size_t k = 0; k < l->count; k++) {
 			struct span key = span_str(l->list[k]);
@@ -200,6 +203,13 @@ static bool make_sockets(struct processes *ps, const struct conf *conf, size_t *
 		}
 	}
 	return true;
+}
+
+/* The unix sockets of conf that are not there yet: net could not make them. *ret_first: the first new one. */
+static bool make_sockets(struct processes *ps, const struct conf *conf, size_t *ret_first, struct err *err)
+{
+	*ret_first = ps->kept.n;
+	return make_sockets_of(ps, conf, &conf->services, err) && make_sockets_of(ps, conf, &conf->public, err);
 }
 
 /* Unix sockets that conf does not want (NULL: none) go. */

@@ -114,9 +114,10 @@ static void add_browsers(struct map_report *r, const struct conf *conf, size_t r
 		const struct conf_service *c = conf_service(&conf->public, i);
 		struct span name = span_str(conf->public.names[i]);
 		struct map_service *s = NULL;
-		uint16_t port;
+		uint16_t ports[2];
+		size_t n = conf_service_ports(c, ports, array_size(ports));
 
-		if (!*c->browser || !map_name_ok(name) || conf_service_ports(c, &port, 1) == 0)
+		if (!*c->browser || !map_name_ok(name) || n == 0)
 			continue;
 		for (size_t k = 0; k < r->service_count && !s; k++)
 			if (span_eq(r->services[k].name, name))
@@ -124,7 +125,8 @@ static void add_browsers(struct map_report *r, const struct conf *conf, size_t r
 		if (!s && r->service_count < room) {
 			s = &r->services[r->service_count++];
 			s->name = name;
-			s->port = port;
+			/* of a web server's 80 and 443, the one where there is TLS */
+			s->port = c->forward ? ports[n - 1] : ports[0];
 			s->http = true;
 			s->hosts = list_of(r, &c->hosts);
 			s->profiles = list_of(r, &c->profiles);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "daemon/endpoint/error_page.h"
+#include "daemon/endpoint/forward_access.h"
 #include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/names.h"
 #include "daemon/endpoint/targets.h"
@@ -486,7 +487,7 @@ bool world_snapshot(const struct world *w, const struct world_now *now, bool pub
 	}
 	for (size_t i = 0; i < services->count; i++)
 		if (!add_service(w, b, services->names[i], conf_service(services, i),
-		                 !public && w->forwards && i < w->forwards->n ? &w->forwards->list[i] : NULL,
+		                 forward_access_get(w->forwards, public, i),
 		                 page_of(w, public, i), tables, public, err)) {
 			err_prefix(err, "service \"%s\": ", services->names[i]);
 			free(slots);

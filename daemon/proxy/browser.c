@@ -569,7 +569,7 @@ enum browser_step browser_request(struct exchange *ex, const struct message *m)
 		return come_back(ex, m);
 	if (counts(ex))
 		return BROWSER_ON;
-	if (get && ex->html) {
+	if (get && ex->html && forward_redirects(ex)) {
 		scoped_buf struct buf back = { 0 };
 
 		buf_init(&back, 4 * HTTP_TARGET_MAX);

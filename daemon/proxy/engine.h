@@ -163,6 +163,7 @@ struct exchange {
 	enum verb           verb;
 	uint8_t             minor, tries;
 	uint8_t             forward;            /* enum forward_style: a helper's question */
+	bool                shown;              /* ... whose answer a person is given as it is */
 	enum gateway        gateway;
 	bool                tcp, keep_alive, upgrade, expect, to_chunked, reused, sent_body, counted, close_up,
 		            head_only, answered, html, te_trailers, secret; /* secret: mem is to be wiped */
@@ -266,6 +267,8 @@ void request_put_back(struct exchange *ex);     /* as if it had not come: it com
 /* As request_begin(), on a listener with a style. */
 bool forward_begin(struct conn *c);
 unsigned forward_status(const struct exchange *ex, unsigned status);    /* as this helper understands it */
+/* A person can be sent elsewhere by an answer. False: by a helper's question that cannot carry it. */
+bool forward_redirects(const struct exchange *ex);
 
 /* ---- basic.c ---- */
 

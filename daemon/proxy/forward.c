@@ -43,7 +43,12 @@ void forward_digest(struct span secret, unsigned char out[FORWARD_DIGEST_LEN])
 
 unsigned forward_status(const struct exchange *ex, unsigned status)
 {
-	return rows[ex->forward].two_refusals && status != 401 ? 403 : status;
+	return rows[ex->forward].two_refusals && !ex->shown && status != 401 ? 403 : status;
+}
+
+bool forward_redirects(const struct exchange *ex)
+{
+	return !rows[ex->forward].two_refusals || ex->shown;
 }
 
 static unsigned count_fields(const struct message *m, const char *name, struct span *ret_value)
@@ -119,8 +124,48 @@ static bool address_of(const struct forward_row *r, const struct message *m, str
 	return ip_parse(value, ret_ip);
 }
 
-/* The question as if it were the caller's own request. False: it is not whole. */
-static bool take_question(struct conn *c, const struct forward_row *r, struct message *m)
+/*
+ * For people with only a browser a server comes for three things, and says for
+ * which by the path of its own request, where no client's word stands: so that
+ * no answer of ours to a person is ever taken for a yes.
+ *
+ *   /_reeve/ask             may this request pass; behind it the path, where no field says it
+ *   /_reeve/page            the same question; the person is given the answer (nginx cannot
+ *                           hand on the first)
+ *   /.well-known/reeve/..   the person's own request, of the way back from a login or of a logout
+ */
+enum forward_way { WAY_WRONG = 0, WAY_ASK, WAY_PAGE, WAY_OWN };
+
+#define PATH_ASK "/_reeve/ask"
+#define PATH_PAGE "/_reeve/page"
+#define PATH_OURS "/.well-known/reeve/"
+
+static enum forward_way way_of(const struct forward_row *r, struct message *m)
+{
+	struct span path = span_head(m->target, span_find(m->target, '?'));
+
+	if (span_starts(path, SPAN(PATH_OURS)))
+		return WAY_OWN;
+	if (r->target)
+		return span_eq(path, SPAN(PATH_ASK)) ? WAY_ASK : span_eq(path, SPAN(PATH_PAGE)) ? WAY_PAGE : WAY_WRONG;
+	if (!span_starts(m->target, SPAN(PATH_ASK "/")))
+		return WAY_WRONG;
+	m->target = span_from(m->target, sizeof(PATH_ASK) - 1);
+	return WAY_ASK;
+}
+
+/* Whether people are known there by a cookie: a listener's services are all so, or none is. */
+static bool for_browsers(const struct conn *c, const struct snap_listen *l)
+{
+	const struct snapshot *s = c->front->snap;
+	const struct snap_service *v = l->services.count ? snapshot_service(s, snapshot_number(s, l->services, 0)) : NULL;
+
+	return v && (v->flags & SERVICE_BROWSER);
+}
+
+/* The question as if it were the caller's own request; own: its method and target are so already.
+ * False: it is not whole. */
+static bool take_question(struct conn *c, const struct forward_row *r, struct message *m, bool own)
 {
 	struct span scheme;
 
@@ -129,13 +174,13 @@ static bool take_question(struct conn *c, const struct forward_row *r, struct me
 	c->tls = span_ieq(scheme, SPAN("https")) || span_ieq(scheme, SPAN("wss"));
 	if (!c->tls && !span_ieq(scheme, SPAN("http")) && !span_ieq(scheme, SPAN("ws")))
 		return false;
-	if (r->method) {
+	if (r->method && !own) {
 		if (!one_field(m, r->method, &m->method) || !http_is_token(m->method) ||
 		    m->method.len > HTTP_METHOD_MAX)
 			return false;
 		m->verb = verb_find(m->method);
 	}
-	if (r->target && !one_field(m, r->target, &m->target))
+	if (r->target && !own && !one_field(m, r->target, &m->target))
 		return false;
 	if (r->host && !one_field(m, r->host, &m->host))
 		return false;
@@ -230,7 +275,28 @@ static void write_missing(const struct exchange *ex, struct head_out *o, size_t 
 	}
 }
 
-static void answer(struct exchange *ex, const struct message *m, struct span assertion)
+/* What the application is to be given in place of the client's own: without the cookie that says who it
+ * is, which is a credential here. Empty where nothing is left, so that a server that copies copies that. */
+static void write_cookies(struct front *f, struct message *m, struct head_out *o)
+{
+	bool first = true;
+
+	browser_strip(f, m);
+	head_add_lit(o, "Cookie: ");
+	for (size_t i = 0; i < m->field_count; i++) {
+		const struct field *one = &m->fields[i];
+
+		if (one->id != HEAD_OTHER || !span_ieq(one->name, SPAN("cookie")))
+			continue;
+		if (!first)
+			head_add_lit(o, "; ");
+		head_add(o, one->value);
+		first = false;
+	}
+	head_add_lit(o, "\r\n");
+}
+
+static void answer(struct exchange *ex, struct message *m, struct span assertion)
 {
 	struct conn *c = ex->conn;
 	struct front *f = c->front;
@@ -258,6 +324,8 @@ static void answer(struct exchange *ex, const struct message *m, struct span ass
 		exchange_refuse(ex, 500, "identity-unspeakable", why);
 		return;
 	}
+	if (ex->svc->flags & SERVICE_BROWSER)
+		write_cookies(f, m, &o);
 	if (rows[ex->forward].whole)
 		write_missing(ex, &o, from);
 	head_add_lit(&o, "\r\n");
@@ -280,65 +348,114 @@ static void be_nobody(struct conn *c)
 	struct front *f = c->front;
 
 	/* it was accepted when this listener was still a front's */
-	if (!c->parent && c->peer.family != IP_NONE && c->slot != SLOT_NONE && f->open[c->slot])
+	if (!c->browser && !c->parent && c->peer.family != IP_NONE && c->slot != SLOT_NONE && f->open[c->slot])
 		f->open[c->slot]--;
+	browser_forget(c);
 	c->slot = SLOT_NONE;
 	c->generation = 0;
 	c->peer = (struct ip){ 0 };
 	c->ident_due = INT64_MAX;
 }
 
-/* False: it waits for an assertion. */
-static bool judge(struct exchange *ex, const struct snap_listen *l, struct message *m)
+enum forward_end { FORWARD_ANSWERED = 0, FORWARD_ASSERTION, FORWARD_BROWSER };   /* or it waits for one of the two */
+
+/* Who asks, by the cookie. False: it is answered, or waits for core. */
+static bool judge_browser(struct exchange *ex, struct message *m, enum forward_way way, enum forward_end *ret_end)
+{
+	struct conn *c = ex->conn;
+	bool ours = span_starts(ex->path, SPAN(PATH_OURS));
+
+	*ret_end = FORWARD_ANSWERED;
+	if (ours != (way == WAY_OWN)) {
+		exchange_refuse(ex, 403, "forward-question", "a path of ours, which the web server is to pass on as it is");
+		return false;
+	}
+	if (ours && (ex->svc->flags & SERVICE_ASSERTION) && ex->verb == VERB_GET &&
+	    span_eq(ex->path, SPAN(PATH_OURS "jwks.json"))) {
+		request_answer_jwks(ex, 503);
+		return false;
+	}
+	switch (browser_request(ex, m)) {
+	case BROWSER_ON:
+		break;
+	case BROWSER_WAIT:
+		*ret_end = FORWARD_BROWSER;
+		return false;
+	case BROWSER_ANSWERED:
+		return false;
+	}
+	c->ident_due = INT64_MAX;
+	if (ours)
+		exchange_refuse(ex, 403, "forward-question", "there is no such path");
+	return !ours;
+}
+
+static enum forward_end judge(struct exchange *ex, const struct snap_listen *l, struct message *m)
 {
 	const struct forward_row *r = &rows[l->forward];
 	struct conn *c = ex->conn;
 	struct front *f = c->front;
 	struct span assertion = { 0 }, said;
+	bool browsers = for_browsers(c, l);
+	enum forward_way way = browsers ? way_of(r, m) : WAY_ASK;
+	enum forward_end end;
 
 	if (!peer_allowed(c, l, m)) {
 		exchange_refuse(ex, 403, "forward-peer", NULL);
-		return true;
+		return FORWARD_ANSWERED;
 	}
 	/* for what verifies assertions beside an application that we do not front */
-	if (r->target && span_eq(m->target, SPAN("/.well-known/reeve/jwks.json")) && m->verb == VERB_GET &&
+	if (!browsers && r->target && span_eq(m->target, SPAN("/.well-known/reeve/jwks.json")) && m->verb == VERB_GET &&
 	    count_fields(m, r->target, &said) == 0) {
 		request_answer_jwks(ex, 404);
-		return true;
+		return FORWARD_ANSWERED;
 	}
-	if (!take_question(c, r, m)) {
+	if (way == WAY_WRONG || !take_question(c, r, m, way == WAY_OWN)) {
 		exchange_refuse(ex, 403, "forward-question", NULL);
-		return true;
+		return FORWARD_ANSWERED;
 	}
+	ex->shown = way == WAY_PAGE || way == WAY_OWN;
 	if (!request_target(ex, m))
-		return true;
+		return FORWARD_ANSWERED;
 	if (!same_path(m->target, f->target.path)) {
 		exchange_refuse(ex, 400, "bad-request", "a path that can be read in two ways");
-		return true;
+		return FORWARD_ANSWERED;
 	}
-	ex->upgrade = is_upgrade(m);
-	/* its end is looked at with each question, and is no end of this connection */
-	conn_identify(c);
-	c->ident_due = INT64_MAX;
+	ex->upgrade = way != WAY_OWN && is_upgrade(m);
+	if (browsers != !!(ex->svc->flags & SERVICE_BROWSER)) {
+		exchange_refuse(ex, 421, "wrong-host", NULL);
+		return FORWARD_ANSWERED;
+	}
+	if (browsers) {
+		if (!judge_browser(ex, m, way, &end))
+			return end;
+	} else {
+		/* its end is looked at with each question, and is no end of this connection */
+		conn_identify(c);
+		c->ident_due = INT64_MAX;
+	}
 	if (!request_judge(ex, m))
-		return true;
+		return FORWARD_ANSWERED;
 	if (is_spoof(ex, r, m)) {
 		exchange_refuse(ex, 403, "forged-identity", NULL);
-		return true;
+		return FORWARD_ANSWERED;
 	}
 	if (ex->svc->flags & SERVICE_ASSERTION) {
 		switch (assertion_get(ex, &assertion)) {
 		case ASSERTION_READY:
 			break;
 		case ASSERTION_WAIT:
-			return false;
+			return FORWARD_ASSERTION;
 		case ASSERTION_NONE:
 			exchange_refuse(ex, 503, "no-assertion", NULL);
-			return true;
+			return FORWARD_ANSWERED;
 		}
 	}
-	answer(ex, m, assertion);
-	return true;
+	if (way == WAY_PAGE) /* its fields are for the server; the person asks again */
+		exchange_refuse(ex, 503, "again", NULL);
+	else
+		answer(ex, m, assertion);
+	return FORWARD_ANSWERED;
 }
 
 bool forward_begin(struct conn *c)
@@ -347,18 +464,21 @@ bool forward_begin(struct conn *c)
 	struct front *f = c->front;
 	struct message *m = &f->msg;
 	struct exchange *ex;
-	bool tls = c->tls, answered;
+	enum forward_end end;
+	bool tls = c->tls;
 
 	be_nobody(c);
 	ex = request_new(c, m);
 	ex->forward = (uint8_t)l->forward;
-	answered = judge(ex, l, m);
-	if (!answered)
+	end = judge(ex, l, m);
+	if (end != FORWARD_ANSWERED)
 		request_put_back(ex);
+	if (end == FORWARD_BROWSER)
+		conn_due(c, front_now(f) + FRONT_REDEEM_NS);
 	c->tls = tls;
 	if (c->state != CONN_CLOSED) {
 		c->peer = (struct ip){ 0 };
 		be_nobody(c);
 	}
-	return answered;
+	return end == FORWARD_ANSWERED;
 }

@@ -7,7 +7,9 @@
  * front, and asks here for each request whether it may pass and who it is. The
  * question is judged by the same steps as a request of our own front
  * (request.c); the answer is 200 with the service's identity headers, to be
- * copied, or a refusal. There is never a redirect, so there is no loop of them.
+ * copied, or a refusal. There is never a redirect, so there is no loop of them; but
+ * for people with only a browser (browser.c), who are sent to log in as a front
+ * would send them.
  *
  * What the helper says of the caller (address, method, target, host) is
  * believed only from a peer that is allowed: on a unix socket by its user

@@ -37,6 +37,7 @@ static const struct page pages[] = {
 	{ "wrong-host", "Not here", "No service of this host answers to that name.", TODO_OWNER },
 	{ "forward-peer", "Not to be answered", "What asks for a web server here may not ask: it is another user's, or does not know the secret.", TODO_OWNER },
 	{ "forward-question", "Not understood", "The web server does not say who calls and what is wanted, as its style of asking needs.", TODO_OWNER },
+	{ "again", "Once more", "What was refused a moment ago is allowed now.", TODO_LATER },
 	{ "forged-identity", "An identity of its own", "The request says by itself who is calling, in a header that only this host may write.", TODO_OWNER },
 	{ "no-grant", "No access", "No rule lets anybody reach this.", TODO_ASK },
 	{ "not-granted", "No access", "No rule lets you reach this service.", TODO_ASK },

@@ -12,6 +12,7 @@
 #include "base/hujson.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/proxy/forward.h"
 #include "daemon/proxy/front.h"
 #include "policy/compile.h"
 
@@ -251,7 +252,8 @@ static void put_services(struct topology *t, const json_t *services)
 			struct ipport at = { 0 };
 
 			ipport_parse(listens[i], &at);
-			ports[i] = at.port;
+			/* of a web server that asks it is not where it asks */
+			ports[i] = json_object_get(v, "forward-auth") ? 443 : at.port;
 		}
 		if (!topology_service_put(t, &s))
 			die("services", "beyond a limit");
@@ -285,6 +287,11 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 			.per_identity_max = json_integer_value(json_object_get(v, "per-identity-max")),
 			.in_flight_max = json_integer_value(json_object_get(v, "in-flight-max")),
 		};
+		static const char *const styles[FORWARD_STYLES] = {
+			[FORWARD_NGINX] = "nginx", [FORWARD_TRAEFIK] = "traefik", [FORWARD_CADDY] = "caddy",
+			[FORWARD_HAPROXY] = "haproxy", [FORWARD_ENVOY] = "envoy", [FORWARD_APACHE] = "apache",
+		};
+		unsigned char digest[FORWARD_DIGEST_LEN];
 		const char *key;
 		json_t *value;
 
@@ -318,6 +325,13 @@ static void add_services(struct server *s, struct snapshot_builder *b, const str
 		          (json_is_true(json_object_get(v, "hash-person")) ? SERVICE_HASH_PERSON : 0u) |
 		          (json_is_false(json_object_get(v, "forwarded")) ? SERVICE_NO_XFF : 0u);
 		d.policy = tables ? tables_service(tables, d.name) : 0;
+		for (unsigned i = 1; i < FORWARD_STYLES; i++)
+			if (span_eq(text(v, "forward-auth"), span_str(styles[i])))
+				d.forward = i;
+		if (d.forward) {
+			forward_digest(text(v, "forward-secret"), digest);
+			d.forward_secret = span_of(digest, sizeof(digest));
+		}
 		if (!snapshot_add_service(b, &d, &index, &err))
 			die(name, err.msg);
 	}

@@ -119,7 +119,15 @@ START_TEST(contradictions)
 		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "}}}", "who may ask there" },
 		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "," WWW "," UP "}}}", "goes with neither" },
 		{ "{" ALONE "\"services\":{\"a\":{" SOCKET "," WWW ",\"tls\":true}}}", "goes with neither" },
-		{ "{" ALONE "\"public\":{\"a\":{" SOCKET "," WWW "}}}", "goes with neither" },
+		{ "{" ALONE "\"public\":{\"a\":{" SOCKET "," WWW "}}}", "want \"browser\"" },
+		{ "{\"public\":{\"a\":{" SOCKET "," WWW_A "}}}", "who may ask there" },
+		{ "{\"public\":{\"a\":{" ASK ",\"listen\":\"127.0.0.1:1\"," WWW_A "}}}", "want a \"forward-secret\"" },
+		{ "{\"public\":{\"a\":{" ASK ",\"listen\":\"192.0.2.1:1\",\"forward-secret\":\"s\"," WWW_A "}}}", "or on loopback" },
+		{ "{\"public\":{\"a\":{" SOCKET "," WWW "," WWW_A "," UP "}}}", "goes with neither" },
+		{ "{\"public\":{\"a\":{" SOCKET "," WWW ",\"hosts\":\"b\",\"browser\":\"https://a\"}}}", "is not among \"hosts\"" },
+		{ "{\"services\":{\"a\":{" SOCKET "," WWW "}},\"public\":{\"a\":{" SOCKET "," WWW "," WWW_A "}}}",
+		  "both identities and strangers" },
+		{ "{\"verify\":\"idp\",\"public\":{\"a\":{" SOCKET "," WWW "," WWW_A "}}}", "a browser has none" },
 		{ "{" ALONE "\"services\":{\"a\":{" ASK ",\"listen\":\"127.0.0.1:1\"}}}", "want a \"forward-secret\"" },
 		{ "{" ALONE "\"services\":{\"a\":{" ASK ",\"listen\":\"192.0.2.1:1\",\"forward-secret\":\"s\"}}}",
 		  "or on loopback" },
@@ -155,6 +163,7 @@ START_TEST(modes)
 {
 	static const struct { const char *text; enum conf_mode mode; } rows[] = {
 		{ "{" ALONE "}", CONF_STANDALONE }, { "{\"map\":\"m\"}", CONF_MAP_FILE }, { "{}", CONF_MESH },
+		{ "{\"public\":{\"a\":{" SOCKET "," WWW "," WWW_A "}}}", CONF_MESH },
 	};
 	struct buf words;
 
