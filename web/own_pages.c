@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char mark_name[] = "__Host-hub-known";
+static const char mark_name[] = "__Host-hub-known", session_name[] = "__Host-hub-session";
 
 enum { MARK_SECONDS = 90 * 86400 };
 
@@ -105,6 +105,37 @@ void page_own_login(struct page *p, const struct own_page *o, const struct own_p
 		passkey_form(b, o, k, false, true);
 		p->script = true;
 	}
+	page_end(p);
+}
+
+void page_own_confirm(struct page *p, const struct own_page *o)
+{
+	struct buf *b = &p->body;
+
+	page_begin(p, 200, "Log in");
+	HTML_FILL(b, "<p>You are logged in at <bdi>{site}</bdi>.</p>\n", {"site", o->site});
+	whose(b, o);
+	begin_form(b, o, "continue", false);
+	buf_add_str(b, "<button autofocus>Go on with this account</button></form>\n");
+	begin_form(b, o, "other", true);
+	buf_add_str(b, "<button>Use another account</button></form>\n");
+	page_end(p);
+}
+
+void page_own_logout(struct page *p, const struct own_page *o, const char *back, const char *state)
+{
+	struct buf *b = &p->body;
+
+	page_begin(p, 200, "Log out");
+	HTML_FILL(b, "<p>This browser is logged in at <bdi>{site}</bdi>.</p>\n", {"site", o->site});
+	whose(b, o);
+	begin_form(b, o, "logout", false);
+	if (back)
+		HTML_FILL(b, "<input type=\"hidden\" name=\"post_logout_redirect_uri\" value=\"{back}\">",
+			  {"back", back});
+	if (state)
+		HTML_FILL(b, "<input type=\"hidden\" name=\"state\" value=\"{state}\">", {"state", state});
+	buf_add_str(b, "<button>Log out</button></form>\n");
 	page_end(p);
 }
 
@@ -295,15 +326,45 @@ void page_set_mark(struct page *p, const char *mark)
 	p->cookie = buf_take(&b);
 }
 
-bool mark_get(struct span cookie_header, char *out, size_t size)
+static bool cookie_get(struct span header, const char *want, struct span *ret)
 {
-	struct span rest = cookie_header, pair, name;
+	struct span rest = header, pair, name;
 
 	while (span_next(&rest, ';', &pair)) {
 		struct span value = span_trim(pair);
 
-		if (span_next(&value, '=', &name) && span_eq(name, span_str(mark_name)))
-			return span_cstr(value, out, size);
+		if (span_next(&value, '=', &name) && span_eq(name, span_str(want))) {
+			*ret = value;
+			return true;
+		}
 	}
 	return false;
+}
+
+bool mark_get(struct span cookie_header, char *out, size_t size)
+{
+	struct span value;
+
+	return cookie_get(cookie_header, mark_name, &value) && span_cstr(value, out, size);
+}
+
+/* ---- the browser's session ---- */
+
+void page_own_session(struct page *p, const char *id)
+{
+	struct buf b;
+
+	/* Lax, not Strict: services send people here from their own sites */
+	buf_init(&b, 256);
+	buf_addf(&b, "%s=%s; Path=/; Secure; HttpOnly; SameSite=Lax%s", session_name, id ? id : "",
+		 id ? "" : "; Max-Age=0");
+	if (p->session)
+		mem_wipe(p->session, strlen(p->session));
+	mem_free_ptr(&p->session);
+	p->session = buf_take(&b);
+}
+
+bool own_session_get(struct span cookie_header, struct span *ret_id)
+{
+	return cookie_get(cookie_header, session_name, ret_id);
 }

@@ -33,6 +33,11 @@ void page_own_login(struct page *p, const struct own_page *o, const struct own_p
 /* BASE/otp: otp. BASE/recovery: recovery. */
 void page_own_factor(struct page *p, const struct own_page *o, size_t recovery_left);
 
+/* The browser is logged in as o->login. BASE/continue: as that; BASE/other: as somebody else. */
+void page_own_confirm(struct page *p, const struct own_page *o);
+/* BASE/logout: post_logout_redirect_uri and state where they are not NULL. */
+void page_own_logout(struct page *p, const struct own_page *o, const char *back, const char *state);
+
 /* BASE/new-password: password, again. BASE/new-passkey: client, attestation, name. */
 void page_own_new_password(struct page *p, const struct own_page *o, const char *heading, unsigned least,
                            const struct own_passkey *k);
@@ -56,5 +61,9 @@ void page_own_add_passkey(struct page *p, const struct own_page *o, const struct
 /* The cookie of a browser that has logged in (accounts/opaque.h); replaces the page's cookie. */
 void page_set_mark(struct page *p, const char *mark);
 bool mark_get(struct span cookie_header, char *out, size_t size);
+/* The cookie of a browser that stays logged in (coordinator/own_session.c), beside the page's other one;
+ * it ends with the browser. NULL takes it away. */
+void page_own_session(struct page *p, const char *id);
+bool own_session_get(struct span cookie_header, struct span *ret_id);
 
 #endif

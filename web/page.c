@@ -31,6 +31,9 @@ void page_done(struct page *p)
 	if (p->cookie)
 		mem_wipe(p->cookie, strlen(p->cookie));
 	free(p->cookie);
+	if (p->session)
+		mem_wipe(p->session, strlen(p->session));
+	free(p->session);
 	*p = (struct page){ 0 };
 }
 
@@ -55,6 +58,8 @@ size_t page_headers(const struct page *p, struct page_header ret_headers[PAGE_HE
 		ret_headers[n++] = (struct page_header){ "Location", p->location };
 	if (p->cookie)
 		ret_headers[n++] = (struct page_header){ "Set-Cookie", p->cookie };
+	if (p->session)
+		ret_headers[n++] = (struct page_header){ "Set-Cookie", p->session };
 	return n;
 }
 

@@ -25,6 +25,7 @@ struct page {
 	struct buf body;                /* empty for a redirect */
 	char      *location;            /* NULL, or where a redirect goes */
 	char      *cookie;              /* NULL, or the value of Set-Cookie */
+	char      *session;             /* likewise, another one (own_pages.h) */
 	bool       script;              /* the page uses /idp/passkey.js (own_pages.h); none of the others has any */
 };
 

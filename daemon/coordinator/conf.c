@@ -28,6 +28,10 @@ static const struct conf_row accounts_rows[] = {
 	 .help = "Domains whose login names may be invited; \"*\" for every name."},
 	{"invitation", CONF_SECONDS, AT(invitation), 60, 90 * 86400, "72h",
 	 .help = "How long the link of an invitation or a reset holds."},
+	{"session", CONF_SECONDS, AT(session), 0, 90 * 86400, "24h",
+	 .help = "How long a browser that has logged in may renew sessions here without a page; 0: not at all."},
+	{"session-idle", CONF_SECONDS, AT(session_idle), 60, 90 * 86400, "14h",
+	 .help = "The same, from when it last did."},
 	CONF_END};
 #undef AT
 

@@ -16,6 +16,7 @@ struct conf_accounts {
 	char            *title;
 	struct conf_strs domains;
 	int64_t          invitation;
+	int64_t          session, session_idle; /* of a browser at this provider; 0: none is kept */
 };
 
 struct conf {

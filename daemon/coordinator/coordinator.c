@@ -62,6 +62,8 @@ const struct route public_routes[] = {
 	{ "GET",  "/idp/link",        api_own_link,     0 },
 	{ "GET",  "/idp/passkey.js",  api_own_script,   0 },
 	{ "GET",  "/idp/account",     api_own_account,  0 },
+	{ "GET",  "/idp/logout",      api_own_logout_get, 0 },
+	{ "POST", "/idp/logout",      api_own_logout_post, 4 << 10 },
 	{ "GET",    "/api/v1/",       api_admin,        0 },
 	{ "POST",   "/api/v1/",       api_admin,        SCIM_BODY_MAX },
 	{ "PUT",    "/api/v1/",       api_admin,        SCIM_BODY_MAX },

@@ -73,6 +73,10 @@ static void put(struct own *own, struct account_row *row)
 
 void own_commit(struct own *own, struct account_op *op)
 {
+	/* Whoever logs in by something else now, or not at all, does so anew. */
+	if (op->what == ACCOUNT_RESET || op->what == ACCOUNT_SET_UP || op->what == ACCOUNT_CHANGE ||
+	    op->what == ACCOUNT_PASSKEY_REMOVE || op->what == ACCOUNT_DISABLE || op->what == ACCOUNT_DELETE)
+		own_sessions_end(own, op->account);
 	if (op->row)
 		put(own, take(op->row));
 	else
@@ -170,7 +174,7 @@ void own_flow_drop(struct own *own, struct own_flow *f)
 
 void own_flow_step(struct own_flow *f, enum own_step step)
 {
-	static const char *const names[OWN_STEPS] = {"none",         "password", "factor",
+	static const char *const names[OWN_STEPS] = {"none",         "confirm", "password", "factor",
 						     "new password", "new code", "new passkey", "menu"};
 
 	log_debug("own flow %.4s..: %s -> %s", f->id, names[f->step], names[step]);
@@ -313,7 +317,9 @@ void api_own_flow_post(void *ctx, struct request *r)
 
 	if (!own_ready(co, r) || !(f = own_flow_of(co, r, &action)))
 		return;
-	if (f->step == OWN_PASSWORD || f->step == OWN_FACTOR)
+	if (f->step == OWN_CONFIRM)
+		own_confirm_post(co->own, r, f, action);
+	else if (f->step == OWN_PASSWORD || f->step == OWN_FACTOR)
 		own_login_post(co->own, r, f, action);
 	else
 		own_setup_post(co->own, r, f, action);
@@ -341,6 +347,7 @@ static void on_tick(void *arg)
 			dict_remove(own->codes, key);
 			own_code_free(v);
 		}
+	own_sessions_sweep(own);
 	loop_timer_after(own->tick, 5 * SEC_NS);
 }
 
@@ -368,6 +375,7 @@ struct own *own_new(struct coordinator *co, struct err *err)
 	own->flows = dict_new();
 	own->serials = dict_new();
 	own->codes = dict_new();
+	own->sessions = dict_new();
 	own->guard = guard_new();
 	own->tick = loop_timer_new(co->loop, on_tick, own);
 	own->signer = signer_new(err);
@@ -420,6 +428,7 @@ void own_free(struct own *own)
 	free_all(own->by_id, free_row);
 	free_all(own->flows, free_flow);
 	free_all(own->codes, own_code_free);
+	free_all(own->sessions, free);
 	secret_done(&own->mark);
 	free(own);
 }

@@ -11,6 +11,7 @@
  *
  *   own.c           accounts in memory as they are on disk; flows; the start
  *   own_op.c        the provider's endpoints
+ *   own_session.c   a browser stays logged in
  *   own_login.c     a person proves themselves
  *   own_setup.c     an invitation, a reset, and what people change themselves
  *   own_passkey.c   passkeys
@@ -42,12 +43,15 @@ enum {
 	OWN_TOKEN_SECONDS = 120,
 	OWN_BODY_MAX = 16 << 10,        /* of a form; an attestation is about 1 KiB */
 	OWN_PASSKEYS_MAX = 20,
+	OWN_SESSIONS_MAX = 16384,       /* in all; who comes later is not kept logged in */
+	OWN_SESSIONS_ACCOUNT = 16,      /* of one account: the oldest makes room */
 };
 
 enum own_kind { OWN_LOGIN = 1, OWN_SETUP, OWN_MANAGE };
 
 enum own_step {
 	OWN_NONE = 0,
+	OWN_CONFIRM,            /* the browser is logged in: as that one? */
 	OWN_PASSWORD,           /* login and password, or a passkey */
 	OWN_FACTOR,             /* the password was right */
 	OWN_NEW_PASSWORD,
@@ -75,6 +79,8 @@ struct own_flow {
 	/* OWN_LOGIN: what the client asked for */
 	bool          phr_only;         /* a passkey, and nothing less */
 	bool          phr_named;        /* the client knows that name */
+	int64_t       max_age;          /* -1: none asked for */
+	unsigned char session[OPAQUE_HASH];     /* OWN_CONFIRM: which */
 	char         *state, *oidc_nonce, *challenge, *redirect_uri;
 	/* OWN_SETUP */
 	unsigned char link[OPAQUE_HASH];
@@ -91,11 +97,22 @@ struct own_flow {
 /* How somebody proved themselves. */
 enum own_method { OWN_BY_NOTHING = 0, OWN_BY_OTP, OWN_BY_RECOVERY, OWN_BY_PASSKEY };
 
+/* A browser that is logged in here. */
+struct own_session {
+	unsigned char   hash[OPAQUE_HASH];      /* of what its cookie holds */
+	uint64_t        account;
+	enum own_method how;
+	bool            synced;
+	struct wall     auth_time;
+	struct boot     made, used;
+};
+
 struct own {
 	struct coordinator *co;
 	struct dict        *by_id, *by_login;   /* struct account_row */
 	struct dict        *flows, *serials;    /* struct own_flow, by id and by serial */
 	struct dict        *codes;              /* struct own_code, by hash */
+	struct dict        *sessions;           /* struct own_session, by hash */
 	struct hasher      *hasher;
 	struct signer      *signer;
 	struct guard       *guard;
@@ -162,8 +179,22 @@ struct account_op *own_passkey_login(struct own *own, const struct request *r, s
 void own_setup_post(struct own *own, struct request *r, struct own_flow *f, struct span action);
 void own_menu_show(struct own *own, struct request *r, struct own_flow *f, const char *wrong);
 
-/* own_op.c: somebody has proved themselves in an OWN_LOGIN; answers r and ends the flow. */
+/* own_op.c: somebody has proved themselves in an OWN_LOGIN, or is known by a session that fits; answers r
+ * and ends the flow. */
 void own_op_done(struct own *own, struct request *r, struct own_flow *f, enum own_method how);
+void own_op_known(struct own *own, struct request *r, struct own_flow *f, struct own_session *s);
+
+/* own_session.c: the live session of r's browser, NULL if it has none; whether it is a proof as young and strong
+ * as is asked for (max_age -1: any). */
+struct own_session *own_session_of(struct own *own, const struct request *r);
+bool own_session_fits(const struct own *own, const struct own_session *s, int64_t max_age, bool phr_only);
+/* Account, method and auth_time are proof's. Ends what r's browser had. False: it is not kept. */
+bool own_session_begin(struct own *own, const struct request *r, const struct own_session *proof,
+                       char ret_cookie[OPAQUE_TEXT + 1]);
+void own_sessions_end(struct own *own, uint64_t account);
+void own_sessions_sweep(struct own *own);       /* those that are over */
+void own_confirm_show(struct own *own, struct request *r, struct own_flow *f);
+void own_confirm_post(struct own *own, struct request *r, struct own_flow *f, struct span action);
 
 /* An invitation or a reset: the token's hash into op; the link into out. */
 void own_link_new(const struct conf *conf, struct account_op *op, struct buf *out);
@@ -180,6 +211,8 @@ void api_own_flow_post(void *ctx, struct request *r);
 void api_own_link(void *ctx, struct request *r);
 void api_own_script(void *ctx, struct request *r);
 void api_own_account(void *ctx, struct request *r);
+void api_own_logout_get(void *ctx, struct request *r);
+void api_own_logout_post(void *ctx, struct request *r);
 void api_own_admin_get(void *ctx, struct request *r);
 void api_own_admin_post(void *ctx, struct request *r);
 void api_own_admin_delete(void *ctx, struct request *r);

@@ -58,8 +58,9 @@ void api_own_discovery(void *ctx, struct request *r)
 	buf_init(&b, 8192);
 	buf_addf(&b,
 		 "{\"issuer\":\"%s/idp\",\"authorization_endpoint\":\"%s/idp/authorize\","
-		 "\"token_endpoint\":\"%s/idp/token\",\"jwks_uri\":\"%s/idp/jwks\",",
-		 co->conf->url, co->conf->url, co->conf->url, co->conf->url);
+		 "\"token_endpoint\":\"%s/idp/token\",\"jwks_uri\":\"%s/idp/jwks\","
+		 "\"end_session_endpoint\":\"%s/idp/logout\",",
+		 co->conf->url, co->conf->url, co->conf->url, co->conf->url, co->conf->url);
 	buf_add_str(
 		&b,
 		"\"response_types_supported\":[\"code\"],\"response_modes_supported\":[\"query\"],"
@@ -122,8 +123,8 @@ static void add_param(struct buf *b, const char *name, const char *value)
 }
 
 /* RFC 6749 4.1.2 and 4.1.2.1, with RFC 9207's iss. */
-static void go_back(struct coordinator *co, struct request *r, const char *uri, const char *state,
-		    const char *what, const char *value, const char *mark)
+static void go_back(struct coordinator *co, struct request *r, const char *uri, const char *what,
+		    const char *value, const char *state, const char *mark, const char *session)
 {
 	scoped_buf struct buf url = {0}, iss = {0};
 	struct page p;
@@ -139,6 +140,8 @@ static void go_back(struct coordinator *co, struct request *r, const char *uri, 
 	page_redirect(&p, url.over ? "" : url.ptr);
 	if (mark)
 		page_set_mark(&p, mark);
+	if (session)
+		page_own_session(&p, session);
 	mem_wipe(url.ptr, url.len);
 	own_show(r, &p);
 }
@@ -155,14 +158,15 @@ static bool has_word(const char *list, struct span word)
 
 struct asked {
 	char *client, *redirect, *type, *scope, *state, *nonce, *challenge, *method, *prompt,
-		*request, *uri, *acr, *max_age;
+		*request, *uri, *acr, *max_age, *login_hint, *token_hint;
 };
 
 static void asked_done(struct asked *a)
 {
 	char **all[] = {&a->client, &a->redirect,  &a->type,   &a->scope,  &a->state,
 			&a->nonce,  &a->challenge, &a->method, &a->prompt, &a->request,
-			&a->uri,    &a->acr,       &a->max_age};
+			&a->uri,    &a->acr,       &a->max_age,   &a->login_hint,
+			&a->token_hint};
 
 	for (size_t i = 0; i < array_size(all); i++)
 		free(*all[i]);
@@ -187,14 +191,67 @@ static const char *asked_wrongly(const struct asked *a)
 	    !a->challenge || !base64url_decode(span_str(a->challenge), raw, sizeof(raw), &n) ||
 	    n != sizeof(raw))
 		return "invalid_request";
-	/* Whoever logs in proves themselves now (auth_time), which no max_age is too short for;
-	 * prompt=login, consent and select_account are what is done anyhow. */
 	if (a->max_age && !span_u64(span_str(a->max_age), INT32_MAX, &age))
 		return "invalid_request";
-	/* Nobody is logged in here between two logins. Core 3.1.2.1: none stands alone. */
-	if (a->prompt && has_word(a->prompt, SPAN("none")))
-		return strcmp(a->prompt, "none") == 0 ? "login_required" : "invalid_request";
+	/* Core 3.1.2.1: none stands alone. */
+	if (a->prompt && has_word(a->prompt, SPAN("none")) && strcmp(a->prompt, "none") != 0)
+		return "invalid_request";
 	return NULL;
+}
+
+static bool is_silent(const struct asked *a)
+{
+	return a->prompt && strcmp(a->prompt, "none") == 0;
+}
+
+/* Whether that session is whom the client means. An ID token of ours that it shows as a hint is not looked at, so
+ * it may be anybody's. */
+static bool is_meant(const struct own *own, const struct asked *a, const struct own_session *s)
+{
+	const struct account_row *row = own_find(own, s->account);
+	char login[LOGIN_MAX + 1];
+
+	return row && !a->token_hint &&
+	       (!a->login_hint || (own_login_ok(span_str(a->login_hint), login) && strcmp(login, row->login) == 0));
+}
+
+/* Core 3.1.2.6: why nobody is let in without a page; NULL: somebody is. */
+static const char *why_asked(const struct own *own, const struct asked *a, const struct own_flow *f,
+			     const struct own_session *s)
+{
+	if (!s || !is_meant(own, a, s) || !own_session_fits(own, s, f->max_age, false))
+		return "login_required";
+	return own_session_fits(own, s, f->max_age, f->phr_only) ? NULL : "interaction_required";
+}
+
+/* The session vouches without a word only where the client says that it wants no page: that is the renewal of what is
+ * there. Everything else is asked for, since the page is all that stands between a link which somebody else
+ * sent and what it lets in. */
+static void begin(struct own *own, struct request *r, const struct asked *a, struct own_flow *f)
+{
+	struct own_session *s = a->prompt && has_word(a->prompt, SPAN("login")) ? NULL : own_session_of(own, r);
+	const char *why = why_asked(own, a, f, s);
+
+	if (is_silent(a)) {
+		if (!why) {
+			f->account = s->account;
+			own_op_known(own, r, f, s);
+			return;
+		}
+		go_back(own->co, r, f->redirect_uri, "error", why, f->state, NULL, NULL);
+		own_flow_drop(own, f);
+		return;
+	}
+	if (!why) {
+		f->account = s->account;
+		memcpy(f->session, s->hash, sizeof(f->session));
+		own_flow_step(f, OWN_CONFIRM);
+		own_confirm_show(own, r, f);
+		return;
+	}
+	if (!a->login_hint || !own_login_ok(span_str(a->login_hint), f->login))
+		f->login[0] = '\0';
+	own_login_show(own, r, f, NULL, 200, true);
 }
 
 static void authorize(struct coordinator *co, struct request *r, struct asked *a)
@@ -202,6 +259,7 @@ static void authorize(struct coordinator *co, struct request *r, struct asked *a
 	struct err err;
 	const char *wrong;
 	struct own_flow *f;
+	uint64_t age;
 
 	/* What may not be sent back is said here. */
 	if (!a->client || strcmp(a->client, OWN_CLIENT) != 0 || !redirect_ok(co, a->redirect)) {
@@ -211,11 +269,14 @@ static void authorize(struct coordinator *co, struct request *r, struct asked *a
 	}
 	wrong = asked_wrongly(a);
 	if (wrong) {
-		go_back(co, r, a->redirect, a->state, "error", wrong, NULL);
+		go_back(co, r, a->redirect, "error", wrong, a->state, NULL, NULL);
 		return;
 	}
 	if (!attempts_may(co->attempts, &r->from, co->conf->attempts_per_minute, &err)) {
-		own_sorry(co, r, 429, "Too many attempts", "Try again in a minute.");
+		if (is_silent(a))
+			go_back(co, r, a->redirect, "error", "temporarily_unavailable", a->state, NULL, NULL);
+		else
+			own_sorry(co, r, 429, "Too many attempts", "Try again in a minute.");
 		return;
 	}
 	f = own_flow_new(co->own, r, OWN_LOGIN, OWN_PASSWORD, &err);
@@ -232,7 +293,10 @@ static void authorize(struct coordinator *co, struct request *r, struct asked *a
 	f->oidc_nonce = take(a->nonce);
 	f->challenge = take(a->challenge);
 	f->redirect_uri = take(a->redirect);
-	own_login_show(co->own, r, f, NULL, 200, true);
+	f->max_age = -1;
+	if (a->max_age && span_u64(span_str(a->max_age), INT32_MAX, &age))
+		f->max_age = (int64_t)age;
+	begin(co->own, r, a, f);
 }
 
 void api_own_authorize(void *ctx, struct request *r)
@@ -253,16 +317,20 @@ void api_own_authorize(void *ctx, struct request *r)
 	param(&r->query, "prompt", 64, &a.prompt);
 	param(&r->query, "max_age", 32, &a.max_age);
 	param(&r->query, "acr_values", OWN_PARAM_MAX, &a.acr);
+	param(&r->query, "login_hint", OWN_PARAM_MAX, &a.login_hint);
+	param(&r->query, "id_token_hint", 32 << 10, &a.token_hint);
 	param(&r->query, "request", 4096, &a.request);
 	param(&r->query, "request_uri", 4096, &a.uri);
 	authorize(co, r, &a);
 	asked_done(&a);
 }
 
-void own_op_done(struct own *own, struct request *r, struct own_flow *f, enum own_method how)
+/* What is proven is s's, and no newer than that. */
+static void let_in(struct own *own, struct request *r, struct own_flow *f, const struct own_session *s,
+		   const char *mark, const char *session)
 {
 	struct coordinator *co = own->co;
-	char code[OPAQUE_TEXT + 1], mark[BROWSER_TEXT_MAX];
+	char code[OPAQUE_TEXT + 1];
 	unsigned char hash[OPAQUE_HASH];
 	struct own_code *c;
 
@@ -276,17 +344,37 @@ void own_op_done(struct own *own, struct request *r, struct own_flow *f, enum ow
 	c->nonce = take(f->oidc_nonce);
 	c->challenge = take(f->challenge);
 	c->redirect_uri = mem_strdup(f->redirect_uri);
-	c->account = f->account;
-	c->how = how;
-	c->phr = how == OWN_BY_PASSKEY && f->phr_named;
-	c->synced = f->synced;
-	c->auth_time = loop_wall(co->loop);
+	c->account = s->account;
+	c->how = s->how;
+	c->phr = s->how == OWN_BY_PASSKEY && f->phr_named;
+	c->synced = s->synced;
+	c->auth_time = s->auth_time;
 	c->until = boot_add(loop_now(co->loop), OWN_CODE_SECONDS * SEC_NS);
 	dict_put(own->codes, span_of(hash, sizeof(hash)), c);
-	browser_mark(&own->mark, f->account, mark);
-	go_back(co, r, f->redirect_uri, f->state, "code", code, mark);
+	go_back(co, r, f->redirect_uri, "code", code, f->state, mark, session);
 	mem_wipe(code, sizeof(code));
 	own_flow_drop(own, f);
+}
+
+void own_op_done(struct own *own, struct request *r, struct own_flow *f, enum own_method how)
+{
+	const struct own_session proof = {.account = f->account,
+					  .how = how,
+					  .synced = f->synced,
+					  .auth_time = loop_wall(own->co->loop)};
+	char mark[BROWSER_TEXT_MAX], cookie[OPAQUE_TEXT + 1];
+	bool kept = own_session_begin(own, r, &proof, cookie);
+
+	browser_mark(&own->mark, f->account, mark);
+	let_in(own, r, f, &proof, mark, kept ? cookie : NULL);
+	mem_wipe(cookie, sizeof(cookie));
+}
+
+void own_op_known(struct own *own, struct request *r, struct own_flow *f, struct own_session *s)
+{
+	s->used = loop_now(own->co->loop);
+	own_audit(own, "account-login", own_find(own, s->account), f, "session");
+	let_in(own, r, f, s, NULL, NULL);
 }
 
 /* ---- token ---- */

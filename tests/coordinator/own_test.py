@@ -140,7 +140,7 @@ try:
 
     # ---- a login, refused ----
     def try_password(login, password, b):
-        return authorize(b).send("password", login=login, password=password)
+        return authorize(b, prompt="login").send("password", login=login, password=password)
 
     page = authorize()
     f = page.form("password")
