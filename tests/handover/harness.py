@@ -142,12 +142,12 @@ def start(*argv, name, **more):
     return p
 
 
-def configure(people, services, grants):
+def configure(people, services, grants, **more):
     write("identities.hujson", json.dumps(people))
     write("policy.hujson", json.dumps({"grants": grants}))
     return write("reeved.hujson", json.dumps({
         "identities": "identities.hujson", "policy": "policy.hujson", "unprivileged": True,
-        "run-dir": "run", "state-dir": "state", "services": services}))
+        "run-dir": "run", "state-dir": "state", "services": services, **more}))
 
 
 def reeved(conf, port):

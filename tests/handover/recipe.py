@@ -18,6 +18,10 @@ FORGED = ["Remote-User: admin", "X-Remote-User: admin", "Remote_User: admin", "X
           "Authorization: Basic " + base64.b64encode(b"admin:x").decode()]
 
 
+class End(str):
+    """What goes to the end of a file that the package brings."""
+
+
 def root():
     return f"{harness.TMP}/root"
 
@@ -30,13 +34,15 @@ def recipe(name):
     """(service's name and row, grants, {path: text})"""
     with open(f"{DOC}/{name}", encoding="utf-8") as f:
         lines = f.read().split("\n")
-    blocks = {}
+    blocks, ends = {}, set()
     at = None
     for line in lines:
         word = line.split(" ")
-        if line in ("SERVICE", "GRANTS") or (word[0] == "FILE" and len(word) == 2):
+        if line in ("SERVICE", "GRANTS") or (word[0] in ("FILE", "END") and len(word) == 2):
             at = word[-1]
             blocks[at] = []
+            if word[0] == "END":
+                ends.add(at)
         elif line and not line.startswith("  "):
             at = None
         elif at:
@@ -44,7 +50,7 @@ def recipe(name):
     text = {k: moved("\n".join(v).strip("\n")) + "\n" for k, v in blocks.items()}
     service = json.loads("{" + text.pop("SERVICE") + "}")
     grants = json.loads("[" + text.pop("GRANTS") + "]")
-    return service, grants, {moved(k): v for k, v in text.items()}
+    return service, grants, {moved(k): End(v) if k in ends else v for k, v in text.items()}
 
 
 def service_lines(name):
@@ -56,9 +62,10 @@ def service_lines(name):
 def put(files):
     for path, text in files.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as f:
+        with open(path, "a" if isinstance(text, End) else "w", encoding="utf-8") as f:
             f.write(text)
-        os.chmod(path, 0o755 if text.startswith("#!") else 0o644)
+        if not isinstance(text, End):
+            os.chmod(path, 0o755 if text.startswith("#!") else 0o644)
 
 
 def ask(host, target="/", source="127.0.0.1", headers=(), method="GET", body=b"", port=80, at="127.0.0.1"):

@@ -11,26 +11,15 @@ import shutil
 import struct
 import subprocess
 
-import harness
 import recipe
-from harness import STAFF, STUDENT, accepting, begin, check, listening, program, read_file, run, skip, start, until, write
+import recipe_run
+from harness import accepting, begin, check, listening, program, read_file, run, skip, start, until, write
 from recipe import FORGED, put
+from recipe_run import AT, apache, apache_missing, ask, made, refusals, tool
 
 TMP = begin("recipes_apps")
-TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 ROOT = recipe.root()
-AT = {"127.0.0.1": "127.0.1.1", "127.0.0.2": "127.0.1.2", "127.0.0.3": "127.0.1.3"}
-ENV = {"PATH": harness.PATH, "HOME": TMP, "LC_ALL": "C.UTF-8", "USER": "owner"}
-
-
-def ask(host, target="/", source="127.0.0.1", **more):
-    return recipe.ask(host, target, source, at=AT[source], **more)
-
-
-def refusals(name, host, target="/", source="127.0.0.3", port=80):
-    for what, headers in (("nobody is refused", []), ("nor does a forgery help", FORGED)):
-        a = ask(host, target, source, headers=headers, port=port)
-        check(f"{name}: {what}", a[0] == 403, a)
+ENV = recipe_run.environment()
 
 
 def hosts(name, at):
@@ -38,20 +27,6 @@ def hosts(name, at):
     with open("/etc/hosts", "w", encoding="utf-8") as f:
         f.write(f"127.0.0.1 localhost\n{at} {name}\n")
 
-
-def tool(*argv, cwd=None, **env):
-    return subprocess.run(argv, cwd=cwd or TMP, env={**ENV, **env}, capture_output=True, text=True, timeout=120,
-                          stdin=subprocess.DEVNULL, check=False)
-
-
-def made(*argv, **more):
-    r = tool(*argv, **more)
-    if r.returncode:
-        check(" ".join(argv[:3]), False, r)
-    return r.returncode == 0
-
-
-# Each of these returns what is to be done when reeved serves, or None if it cannot be.
 
 def uwsgi(ini, socket):
     start(program("uwsgi"), "--ini", ini, "--die-on-term", "--need-app", name=os.path.basename(ini), cwd=TMP, env=ENV)
@@ -225,24 +200,17 @@ def cups_told():
 
 
 def subversion(files):
-    binary, modules = program("apache2"), "/usr/lib/apache2/modules"
-    if not binary or not program("svn") or not os.path.exists(f"{modules}/mod_dav_svn.so") \
-            or not os.path.exists(f"{modules}/mod_lua.so") or not os.path.exists("/usr/share/lua/5.3/socket.lua"):
-        return skip("Subversion", "apache2-bin, libapache2-mod-svn, subversion or lua-socket is not installed")
+    why = apache_missing("dav", "dav_svn", "lua")
+    if why or not program("svn"):
+        return skip("Subversion", why or "subversion is not installed")
     put(files)
     os.makedirs(f"{ROOT}/srv/svn")
     if not made("svnadmin", "create", f"{ROOT}/srv/svn/lab"):
         return None
     subprocess.run(["chown", "-R", "www-data:www-data", f"{ROOT}/srv/svn"], check=True)
-    shutil.copy(f"{TOP}/contrib/forward-auth/apache/reeve.lua", f"{ROOT}/etc/apache2/reeve.lua")
-    load = "\n".join(f"LoadModule {m}_module {modules}/mod_{m}.so" for m in
-                     ("mpm_event", "authz_core", "setenvif", "lua", "dav", "dav_svn"))
-    conf = write("apache.conf", f"{load}\nServerRoot {TMP}\nPidFile {TMP}/apache.pid\nServerName localhost\n"
-                 f"ErrorLog {TMP}/apache.err\nUser www-data\nGroup www-data\nListen 127.0.2.1:80\n"
-                 f"Include {ROOT}/etc/apache2/sites-enabled/svn.conf\n")
     for i in (2, 3):
         subprocess.run(["ip", "route", "replace", "local", f"127.0.2.{i}", "dev", "lo", "table", "local"], check=True)
-    start(binary, "-f", conf, "-D", "FOREGROUND", name="apache")
+    apache("apache", ("dav", "dav_svn", "lua"), ["sites-enabled/svn.conf"])
     return lambda: os.path.exists(f"{TMP}/apache.pid"), subversion_told
 
 
@@ -276,42 +244,9 @@ APPS = {"django": django, "mercurial": mercurial, "fossil": fossil, "dokuwiki": 
 
 
 def main():
-    for source, at in AT.items():
-        subprocess.run(["ip", "route", "replace", "local", at, "dev", "lo", "src", source, "table", "local"], check=True)
     subprocess.run(["mount", "--bind", write("hosts", ""), "/etc/hosts"], check=True)
     os.makedirs(f"{ROOT}/run/uwsgi")
-    os.symlink(f"{TMP}/run", f"{ROOT}/run/reeve")
-    services, grants, told = {}, [], []
-    for name, prepare in APPS.items():
-        service, more, files = recipe.recipe(name)
-        for row in service.values():
-            row["listen"] = [x if x.startswith("unix:") else f"{at}:{x}" for x in row["listen"]
-                             for at in (AT.values() if not x.startswith("unix:") else [""])]
-            if secret := row.get("basic-secret"):
-                put({secret: "0123456789abcdef\n"})
-                os.chmod(secret, 0o600)
-                shutil.chown(secret, "reeve", "reeve")
-        services |= service
-        grants += more
-        if ready := prepare(files):
-            told.append((name, *ready))
-    daemon = start(f"{harness.BUILD}/reeved", "-c", harness.configure([STAFF, STUDENT], services, grants), "-f", name="reeved")
-    if not until(30, lambda: daemon.poll() is None and listening_at(AT["127.0.0.3"], 80) and
-                 all(listening(p, a) for p in (80, 631) for a in AT.values()) and os.path.exists(f"{TMP}/run/forward/svn")):
-        return check("reeved starts", False, read_file("reeved.log")[-2000:])
-    for name, ready, then in told:
-        if until(60, ready):
-            then()
-        else:
-            check(f"{name} starts", False, [read_file(f)[-500:] for f in os.listdir(TMP) if f.endswith(".log")])
-    return None
-
-
-def listening_at(address, port):
-    try:
-        return recipe.ask("portal.example.edu", source="127.0.0.3", at=address, port=port)[0] == 403
-    except OSError:
-        return False
+    recipe_run.serve(APPS)
 
 
 run(main)
