@@ -7,6 +7,7 @@
 #include "daemon/control/map.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { REPLY_MAX = 1024 };
 
@@ -73,4 +74,48 @@ bool used_reply_decode(struct span json, int64_t *ret_every, struct err *err)
 		return false;
 	*ret_every = every;
 	return true;
+}
+
+/* ---- who is still to be told of ---- */
+
+void used_pending_init(struct used_pending *p)
+{
+	*p = (struct used_pending){ .waiting = dict_new() };
+}
+
+void used_pending_done(struct used_pending *p)
+{
+	dict_free(p->waiting);
+	used_done(&p->sent);
+	p->waiting = NULL;
+}
+
+void used_pending_note(struct used_pending *p, uint64_t node)
+{
+	if (dict_count(p->waiting) < USED_PENDING_MAX)
+		dict_put(p->waiting, span_of(&node, sizeof(node)), p);
+}
+
+const struct used_list *used_pending_take(struct used_pending *p)
+{
+	struct span key;
+	size_t pos = 0;
+	void *v;
+
+	if (p->sent.count || dict_count(p->waiting) == 0)
+		return NULL;
+	if (!p->sent.list)
+		p->sent.list = mem_calloc(USED_MAX, sizeof(*p->sent.list));
+	while (p->sent.count < USED_MAX && dict_next(p->waiting, &pos, &key, &v)) {
+		memcpy(&p->sent.list[p->sent.count++], key.ptr, sizeof(*p->sent.list));
+		dict_remove(p->waiting, key);
+	}
+	return &p->sent;
+}
+
+void used_pending_answered(struct used_pending *p, bool told)
+{
+	for (size_t i = 0; !told && i < p->sent.count; i++)
+		used_pending_note(p, p->sent.list[i]);
+	used_done(&p->sent);
 }

@@ -16,7 +16,7 @@ struct usage {
 	struct client         *client;
 	struct client_request *request;
 	struct loop_timer     *timer;
-	struct dict           *used;    /* node id -> itself: since the last report */
+	struct used_pending    used;    /* since the last report that arrived */
 	struct dict           *rx;      /* device key -> bytes at the last look */
 	int64_t                every;   /* as the coordinator wants it */
 };
@@ -29,7 +29,7 @@ struct usage *usage_new(struct core *c, struct client *client)
 
 	u->core = c;
 	u->client = client;
-	u->used = dict_new();
+	used_pending_init(&u->used);
 	u->rx = dict_new();
 	u->every = USED_EVERY_MAX;
 	u->timer = loop_timer_new(c->loop, on_look, u);
@@ -45,7 +45,7 @@ void usage_free(struct usage *u)
 	client_cancel(u->request);
 	core_net_forget(u->core, u);
 	loop_timer_free(u->timer);
-	dict_free(u->used);
+	used_pending_done(&u->used);
 	dict_free(u->rx);
 	free(u);
 }
@@ -54,7 +54,7 @@ void usage_free(struct usage *u)
 static void note(struct usage *u, const struct party *p)
 {
 	if (p && p->node && p->node->session)
-		dict_put(u->used, span_of(&p->id, sizeof(p->id)), u);
+		used_pending_note(&u->used, p->id);
 }
 
 void usage_front(struct usage *u, uint64_t snapshot, uint32_t slot)
@@ -69,43 +69,41 @@ static void on_told(void *arg, const struct client_reply *r)
 {
 	struct usage *u = arg;
 	struct err err = { 0 };
+	bool told = r->ok && r->status < 500 && r->status != 429;
 
 	u->request = NULL;
-	if (r->ok && r->status < 300) {
+	used_pending_answered(&u->used, told);
+	if (!told) {
+		log_debug("telling who uses this host: it is said again");
+		loop_timer_after(u->timer, USAGE_AGAIN_SEC * SEC_NS);
+	} else if (r->status < 300) {
 		if (!used_reply_decode(r->body, &u->every, &err))
 			log_debug("telling who uses this host: %s", err.msg);
 		loop_timer_after(u->timer, u->every * SEC_NS);
-	} else if (r->ok) {
+	} else {
 		u->every = USED_EVERY_MAX;      /* a coordinator of an earlier release does not ask */
 	}
 }
 
 static void tell(struct usage *u)
 {
-	struct used_list l = { 0 };
+	const struct used_list *l;
 	struct sync_state st = { 0 };
 	scoped_buf struct buf b = { 0 };
 	struct err err = { 0 };
-	struct span key;
-	size_t pos = 0;
-	void *v;
 
-	if (dict_count(u->used) == 0 || u->request || !u->core->sync)
+	if (u->request || !u->core->sync)
 		return;
 	sync_state(u->core->sync, &st);
-	if (!st.connected)
+	if (!st.connected || !(l = used_pending_take(&u->used)))
 		return;
-	l.list = mem_calloc(USED_MAX, sizeof(*l.list));
-	while (l.count < USED_MAX && dict_next(u->used, &pos, &key, &v)) {
-		memcpy(&l.list[l.count++], key.ptr, sizeof(*l.list));
-		dict_remove(u->used, key);
-	}
 	buf_init(&b, USED_BODY_MAX);
-	used_encode(&l, &b);
-	used_done(&l);
+	used_encode(l, &b);
 	u->request = sync_request(u->core, u->client, "POST", "/v1/map/used", buf_span(&b), on_told, u, &err);
-	if (!u->request)
-		log_debug("telling who uses this host: %s", err.msg);
+	if (u->request)
+		return;
+	log_debug("telling who uses this host: %s", err.msg);
+	used_pending_answered(&u->used, false);
 }
 
 static void on_status(void *arg, const struct msg_status *part, const struct err *err)

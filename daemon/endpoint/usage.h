@@ -5,7 +5,7 @@
 /*
  * Who uses this host, for the idle end of sessions: by requests that fronts let pass and what is
  * under way there, and by what WireGuard received from a device. Told to the coordinator as
- * "since the last time": coarse, and never what or how much. Only by hosts that serve.
+ * "since the last report that arrived": coarse, and never what or how much. Only by hosts that serve.
  *
  * What a device sends to the hub is mostly its own talk with the coordinator: there, requests
  * to other services count alone.
@@ -18,6 +18,7 @@ struct usage;
 
 enum {
 	USAGE_FIRST_SEC = 10,
+	USAGE_AGAIN_SEC = 4,            /* after a report that failed: what it said goes with the next */
 	USAGE_BYTES     = 512,          /* from one look to the next; keepalives and handshakes are less */
 };
 

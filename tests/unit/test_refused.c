@@ -79,4 +79,37 @@ START_TEST(used)
 }
 END_TEST
 
-UNIT_MAIN("refused", lists, used)
+/* A report that was not heard is said again, with what came meanwhile; each once. */
+START_TEST(pending)
+{
+	struct used_pending p;
+	const struct used_list *l;
+
+	used_pending_init(&p);
+	ck_assert_ptr_null(used_pending_take(&p));
+	used_pending_note(&p, 5);
+	used_pending_note(&p, 5);
+	l = used_pending_take(&p);
+	ck_assert(l && l->count == 1 && l->list[0] == 5);
+	used_pending_note(&p, 5);
+	used_pending_note(&p, 7);
+	ck_assert_ptr_null(used_pending_take(&p));      /* one at a time */
+	used_pending_answered(&p, false);
+	l = used_pending_take(&p);
+	ck_assert(l && l->count == 2 && l->list[0] + l->list[1] == 12);
+	used_pending_answered(&p, true);
+	ck_assert_ptr_null(used_pending_take(&p));
+	for (uint64_t i = 1; i <= USED_PENDING_MAX + 5; i++)
+		used_pending_note(&p, i);
+	size_t all = 0;
+	while ((l = used_pending_take(&p))) {
+		ck_assert_uint_le(l->count, USED_MAX);
+		all += l->count;
+		used_pending_answered(&p, true);
+	}
+	ck_assert_uint_eq(all, USED_PENDING_MAX);
+	used_pending_done(&p);
+}
+END_TEST
+
+UNIT_MAIN("refused", lists, used, pending)
