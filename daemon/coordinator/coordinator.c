@@ -520,7 +520,7 @@ static void on_loaded(void *owner, struct store_job *job, const struct err *err)
 		return;
 	}
 	co->loaded = true;
-	ldap_feeds_start(co->ldap);
+	ldap_feeds_start(co->ldap, true);
 	set_expiry(co);
 	loop_timer_after(co->sweep, SWEEP_SEC * SEC_NS);
 	co->started = loop_wall(co->loop);
@@ -603,7 +603,7 @@ static void reload(struct coordinator *co)
 	registry_conf(co->reg, next);
 	conf_free(old);
 	if (co->loaded)
-		ldap_feeds_start(co->ldap);
+		ldap_feeds_start(co->ldap, false);
 	if (next->accounts.enabled && !co->own && !(co->own = own_new(co, &err)))
 		log_error("own accounts: %s", err.msg);
 	/* Roles may have changed: a new seq tells everybody. */

@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AGAIN_SEC = 10 };        /* after a job that failed */
+enum {
+	AGAIN_SEC = 10,         /* after a job that failed */
+	KEEP_SEC = 10,          /* what changes nobody's groups is kept this much later */
+};
 
 struct feed {
 	struct ldap_feeds  *all;
@@ -19,6 +22,11 @@ struct feed {
 	struct loop_timer  *again;
 	struct roster_list *brought;            /* what the database has; NULL: not known, all is said again */
 	struct roster_list *sending, *next;     /* in a job; to come after it */
+	struct reader_kept  kept;               /* to be kept with the next job */
+	struct loop_timer  *keep;
+	bool                keep_set, keep_due;
+	bool                busy;               /* a job is under way */
+	bool                has_kept;           /* the database may have something */
 	enum reader_state   state;
 	uint64_t            changes;
 };
@@ -66,6 +74,32 @@ static struct feed *feed_of(struct ldap_feeds *all, const struct store_job *job,
 	return NULL;
 }
 
+static void kept_give(struct feed *f, struct source_op *op)
+{
+	op->kept.keep = !reader_kept_none(&f->kept);
+	if (op->kept.keep)
+		f->has_kept = f->kept.mark.len > 0;
+	op->kept.whole = f->kept.whole;
+	swap(op->kept.entries, f->kept.entries);
+	swap(op->kept.mark, f->kept.mark);
+	reader_kept_done(&f->kept);
+	f->keep_due = false;
+}
+
+/* Nothing of it was written: it comes before what there is since. */
+static void kept_back(struct feed *f, struct source_op *op)
+{
+	struct reader_kept k = { .whole = op->kept.whole };
+
+	if (!op->kept.keep)
+		return;
+	f->has_kept = true;
+	swap(k.entries, op->kept.entries);
+	swap(k.mark, op->kept.mark);
+	reader_kept_join(&k, &f->kept);
+	f->kept = k;
+}
+
 static void on_brought(void *owner, struct store_job *job, const struct err *err)
 {
 	struct coordinator *co = owner;
@@ -85,20 +119,37 @@ static void on_brought(void *owner, struct store_job *job, const struct err *err
 	if (!f)
 		return;
 	struct roster_list *sent = take(f->sending);
+	f->busy = false;
 	if (!err) {
-		roster_list_free(f->brought);
-		f->brought = sent;
-		f->changes++;
+		if (sent) {
+			roster_list_free(f->brought);
+			f->brought = sent;
+			f->changes++;
+		}
 		bring(f);
 		return;
 	}
+	kept_back(f, op);
 	/* Nothing of it is in the database; what is there is asked for by saying everything. */
 	roster_list_free(take(f->brought));
-	if (f->next)
+	if (f->next || !sent)
 		roster_list_free(sent);
 	else
 		f->next = sent;
+	if (!f->next)
+		f->keep_due = true;
 	loop_timer_after(f->again, AGAIN_SEC * SEC_NS);
+}
+
+/* What changed nobody's groups may wait for what does. */
+static void keep_later(struct feed *f)
+{
+	if (!f->kept.mark.len && !f->has_kept)
+		reader_kept_done(&f->kept);
+	if (reader_kept_none(&f->kept) || f->keep_set)
+		return;
+	f->keep_set = true;
+	loop_timer_after(f->keep, KEEP_SEC * SEC_NS);
 }
 
 static void bring(struct feed *f)
@@ -107,23 +158,46 @@ static void bring(struct feed *f)
 	struct source_op   *op;
 	struct err          err;
 
-	if (!f->next || f->sending || !co->loaded)
+	if (f->busy || !co->loaded || (!f->next && !f->keep_due))
 		return;
-	op = difference(f, f->next);
+	if (f->next)
+		op = difference(f, f->next);
+	else
+		op = source_op_new(f->source, false, groups_rules(co), loop_wall(co->loop));
 	if (!op->whole && !op->count && !op->gone_count) {
-		op->job.free(&op->job);
-		roster_list_free(f->brought);
-		f->brought = take(f->next);
-		return;
+		if (f->next) {
+			roster_list_free(f->brought);
+			f->brought = take(f->next);
+		}
+		if (!f->keep_due || reader_kept_none(&f->kept)) {
+			op->job.free(&op->job);
+			f->keep_due = false;
+			keep_later(f);
+			return;
+		}
 	}
 	op->job.who = f->all->id;
 	op->job.done = on_brought;
+	f->busy = true;
 	f->sending = take(f->next);
+	kept_give(f, op);
 	if (store_submit(co->store, &op->job, &err))
 		return;
 	log_warn("%s: %s", f->source, err.msg);
+	f->busy = false;
 	f->next = take(f->sending);
+	/* What was to be kept went with the job: nothing is, until everything is read again. */
+	f->has_kept = f->kept.whole = true;
 	loop_timer_after(f->again, AGAIN_SEC * SEC_NS);
+}
+
+static void on_keep(void *arg)
+{
+	struct feed *f = arg;
+
+	f->keep_set = false;
+	f->keep_due = true;
+	bring(f);
 }
 
 static void on_again(void *arg)
@@ -157,7 +231,7 @@ static void on_reader(void *arg)
 {
 	struct feed         *f = arg;
 	struct reader_status s;
-	struct roster_list  *list = reader_take(f->reader);
+	struct roster_list  *list = reader_take(f->reader, &f->kept);
 
 	reader_status(f->reader, &s);
 	say_state(f, &s);
@@ -197,7 +271,9 @@ struct ldap_feeds *ldap_feeds_new(struct coordinator *co, const struct conf *con
 		f->all = all;
 		f->source = buf_take(&source);
 		f->state = READER_CONNECTING;
+		f->has_kept = true;
 		f->again = loop_timer_new(co->loop, on_again, f);
+		f->keep = loop_timer_new(co->loop, on_keep, f);
 		all->count++;
 		f->reader = reader_new(co->loop, rows->names[i],
 				       (const struct reader_row *)rows->items + i, on_reader, f, err);
@@ -209,7 +285,49 @@ struct ldap_feeds *ldap_feeds_new(struct coordinator *co, const struct conf *con
 	return all;
 }
 
-void ldap_feeds_start(struct ldap_feeds *all)
+static void begin(struct feed *f, struct reader_kept *from)
+{
+	struct err err;
+
+	if (!reader_start(f->reader, from, &err))
+		log_error("%s: %s", f->source, err.msg);
+}
+
+static void on_kept(void *owner, struct store_job *job, const struct err *err)
+{
+	struct coordinator *co = owner;
+	struct kept_op     *op = container_of(job, struct kept_op, job);
+	struct feed        *f = feed_of(co->ldap, job, op->source);
+	struct reader_kept  from = { 0 };
+
+	if (err)
+		log_error("%s: everything is read again: %s", op->source, err->msg);
+	if (!f)
+		return;
+	if (!err) {
+		swap(from.entries, op->entries);
+		swap(from.mark, op->mark);
+	}
+	begin(f, &from);
+	reader_kept_done(&from);
+}
+
+static void resume(struct feed *f)
+{
+	struct coordinator *co = f->all->co;
+	struct kept_op     *op = kept_op_new(f->source);
+	struct reader_kept  none = { 0 };
+	struct err          err;
+
+	op->job.who = f->all->id;
+	op->job.done = on_kept;
+	if (store_submit(co->store, &op->job, &err))
+		return;
+	log_warn("%s: %s", f->source, err.msg);
+	begin(f, &none);
+}
+
+void ldap_feeds_start(struct ldap_feeds *all, bool from_kept)
 {
 	struct coordinator *co = all->co;
 	struct buf          keep;
@@ -226,8 +344,14 @@ void ldap_feeds_start(struct ldap_feeds *all)
 	if (!store_submit(co->store, &op->job, &err))
 		log_warn("%s", err.msg);
 	buf_done(&keep);
-	for (size_t i = 0; i < all->count; i++)
-		bring(&all->list[i]);
+	for (size_t i = 0; i < all->count; i++) {
+		struct reader_kept none = { 0 };
+
+		if (from_kept)
+			resume(&all->list[i]);
+		else
+			begin(&all->list[i], &none);
+	}
 }
 
 void ldap_feeds_free(struct ldap_feeds *all, bool wait)
@@ -239,6 +363,8 @@ void ldap_feeds_free(struct ldap_feeds *all, bool wait)
 
 		reader_free(f->reader, wait);
 		loop_timer_free(f->again);
+		loop_timer_free(f->keep);
+		reader_kept_done(&f->kept);
 		roster_list_free(f->brought);
 		roster_list_free(f->sending);
 		roster_list_free(f->next);

@@ -14,7 +14,8 @@ struct ldap_feeds;
 /* Sources that conf has no more are forgotten when it starts. NULL, with err, where a
  * password cannot be read. */
 struct ldap_feeds *ldap_feeds_new(struct coordinator *co, const struct conf *conf, struct err *err);
-void ldap_feeds_start(struct ldap_feeds *f);                    /* once the registry is loaded */
+/* Once the registry is loaded. from_kept: from what another process kept; else everything is read. */
+void ldap_feeds_start(struct ldap_feeds *f, bool from_kept);
 void ldap_feeds_free(struct ldap_feeds *f, bool wait);         /* accepts NULL; wait: the process ends */
 
 /* ,"directories":[{"source":"ldap:campus","state":"watching",..}] */

@@ -4,6 +4,7 @@
 #include "daemon/directory/reader_parts.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -37,6 +38,40 @@ void reader_process_init(void)
 	setenv("LDAPNOINIT", "1", 1);
 }
 
+/* ---- what is kept ---- */
+
+void reader_kept_done(struct reader_kept *k)
+{
+	buf_done(&k->entries);
+	buf_done(&k->mark);
+	*k = (struct reader_kept){ 0 };
+}
+
+bool reader_kept_none(const struct reader_kept *k)
+{
+	return !k->whole && !k->mark.len && !k->entries.len && !k->entries.over;
+}
+
+void reader_kept_join(struct reader_kept *k, struct reader_kept *later)
+{
+	bool lost = k->whole && !k->mark.len, over = later->entries.over;
+
+	if (reader_kept_none(later))
+		return;
+	if (later->whole || reader_kept_none(k)) {
+		swap(*k, *later);
+	} else if (!lost) {
+		buf_add_span(&k->entries, buf_span(&later->entries));
+		swap(k->mark, later->mark);
+	}
+	/* More than is kept: then nothing is, until everything is read again. */
+	if (over || k->entries.over || !k->mark.len) {
+		reader_kept_done(k);
+		k->whole = true;
+	}
+	reader_kept_done(later);
+}
+
 static void shared_unref(struct shared *s)
 {
 	pthread_mutex_lock(&s->lock);
@@ -45,6 +80,8 @@ static void shared_unref(struct shared *s)
 	if (!last)
 		return;
 	roster_list_free(s->list);
+	reader_kept_done(&s->kept);
+	reader_kept_done(&s->start);
 	secret_done(&s->password);
 	if (s->event >= 0)
 		close(s->event);
@@ -75,10 +112,23 @@ void shared_tell(struct shared *s, enum reader_state state, const struct err *er
 	bell(s);
 }
 
-void shared_list(struct shared *s, struct roster_list *list, enum reader_state state)
+void shared_list(struct shared *s, struct roster_list *list, enum reader_state state, struct held *held)
 {
+	struct reader_kept kept = { .whole = true };
+
+	if (held) {
+		kept.whole = held->whole;
+		roster_journal_take(held->roster, &kept.entries);
+		buf_init(&kept.mark, HELD_MARK_MAX);
+		if (held->good)
+			held_mark(held, &s->row, &kept.mark);
+		if (kept.mark.over)
+			buf_clear(&kept.mark);
+		held->whole = false;
+	}
 	pthread_mutex_lock(&s->lock);
 	swap(s->list, list);
+	reader_kept_join(&s->kept, &kept);
 	s->fresh = true;
 	s->state = state;
 	s->error[0] = '\0';
@@ -108,11 +158,19 @@ static void *thread(void *arg)
 {
 	struct shared *s = arg;
 	int            wait = READER_RETRY_SEC;
+	struct held    held;
+	struct err     broken = { 0 };
 
+	held_init(&held, session_searches(&s->row));
+	if (s->start.mark.len &&
+	    !held_load(&held, &s->row, buf_span(&s->start.mark), buf_span(&s->start.entries), &broken) &&
+	    broken.code)
+		log_warn("%s: everything is read again: %s", s->row.url, broken.msg);
+	reader_kept_done(&s->start);
 	while (!shared_stopped(s, 0)) {
 		struct err err = { 0 };
 
-		if (session_run(s, &err)) {
+		if (session_run(s, &held, &err)) {
 			wait = READER_RETRY_SEC;
 			if (shared_stopped(s, (int)(s->row.poll * 1000)))
 				break;
@@ -128,6 +186,7 @@ static void *thread(void *arg)
 			break;
 		wait = wait * 2 < READER_RETRY_MAX ? wait * 2 : READER_RETRY_MAX;
 	}
+	held_done(&held);
 	shared_unref(s);
 	return NULL;
 }
@@ -140,6 +199,8 @@ struct reader {
 	struct loop_timer *guard;
 	struct shared  *shared;
 	pthread_t       thread;
+	bool            started;
+	char           *name;
 	reader_fn      *fn;
 	void           *arg;
 	struct wall     read;
@@ -227,7 +288,6 @@ struct reader *reader_new(struct loop *l, const char *name, const struct reader_
 			  reader_fn *fn, void *arg, struct err *err)
 {
 	struct shared *s = mem_alloc(sizeof(*s));
-	sigset_t       all, old;
 
 	s->refs = 1;
 	pthread_mutex_init(&s->lock, NULL);
@@ -250,22 +310,29 @@ struct reader *reader_new(struct loop *l, const char *name, const struct reader_
 	r->shared = s;
 	r->fn = fn;
 	r->arg = arg;
+	r->name = mem_strdup(name);
+	r->guard = loop_timer_new(l, on_guard, r);
+	r->watch = loop_fd_add(l, s->event, EPOLLIN, on_bell, r);
+	return r;
+}
+
+bool reader_start(struct reader *r, struct reader_kept *from, struct err *err)
+{
+	struct shared *s = r->shared;
+	sigset_t       all, old;
+
+	swap(s->start, *from);
 	s->refs = 2;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int rc = pthread_create(&r->thread, NULL, thread, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc) {
-		errno = rc;
-		err_sys(err, "%s: starting its thread", name);
-		s->refs = 1;
-		shared_unref(s);
-		free(r);
-		return NULL;
-	}
-	r->guard = loop_timer_new(l, on_guard, r);
-	r->watch = loop_fd_add(l, s->event, EPOLLIN, on_bell, r);
-	return r;
+	r->started = rc == 0;
+	if (r->started)
+		return true;
+	s->refs = 1;
+	errno = rc;
+	return err_sys(err, "%s: starting its thread", r->name);
 }
 
 void reader_free(struct reader *r, bool wait)
@@ -282,16 +349,19 @@ void reader_free(struct reader *r, bool wait)
 	(void)n;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += 3;
-	if (!wait || pthread_timedjoin_np(r->thread, NULL, &until) != 0)
+	if (r->started && (!wait || pthread_timedjoin_np(r->thread, NULL, &until) != 0))
 		pthread_detach(r->thread);
 	shared_unref(r->shared);
+	free(r->name);
 	free(r);
 }
 
-struct roster_list *reader_take(struct reader *r)
+struct roster_list *reader_take(struct reader *r, struct reader_kept *kept)
 {
 	pthread_mutex_lock(&r->shared->lock);
 	struct roster_list *list = take(r->shared->list);
+	if (list)
+		reader_kept_join(kept, &r->shared->kept);
 	pthread_mutex_unlock(&r->shared->lock);
 	return list;
 }

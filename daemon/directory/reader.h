@@ -9,6 +9,7 @@
  * read before stands, and the status says so. Never clear text, unless the row says so.
  */
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/loop.h"
 #include "daemon/directory/reader_conf.h"
@@ -34,20 +35,37 @@ struct reader_status {
 	uint64_t          lists;                /* that were told */
 };
 
+/*
+ * What a reader would go on from in another process: the entries that it has, and a mark that says up
+ * to where (RFC 4533's cookies) and of which configuration. It comes as changes to what was kept before,
+ * and counts only with all of them, mark and entries in one step; so does the list that came with it.
+ */
+struct reader_kept {
+	bool       whole;               /* in place of what was kept before */
+	struct buf entries;             /* roster.h's journal */
+	struct buf mark;                /* empty: nothing is kept */
+};
+void reader_kept_done(struct reader_kept *k);                   /* accepts a zeroed one */
+/* later comes behind k, and is empty then. */
+void reader_kept_join(struct reader_kept *k, struct reader_kept *later);
+bool reader_kept_none(const struct reader_kept *k);
+
 /* Once, before the process has threads: libldap reads no file and no environment of the user's. */
 void reader_process_init(void);
 
 /* Calls fn on the loop when there is a list to take, or the status changed. NULL: the password cannot
- * be read, or there is no thread to have. */
+ * be read. */
 typedef void reader_fn(void *arg);
 struct reader *reader_new(struct loop *l, const char *name, const struct reader_row *row, reader_fn *fn, void *arg,
                           struct err *err);
+/* Begins: from what was kept (taken), if it is of this configuration; else by reading everything. */
+bool reader_start(struct reader *r, struct reader_kept *from, struct err *err);
 /* Accepts NULL. Does not wait for the server: the thread ends by itself; with wait, it is
  * given a moment, for a process that ends. */
 void reader_free(struct reader *r, bool wait);
 
-/* The latest list, if it was not taken yet; the caller's. */
-struct roster_list *reader_take(struct reader *r);
+/* The latest list, if it was not taken yet; the caller's. What is to be kept with it joins kept. */
+struct roster_list *reader_take(struct reader *r, struct reader_kept *kept);
 void reader_status(struct reader *r, struct reader_status *ret);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/wire.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ struct entry {
 	char           **members, **member_uids, **member_of;
 	size_t           bytes;
 	unsigned         mark;          /* of the walk that saw this group last */
+	unsigned         round;         /* of roster_seen_begin() */
 	struct entry   **parents;       /* of a group: groups that it is a member of */
 	size_t           parent_count, parent_room;
 };
@@ -21,14 +23,20 @@ struct entry {
 struct roster {
 	struct dict *kinds[ROSTER_DISABLED + 1];        /* key -> entry */
 	size_t       bytes;
+	unsigned     round[ROSTER_DISABLED + 1];
+	struct dict *missing[ROSTER_DISABLED + 1];      /* seen, but not here */
+	bool         journaled;
+	struct buf   journal;
 };
 
 struct roster *roster_new(void)
 {
 	struct roster *r = mem_alloc(sizeof(*r));
 
-	for (int k = ROSTER_PERSON; k <= ROSTER_DISABLED; k++)
+	for (int k = ROSTER_PERSON; k <= ROSTER_DISABLED; k++) {
 		r->kinds[k] = dict_new();
+		r->missing[k] = dict_new();
+	}
 	return r;
 }
 
@@ -74,7 +82,9 @@ void roster_free(struct roster *r)
 	for (enum roster_kind k = ROSTER_PERSON; k <= ROSTER_DISABLED; k++) {
 		roster_remove_kind(r, k);
 		dict_free(r->kinds[k]);
+		dict_free(r->missing[k]);
 	}
+	buf_done(&r->journal);
 	free(r);
 }
 
@@ -101,6 +111,124 @@ static size_t all(const struct roster *r)
 	       dict_count(r->kinds[ROSTER_DISABLED]);
 }
 
+/* ---- the journal ---- */
+
+static void write_list(struct buf *b, const char *const *list)
+{
+	uint32_t n = 0;
+
+	while (list && list[n])
+		n++;
+	wire_u32(b, n);
+	for (uint32_t i = 0; i < n; i++)
+		wire_span(b, span_str(list[i]));
+}
+
+/* The record's own length comes first, and is filled in last. */
+static void write_put(struct buf *b, const struct roster_entry *e)
+{
+	struct buf len;
+	size_t     at;
+
+	wire_u8(b, (uint8_t)e->kind);
+	wire_span(b, e->key);
+	at = b->len;
+	wire_u32(b, 0);
+	wire_span(b, e->dn);
+	wire_span(b, e->name);
+	wire_span(b, e->uid);
+	write_list(b, e->members);
+	write_list(b, e->member_uids);
+	write_list(b, e->member_of);
+	if (b->over)
+		return;
+	buf_init(&len, 4);
+	wire_u32(&len, (uint32_t)(b->len - at - 4));
+	memcpy(b->ptr + at, len.ptr, 4);
+	buf_done(&len);
+}
+
+static void write_gone(struct roster *r, enum roster_kind kind, struct span key)
+{
+	if (!r->journaled)
+		return;
+	wire_u8(&r->journal, (uint8_t)kind);
+	wire_span(&r->journal, key);
+	wire_span(&r->journal, SPAN(""));
+}
+
+void roster_journal(struct roster *r)
+{
+	r->journaled = true;
+	buf_done(&r->journal);
+	buf_init(&r->journal, ROSTER_KEEP_MAX);
+}
+
+void roster_journal_take(struct roster *r, struct buf *ret)
+{
+	*ret = r->journal;
+	buf_init(&r->journal, ROSTER_KEEP_MAX);
+}
+
+/* NULL: there is no such list. What it points to is the record's, but for the array and its texts. */
+static char **read_list(struct wire_reader *w)
+{
+	uint32_t n = wire_get_u32(w);
+	char   **list;
+
+	/* Each has four bytes of length at least. */
+	if (w->bad || n > w->rest.len / 4) {
+		w->bad = true;
+		return NULL;
+	}
+	list = mem_calloc((size_t)n + 1, sizeof(*list));
+	for (uint32_t i = 0; i < n; i++)
+		list[i] = span_dup(wire_get_span(w, w->rest.len));
+	return list;
+}
+
+static bool replay_put(struct roster *r, enum roster_kind kind, struct span key, struct span body,
+		       struct err *err)
+{
+	struct wire_reader  w = wire_read(body);
+	struct roster_entry e = { .kind = kind, .key = key };
+
+	e.dn = wire_get_span(&w, body.len);
+	e.name = wire_get_span(&w, body.len);
+	e.uid = wire_get_span(&w, body.len);
+	char **members = read_list(&w), **uids = read_list(&w), **of = read_list(&w);
+	e.members = (const char *const *)members;
+	e.member_uids = (const char *const *)uids;
+	e.member_of = (const char *const *)of;
+	bool ok = wire_end(&w) ? roster_put(r, &e, err) :
+				 err_set(err, ERR_SYNTAX, "an entry that was kept is none");
+	strings_free(members);
+	strings_free(uids);
+	strings_free(of);
+	return ok;
+}
+
+bool roster_replay(struct roster *r, struct span records, struct err *err)
+{
+	struct wire_reader w = wire_read(records);
+	bool               was = r->journaled, ok = true;
+
+	r->journaled = false;
+	while (ok && w.rest.len && !w.bad) {
+		uint8_t     kind = wire_get_u8(&w);
+		struct span key = wire_get_span(&w, records.len), body = wire_get_span(&w, records.len);
+
+		if (w.bad || kind < ROSTER_PERSON || kind > ROSTER_DISABLED)
+			ok = err_set(err, ERR_SYNTAX, "a record that was kept is none");
+		else if (body.len)
+			ok = replay_put(r, kind, key, body, err);
+		else
+			roster_remove(r, kind, key);
+	}
+	r->journaled = was;
+	return ok;
+}
+
 bool roster_put(struct roster *r, const struct roster_entry *from, struct err *err)
 {
 	struct entry *e = mem_alloc(sizeof(*e));
@@ -119,6 +247,10 @@ bool roster_put(struct roster *r, const struct roster_entry *from, struct err *e
 			       ROSTER_ENTRIES_MAX, ROSTER_BYTES_MAX >> 20);
 	}
 	r->bytes += e->bytes;
+	e->round = r->round[e->kind];
+	dict_remove(r->missing[e->kind], from->key);
+	if (r->journaled)
+		write_put(&r->journal, from);
 	struct entry *old = dict_put(r->kinds[e->kind], from->key, e);
 	if (old)
 		r->bytes -= old->bytes;
@@ -130,9 +262,56 @@ void roster_remove(struct roster *r, enum roster_kind kind, struct span key)
 {
 	struct entry *e = dict_remove(r->kinds[kind], key);
 
-	if (e)
-		r->bytes -= e->bytes;
+	dict_remove(r->missing[kind], key);
+	if (!e)
+		return;
+	r->bytes -= e->bytes;
 	entry_free(e);
+	write_gone(r, kind, key);
+}
+
+void roster_seen_begin(struct roster *r, enum roster_kind kind)
+{
+	r->round[kind]++;
+	dict_free(r->missing[kind]);
+	r->missing[kind] = dict_new();
+}
+
+bool roster_seen(struct roster *r, enum roster_kind kind, struct span key, struct err *err)
+{
+	struct entry *e = dict_find(r->kinds[kind], key);
+
+	if (e) {
+		e->round = r->round[kind];
+		return true;
+	}
+	if (dict_count(r->missing[kind]) >= ROSTER_ENTRIES_MAX)
+		return err_set(err, ERR_LIMIT, "more than %d entries", ROSTER_ENTRIES_MAX);
+	dict_put(r->missing[kind], key, r);
+	return true;
+}
+
+size_t roster_missing(const struct roster *r, enum roster_kind kind)
+{
+	return dict_count(r->missing[kind]);
+}
+
+void roster_sweep(struct roster *r, enum roster_kind kind)
+{
+	struct span key;
+	size_t      pos = 0;
+	void       *v;
+
+	while (dict_next(r->kinds[kind], &pos, &key, &v)) {
+		struct entry *e = v;
+
+		if (e->round == r->round[kind])
+			continue;
+		write_gone(r, kind, key);
+		dict_remove(r->kinds[kind], key);
+		r->bytes -= e->bytes;
+		entry_free(e);
+	}
 }
 
 size_t roster_count(const struct roster *r, enum roster_kind kind)

@@ -21,7 +21,7 @@
 
 #define SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
 
-enum { SEARCHES = 3, QUIET_MS = 50, DIRTY_MAX_NS = 2000000000 };
+enum { SEARCHES = HELD_SEARCHES, QUIET_MS = 50, DIRTY_MAX_NS = 2000000000 };
 
 struct search {
 	enum roster_kind kind;
@@ -29,6 +29,7 @@ struct search {
 	char            *filter;
 	char            *attrs[8];
 	int              id;            /* of its message; -1: none */
+	bool             resumed;       /* asked with a cookie */
 	bool             refreshed;
 };
 
@@ -36,7 +37,7 @@ struct session {
 	struct shared *s;
 	LDAP          *ld;
 	int            fd;
-	struct roster *roster;
+	struct held   *held;
 	struct search  list[SEARCHES];
 	size_t         count;
 	struct boot    deadline;        /* of reading everything */
@@ -461,7 +462,7 @@ static bool put_entry(struct session *n, const struct search *q, LDAPMessage *ms
 		.member_uids = (const char *const *)uids.list,
 		.member_of = (const char *const *)of.list,
 	};
-	ok = ok && roster_put(n->roster, &e, err);
+	ok = ok && roster_put(n->held->roster, &e, err);
 	buf_done(&login);
 	texts_done(&members);
 	texts_done(&uids);
@@ -556,7 +557,7 @@ static bool read_all(struct session *n, struct err *err)
 		if (!ok)
 			return false;
 	}
-	shared_list(n->s, roster_list(n->roster), READER_POLLING);
+	shared_list(n->s, roster_list(n->held->roster), READER_POLLING, NULL);
 	n->s->answered = true;
 	return true;
 }
@@ -586,18 +587,36 @@ static bool can_watch(struct session *n)
 	return can;
 }
 
+/* A cookie is of a search: each goes on from where it was, or all begin anew. */
 static bool start_watching(struct session *n, struct err *err)
 {
-	struct berval *value = sync_request();
-	LDAPControl    control = { .ldctl_oid = (char *)LDAP_CONTROL_SYNC, .ldctl_iscritical = 1 };
-	int            rc = value ? LDAP_SUCCESS : LDAP_ENCODING_ERROR;
+	struct held *h = n->held;
+	int          rc = LDAP_SUCCESS;
 
-	if (value)
+	if (!h->good)
+		held_begin(h);
+	for (size_t i = 0; i < n->count && rc == LDAP_SUCCESS; i++) {
+		struct search *q = &n->list[i];
+		struct berval *value = sync_request(span_of(h->cookies[i].bytes, h->cookies[i].len));
+		LDAPControl    control = { .ldctl_oid = (char *)LDAP_CONTROL_SYNC, .ldctl_iscritical = 1 };
+
+		if (!value)
+			return failed(n, LDAP_ENCODING_ERROR, "a search", err);
 		control.ldctl_value = *value;
-	for (size_t i = 0; i < n->count && rc == LDAP_SUCCESS; i++)
-		rc = start(n, &n->list[i], &control);
-	ber_bvfree(value);
+		q->resumed = h->cookies[i].len > 0;
+		q->refreshed = false;
+		roster_seen_begin(h->roster, q->kind);
+		rc = start(n, q, &control);
+		ber_bvfree(value);
+	}
 	return rc == LDAP_SUCCESS || failed(n, rc, "a search", err);
+}
+
+/* Said to be there. In answer to a cookie it is one that was had, or one that is sent with it. */
+static bool seen(struct session *n, struct search *q, const void *uuid, struct err *err)
+{
+	return !q->resumed || q->refreshed ||
+	       roster_seen(n->held->roster, q->kind, span_of(uuid, SYNC_UUID), err);
 }
 
 static bool on_entry(struct session *n, struct search *q, LDAPMessage *msg, struct err *err)
@@ -610,28 +629,56 @@ static bool on_entry(struct session *n, struct search *q, LDAPMessage *msg, stru
 	    !sync_state_read(controls, &state))
 		ok = err_set(err, ERR_PEER, "an entry without its state (RFC 4533)");
 	else if (state.state == LDAP_SYNC_DELETE)
-		roster_remove(n->roster, q->kind, span_of(state.uuid, SYNC_UUID));
-	else if (state.state != LDAP_SYNC_PRESENT)
+		roster_remove(n->held->roster, q->kind, span_of(state.uuid, SYNC_UUID));
+	else if (state.state == LDAP_SYNC_PRESENT)
+		ok = seen(n, q, state.uuid, err);
+	else
 		ok = put_entry(n, q, msg, state.uuid, err);
+	if (ok)
+		held_cookie(n->held, (size_t)(q - n->list), &state.cookie);
 	ldap_controls_free(controls);
 	return ok;
+}
+
+static bool apply_info(struct session *n, struct search *q, const struct sync_info *info,
+		       struct err *err)
+{
+	bool ok = true;
+
+	for (size_t i = 0; ok && info->uuids && info->uuids[i].bv_val; i++)
+		if (info->remove)
+			roster_remove(n->held->roster, q->kind, span_of(info->uuids[i].bv_val, SYNC_UUID));
+		else
+			ok = seen(n, q, info->uuids[i].bv_val, err);
+	if (!ok)
+		return false;
+	/* The whole of it was told, by name: now, and never before, who was not named is gone. */
+	if (info->present && q->resumed && !q->refreshed)
+		roster_sweep(n->held->roster, q->kind);
+	q->refreshed |= info->refreshed;
+	if (q->refreshed && roster_missing(n->held->roster, q->kind))
+		return err_set(err, ERR_PEER, "the server takes entries for known that are not");
+	held_cookie(n->held, (size_t)(q - n->list), &info->cookie);
+	return true;
 }
 
 static bool on_info(struct session *n, struct search *q, LDAPMessage *msg, struct err *err)
 {
 	char            *oid = NULL;
 	struct berval   *data = NULL;
-	struct sync_info info = { 0 };
+	struct sync_info info;
 	bool             ok = true;
 
-	if (ldap_parse_intermediate(n->ld, msg, &oid, &data, NULL, 0) != LDAP_SUCCESS)
+	if (ldap_parse_intermediate(n->ld, msg, &oid, &data, NULL, 0) != LDAP_SUCCESS) {
 		ok = err_set(err, ERR_PEER, "a message that does not parse");
-	else if (oid && strcmp(oid, LDAP_SYNC_INFO) == 0 && !(ok = sync_info_read(data, &info)))
-		err_set(err, ERR_PEER, "a Sync Info message that does not parse (RFC 4533)");
-	q->refreshed |= info.refreshed;
-	for (size_t i = 0; info.remove && info.uuids && info.uuids[i].bv_val; i++)
-		roster_remove(n->roster, q->kind, span_of(info.uuids[i].bv_val, SYNC_UUID));
-	ber_bvarray_free(info.uuids);
+	} else if (oid && strcmp(oid, LDAP_SYNC_INFO) == 0) {
+		ok = sync_info_read(data, &info) ||
+		     err_set(err, ERR_PEER, "a Sync Info message that does not parse (RFC 4533)");
+		if (ok) {
+			ok = apply_info(n, q, &info, err);
+			ber_bvarray_free(info.uuids);
+		}
+	}
 	ldap_memfree(oid);
 	ber_bvfree(data);
 	return ok;
@@ -649,16 +696,22 @@ static bool on_message(struct session *n, LDAPMessage *msg, bool *ret_cannot, st
 	if (!q) /* libldap hands nothing else out but a notice of disconnection */
 		return err_set(err, ERR_PEER, "the server says goodbye");
 	switch (ldap_msgtype(msg)) {
+	/* In the middle of a refresh, or of a message that is refused, it is neither what it was nor
+	 * what it will be. */
 	case LDAP_RES_SEARCH_ENTRY:
+		n->held->good = false;
 		return on_entry(n, q, msg, err);
 	case LDAP_RES_INTERMEDIATE:
+		n->held->good = false;
 		return on_info(n, q, msg, err);
 	case LDAP_RES_SEARCH_RESULT:
-		/* Before anything came it is a refusal; later an end, after which all is read anew. */
+		/* Before anything came it is a refusal, if not of the cookie; later an end. */
 		if (result_of(n, msg, &code, NULL, err))
 			err_set(err, ERR_PEER, "the server ends the watch");
-		*ret_cannot = !n->s->answered && code != LDAP_SYNC_REFRESH_REQUIRED &&
+		*ret_cannot = !n->s->answered && !q->resumed && code != LDAP_SYNC_REFRESH_REQUIRED &&
 			      code != LDAP_NO_SUCH_OBJECT;
+		if (!n->s->answered || code == LDAP_SYNC_REFRESH_REQUIRED)
+			n->held->good = false;
 		return false;
 	default:
 		return true;
@@ -681,8 +734,10 @@ static bool watch(struct session *n, bool *ret_cannot, struct err *err)
 		int got = next_message(n, -1, ms, &msg, err);
 		if (got < 0)
 			return false;
-		if (!all && (got == 0 || boot_passed(n->deadline, clock_boot())))
+		if (!all && (got == 0 || boot_passed(n->deadline, clock_boot()))) {
+			n->held->good = false;
 			return err_set(err, ERR_TIMEOUT, "the server is silent, or slow without an end");
+		}
 		if (got) {
 			if (!dirty)
 				since = clock_boot();
@@ -691,6 +746,7 @@ static bool watch(struct session *n, bool *ret_cannot, struct err *err)
 			ldap_msgfree(msg);
 			if (!ok)
 				return false;
+			n->held->good = all && held_complete(n->held);
 		}
 		if (!all) {
 			all = true;
@@ -698,12 +754,13 @@ static bool watch(struct session *n, bool *ret_cannot, struct err *err)
 				all &= n->list[i].refreshed;
 			if (!all)
 				continue;
+			n->held->good = held_complete(n->held);
 		}
 		now = clock_boot();
 		if (!dirty || !boot_passed(not_before, now) ||
 		    (got && !boot_passed(boot_add(since, DIRTY_MAX_NS), now)))
 			continue;
-		shared_list(n->s, roster_list(n->roster), READER_WATCHING);
+		shared_list(n->s, roster_list(n->held->roster), READER_WATCHING, n->held);
 		n->s->answered = true;
 		dirty = false;
 		/* Many changes are not many times the work. */
@@ -711,10 +768,37 @@ static bool watch(struct session *n, bool *ret_cannot, struct err *err)
 	}
 }
 
-bool session_run(struct shared *s, struct err *err)
+size_t session_searches(const struct reader_row *row)
 {
-	struct session n = { .s = s, .fd = -1, .roster = roster_new() };
-	bool           ok = false, cannot = false;
+	return *row->disabled_filter ? 3 : 2;
+}
+
+/* Watches for as long as it goes. What a cookie of before led to is tried once: if the server does not
+ * go on from there, everything is read, on a connection of its own, since answers may be under way. */
+static bool run_watch(struct session *n, struct err *err)
+{
+	bool resumed = n->held->good, cannot = false;
+
+	if (start_watching(n, err) && watch(n, &cannot, err))
+		return true;
+	if (!cannot && !(resumed && !n->held->good && !n->s->answered))
+		return false;
+	if (shared_stopped(n->s, 0))
+		return false;
+	if (!cannot)
+		log_note("%s: everything is read again: %s", n->s->row.url, err->msg);
+	held_drop(n->held);
+	ldap_unbind_ext(n->ld, NULL, NULL);
+	n->ld = NULL;
+	if (!open_session(n, err))
+		return false;
+	return cannot ? read_all(n, err) : start_watching(n, err) && watch(n, &cannot, err);
+}
+
+bool session_run(struct shared *s, struct held *held, struct err *err)
+{
+	struct session n = { .s = s, .fd = -1, .held = held };
+	bool           ok = false;
 
 	n.limit.tv_sec = s->row.timeout;
 	n.connected = (struct ldap_conncb){ on_connect, on_closed, &n };
@@ -723,23 +807,16 @@ bool session_run(struct shared *s, struct err *err)
 	make_searches(&n);
 	if (open_session(&n, err)) {
 		if (can_watch(&n)) {
-			ok = start_watching(&n, err) && watch(&n, &cannot, err);
-			if (cannot) {
-				/* On a connection of its own: answers of the other searches may be under way. */
-				for (enum roster_kind k = ROSTER_PERSON; k <= ROSTER_DISABLED; k++)
-					roster_remove_kind(n.roster, k);
-				ldap_unbind_ext(n.ld, NULL, NULL);
-				n.ld = NULL;
-				ok = open_session(&n, err) && read_all(&n, err);
-			}
+			ok = run_watch(&n, err);
 		} else {
+			held_drop(held);
 			ok = read_all(&n, err);
+			held_drop(held);
 		}
 	}
 	if (n.ld)
 		ldap_unbind_ext(n.ld, NULL, NULL);
 	for (size_t i = 0; i < n.count; i++)
 		free(n.list[i].filter);
-	roster_free(n.roster);
 	return ok;
 }

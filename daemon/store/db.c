@@ -193,6 +193,13 @@ bool db_blob(struct db_rows *q, int col, void *out, size_t n)
 	return true;
 }
 
+struct span db_span(struct db_rows *q, int col)
+{
+	const void *p = sqlite3_column_blob(q->stmt, col);
+
+	return p ? span_of(p, (size_t)sqlite3_column_bytes(q->stmt, col)) : SPAN("");
+}
+
 bool db_end(struct db_rows *q)
 {
 	sqlite3_finalize(q->stmt);

@@ -9,6 +9,7 @@
  */
 
 #include "base/err.h"
+#include "base/span.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,7 @@ bool db_next(struct db_rows *q, struct err *err);
 int64_t db_int(struct db_rows *q, int col);
 char *db_text(struct db_rows *q, int col);      /* a copy; NULL for SQL's NULL */
 bool db_blob(struct db_rows *q, int col, void *out, size_t n);  /* false if it is not n bytes */
+struct span db_span(struct db_rows *q, int col);        /* bytes, borrowed until the next row */
 bool db_end(struct db_rows *q);
 
 #endif

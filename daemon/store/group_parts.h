@@ -31,6 +31,9 @@ void touched_init(struct touched *t);
 void touched_done(struct touched *t);
 void touched_add(struct touched *t, const char *key);
 
+/* What a directory's reader goes on from. */
+bool part_keep(struct db *db, const char *source, const struct source_kept *k, struct err *err);
+
 bool part_held(struct db *db, uint64_t id, struct row_changes *c, struct err *err);
 
 /* A login's claim; was: the person's login key before ("": none). ERR_DENIED where a directory has

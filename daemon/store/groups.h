@@ -13,12 +13,15 @@
  * as a held row, until somebody accepts it or the source says it again.
  */
 
+#include "base/buf.h"
 #include "daemon/store/ops.h"
 
 enum {
 	SOURCE_NAME_MAX = 600,          /* "idp:" and an issuer */
 	SOURCE_ACCOUNTS_MAX = 200000,   /* of one source */
 	SOURCE_GROUPS_MAX = 1024,       /* of one account; IDENTITY_GROUPS_MAX */
+	KEPT_MAX = 256 << 20,           /* of one source, read back */
+	KEPT_MARK_MAX = 64 << 10,
 };
 
 struct hold_rules {
@@ -34,6 +37,16 @@ struct account_said {
 	bool  disabled;
 };
 
+/* What its reader goes on from after a restart: bytes of its own, in records of base/wire.h: kind (u8),
+ * key (span), body (span; empty: goes). Mark and records are written in the transaction of what is said,
+ * or not at all. */
+struct source_kept {
+	bool       keep;                /* else nothing is changed of it */
+	bool       whole;               /* in place of what there is; else behind it, if there is any */
+	struct buf entries;
+	struct buf mark;                /* empty: nothing is kept any more */
+};
+
 /* What a directory says now. whole: everything that it has, so who is not in it is
  * gone; else these accounts alone, and those of gone. An account that is disabled or gone ends
  * every session of its person, and refuses their logins. */
@@ -47,11 +60,20 @@ struct source_op {
 	size_t               gone_count, gone_room;
 	struct hold_rules    rules;
 	struct wall          now;
+	struct source_kept   kept;
 	size_t               changed, ended, held;      /* out: people, sessions, held rows there are */
 };
 struct source_op *source_op_new(const char *source, bool whole, struct hold_rules rules, struct wall now);
 void source_op_said(struct source_op *op, const char *login, const char *groups, bool disabled);
 void source_op_gone(struct source_op *op, const char *login);
+
+/* Reads it back; mark is empty where there is nothing. */
+struct kept_op {
+	struct store_job job;
+	char            *source;
+	struct buf       entries, mark;         /* out; the op's, unless they are taken */
+};
+struct kept_op *kept_op_new(const char *source);
 
 /* Forgets LDAP sources that are not in keep (list): the configuration has them no more. */
 struct sources_op {

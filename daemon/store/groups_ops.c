@@ -77,10 +77,12 @@ static bool source_work(struct db *db, struct store_job *job, struct err *err)
 	struct touched    t;
 
 	touched_init(&t);
-	bool ok = source_say(db, op, &t, err) &&
-		  part_settle(db, op->source, &op->rules, op->now, &t, &job->changes, &op->held,
-			      err) &&
-		  part_touched(db, &t, op->now, &job->changes, &op->changed, &op->ended, err);
+	bool says = op->whole || op->count || op->gone_count;
+	bool ok = !says || (source_say(db, op, &t, err) &&
+			    part_settle(db, op->source, &op->rules, op->now, &t, &job->changes,
+					&op->held, err) &&
+			    part_touched(db, &t, op->now, &job->changes, &op->changed, &op->ended, err));
+	ok = ok && (!op->kept.keep || part_keep(db, op->source, &op->kept, err));
 	touched_done(&t);
 	return ok;
 }
@@ -95,6 +97,8 @@ static void source_free(struct store_job *job)
 	}
 	for (size_t i = 0; i < op->gone_count; i++)
 		free(op->gone[i]);
+	buf_done(&op->kept.entries);
+	buf_done(&op->kept.mark);
 	free(op->said);
 	free(op->gone);
 	free(op->source);
@@ -221,7 +225,8 @@ struct held_op *held_op_new(uint64_t held, struct hold_rules rules, struct wall 
 static bool forget(struct db *db, const char *source, struct touched *t, struct row_changes *c,
 		   struct err *err)
 {
-	static const char *const tables[] = { "membership", "account", "group_base" };
+	static const char *const tables[] = { "membership", "account", "group_base", "ldap_kept",
+		                              "ldap_entry" };
 	char                     sql[80];
 	uint64_t                 held[256];
 	size_t                   n = 0;
@@ -263,7 +268,8 @@ static bool sources_work(struct db *db, struct store_job *job, struct err *err)
 
 	struct db_rows q = db_query(db, err,
 				    "SELECT source FROM account WHERE source LIKE 'ldap:%'"
-				    " UNION SELECT source FROM membership WHERE source LIKE 'ldap:%'",
+				    " UNION SELECT source FROM membership WHERE source LIKE 'ldap:%'"
+				    " UNION SELECT source FROM ldap_kept",
 				    "");
 	while (n < array_size(gone) && db_next(&q, err)) {
 		char *source = db_text(&q, 0);

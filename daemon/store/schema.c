@@ -201,9 +201,18 @@ static const char *const step_rotate[] = {
 	NULL,
 };
 
+/* What a directory's reader goes on from: kept_ops.c. */
+static const char *const step_kept[] = {
+	"CREATE TABLE ldap_kept (source TEXT PRIMARY KEY, mark BLOB NOT NULL) STRICT, WITHOUT ROWID",
+	"CREATE TABLE ldap_entry ("
+	" source TEXT NOT NULL, kind INTEGER NOT NULL, key BLOB NOT NULL, body BLOB NOT NULL,"
+	" PRIMARY KEY (source, kind, key)) STRICT",
+	NULL,
+};
+
 static const char *const *const steps[] = { step_1, step_2, step_3, step_groups, account_step,
 						    step_browser, step_session_sub, step_sealed,
-						    step_own_groups, step_rotate };
+						    step_own_groups, step_rotate, step_kept };
 
 static bool get_int(struct db *db, const char *pragma, int64_t *ret_n, struct err *err)
 {

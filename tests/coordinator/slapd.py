@@ -71,7 +71,7 @@ class Slapd:
     def modify(self, text):
         self.tool("ldapmodify", text)
 
-    def conf(self, sync):
+    def conf(self, sync, hint):
         schema = self.root + "/etc/ldap/schema/"
         lines = ["include %s%s.schema" % (schema, s) for s in ("core", "cosine", "nis", "inetorgperson")]
         lines += ["modulepath " + self.root + "/usr/lib/ldap", "moduleload back_mdb", "moduleload syncprov",
@@ -81,6 +81,8 @@ class Slapd:
                   "directory %s/db" % self.dir, "maxsize 67108864", "index objectClass,entryUUID,entryCSN eq"]
         if sync:
             lines.append("overlay syncprov")
+        if sync and hint:
+            lines.append("syncprov-reloadhint TRUE")
         with open(self.dir + "/conf", "w") as f:
             f.write("\n".join(lines) + "\n")
 
@@ -89,15 +91,16 @@ class Slapd:
         os.mkdir(self.dir + "/db", 0o700)
         shutil.chown(self.dir + "/db", "nobody")
 
-    def start(self, sync=True):
-        self.conf(sync)
+    def start(self, sync=True, level=256, hint=False):
+        """level 768: each entry that is sent has a line in the log."""
+        self.conf(sync, hint)
         if not os.path.exists(self.dir + "/db"):
             self.empty()
         env = dict(os.environ)
         if self.root:
             env["LD_LIBRARY_PATH"] = self.root + "/usr/lib:" + self.root + "/usr/lib/x86_64-linux-gnu"
         self.log = open(self.dir + "/log", "a")
-        self.proc = subprocess.Popen([self.root + "/usr/sbin/slapd", "-f", self.dir + "/conf", "-d", "256",
+        self.proc = subprocess.Popen([self.root + "/usr/sbin/slapd", "-f", self.dir + "/conf", "-d", str(level),
                                       "-h", "ldap://127.0.0.1:%d ldaps://127.0.0.1:%d" % (PLAIN, TLS)],
                                      stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env,
                                      user="nobody", group="nogroup", extra_groups=[])

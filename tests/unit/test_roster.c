@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/directory/roster.h"
+#include "daemon/directory/held.h"
+#include "daemon/directory/reader.h"
 #include "daemon/directory/sync.h"
 
 #include "base/buf.h"
@@ -165,19 +167,22 @@ static const struct {
 	struct berval value;
 	bool ok, refreshed, remove;
 	size_t uuids;
+	size_t cookie;
+	bool present;
 } infos[] = {
-	{ "nothing", { 0, NULL }, false, false, false, 0 },
-	{ "another tag", BER("\x30\x00"), false, false, false, 0 },
-	{ "new cookie", BER("\x80\x02xy"), true, false, false, 0 },
-	{ "refreshDelete, done", BER("\xa1\x00"), true, true, false, 0 },
-	{ "refreshPresent with a cookie, done", BER("\xa2\x04\x04\x02xy"), true, true, false, 0 },
-	{ "refreshPresent, not done", BER("\xa2\x03\x01\x01\x00"), true, false, false, 0 },
-	{ "a cookie, not done", BER("\xa2\x07\x04\x02xy\x01\x01\x00"), true, false, false, 0 },
-	{ "cut off", BER("\xa2\x07\x04\x02xy\x01"), false, false, false, 0 },
-	{ "present ids", BER("\xa3\x14\x31\x12\x04\x10" UUID), true, false, false, 1 },
-	{ "deleted ids", BER("\xa3\x17\x01\x01\xff\x31\x12\x04\x10" UUID), true, false, true, 1 },
-	{ "an id of another size", BER("\xa3\x08\x01\x01\xff\x31\x03\x04\x01x"), false, false, false, 0 },
-	{ "a length beyond the end", BER("\xa3\x17\x01\x01\xff\x31\x7f\x04\x10" UUID), false, false, false, 0 },
+	{ "nothing", { 0, NULL }, false, false, false, 0, 0, false },
+	{ "another tag", BER("\x30\x00"), false, false, false, 0, 0, false },
+	{ "new cookie", BER("\x80\x02xy"), true, false, false, 0, 2, false },
+	{ "refreshDelete, done", BER("\xa1\x00"), true, true, false, 0, 0, false },
+	{ "refreshPresent with a cookie, done", BER("\xa2\x04\x04\x02xy"), true, true, false, 0, 2, true },
+	{ "refreshPresent, not done", BER("\xa2\x03\x01\x01\x00"), true, false, false, 0, 0, true },
+	{ "a cookie, not done", BER("\xa2\x07\x04\x02xy\x01\x01\x00"), true, false, false, 0, 2, true },
+	{ "cut off", BER("\xa2\x07\x04\x02xy\x01"), false, false, false, 0, 0, false },
+	{ "present ids", BER("\xa3\x14\x31\x12\x04\x10" UUID), true, false, false, 1, 0, false },
+	{ "deleted ids", BER("\xa3\x17\x01\x01\xff\x31\x12\x04\x10" UUID), true, false, true, 1, 0, false },
+	{ "deleted ids with a cookie", BER("\xa3\x1b\x04\x02xy\x01\x01\xff\x31\x12\x04\x10" UUID), true, false, true, 1, 2, false },
+	{ "an id of another size", BER("\xa3\x08\x01\x01\xff\x31\x03\x04\x01x"), false, false, false, 0, 0, false },
+	{ "a length beyond the end", BER("\xa3\x17\x01\x01\xff\x31\x7f\x04\x10" UUID), false, false, false, 0, 0, false },
 };
 
 START_TEST(test_sync)
@@ -189,8 +194,10 @@ START_TEST(test_sync)
 		ck_assert_msg(sync_info_read(&infos[i].value, &info) == infos[i].ok, "%s", infos[i].what);
 		while (info.uuids && info.uuids[n].bv_val)
 			n++;
-		ck_assert_msg(info.refreshed == infos[i].refreshed && info.remove == infos[i].remove && n == infos[i].uuids,
-			      "%s", infos[i].what);
+		if (infos[i].ok)
+			ck_assert_msg(info.refreshed == infos[i].refreshed && info.remove == infos[i].remove &&
+				      n == infos[i].uuids && info.cookie.len == infos[i].cookie &&
+				      info.present == infos[i].present, "%s", infos[i].what);
 		ber_bvarray_free(info.uuids);
 	}
 	LDAPControl       control = { (char *)LDAP_CONTROL_SYNC_STATE, BER("\x30\x15\x0a\x01\x03\x04\x10" UUID), 0 };
@@ -203,10 +210,148 @@ START_TEST(test_sync)
 	ck_assert(!sync_state_read(list, &s));
 	control.ldctl_value = BER("\x30\x06\x0a\x01\x01\x04\x01x");             /* an id of another size */
 	ck_assert(!sync_state_read(list, &s));
-	struct berval *request = sync_request();
+	control.ldctl_value = BER("\x30\x19\x0a\x01\x01\x04\x10" UUID "\x04\x02xy");
+	ck_assert(sync_state_read(list, &s) && s.state == LDAP_SYNC_ADD && s.cookie.len == 2 && memcmp(s.cookie.bytes, "xy", 2) == 0);
+	control.ldctl_value = BER("\x30\x19\x0a\x01\x01\x04\x10" UUID "\x04\x05xy");       /* a cookie beyond the end */
+	ck_assert(!sync_state_read(list, &s) || s.cookie.len == 0);
+	struct berval *request = sync_request(SPAN("xy"));
+	ck_assert(request && request->bv_len == 9 && memcmp(request->bv_val, "\x30\x07\x0a\x01\x03\x04\x02xy", 9) == 0);
+	ber_bvfree(request);
+	request = sync_request(SPAN(""));
 	ck_assert(request && request->bv_len == 5 && memcmp(request->bv_val, "\x30\x03\x0a\x01\x03", 5) == 0);
 	ber_bvfree(request);
 }
 END_TEST
 
-UNIT_MAIN("roster", test_nesting, test_limits, test_accounts, test_sync)
+/* ---- over a restart ---- */
+
+static struct reader_row row = { .url = "ldaps://a", .ca = "", .bind_dn = "", .people = "ou=p", .people_filter = "(a=b)",
+	.login_attribute = "mail", .login_suffix = "", .disabled_filter = "", .groups = "ou=g", .groups_filter = "(a=c)",
+	.group_attribute = "cn" };
+
+static const struct sync_cookie cookie_xy = { 2, "xy" };
+
+/* What is kept: entries with all that they had, changes behind them, and nothing of another configuration. */
+START_TEST(test_kept)
+{
+	struct held h, other;
+	struct buf  mark, all = { 0 }, later = { 0 };
+	struct err  err = { 0 };
+
+	held_init(&h, 2);
+	held_begin(&h);
+	ck_assert(h.whole && !h.good);
+	ros = h.roster;
+	put(ROSTER_PERSON, "uid=ann", "ann", "ann", NULL, NULL, (const char *[]){ "cn=staff", NULL });
+	put(ROSTER_PERSON, "uid=bob", "bob", "bob", NULL, NULL, NULL);
+	put(ROSTER_GROUP, "cn=lab", "lab", "", (const char *[]){ "uid=bob", "cn=staff", NULL }, NULL, NULL);
+	put(ROSTER_GROUP, "cn=staff", "staff", "", NULL, (const char *[]){ "bob", NULL }, NULL);
+	want("ann: lab staff\nbob: lab staff\n");
+	ck_assert(!held_complete(&h));
+	held_cookie(&h, 0, &cookie_xy);
+	ck_assert(!held_complete(&h));
+	held_cookie(&h, 1, &cookie_xy);
+	ck_assert(held_complete(&h));
+	roster_journal_take(h.roster, &all);
+	buf_init(&mark, HELD_MARK_MAX);
+	held_mark(&h, &row, &mark);
+
+	/* Who is not named between begin and sweep is gone; who is named may come after. */
+	roster_seen_begin(h.roster, ROSTER_PERSON);
+	ck_assert(roster_seen(h.roster, ROSTER_PERSON, SPAN("uid=cat"), &err));
+	ck_assert(roster_seen(h.roster, ROSTER_PERSON, SPAN("uid=eve"), &err));
+	ck_assert(roster_seen(h.roster, ROSTER_PERSON, SPAN("uid=bob"), &err));
+	roster_sweep(h.roster, ROSTER_PERSON);
+	ck_assert_uint_eq(roster_missing(h.roster, ROSTER_PERSON), 2);
+	put(ROSTER_PERSON, "uid=cat", "cat", "cat", NULL, NULL, NULL);
+	ck_assert_uint_eq(roster_missing(h.roster, ROSTER_PERSON), 1);
+	roster_remove(h.roster, ROSTER_PERSON, SPAN("uid=eve"));
+	ck_assert_uint_eq(roster_missing(h.roster, ROSTER_PERSON), 0);
+	want("bob: lab staff\ncat: \n");
+	roster_journal_take(h.roster, &later);
+
+	held_init(&other, 2);
+	ck_assert(held_load(&other, &row, buf_span(&mark), buf_span(&all), &err));
+	ck_assert(other.good && !other.whole && other.cookies[1].len == 2);
+	ros = other.roster;
+	want("ann: lab staff\nbob: lab staff\n");
+	buf_add_span(&all, buf_span(&later));
+	ck_assert(held_load(&other, &row, buf_span(&mark), buf_span(&all), &err));
+	ros = other.roster;
+	want("bob: lab staff\ncat: \n");
+
+	/* Cut off anywhere but between records, it is nothing at all. */
+	size_t whole = 0;
+	for (size_t n = 1; n < all.len; n++) {
+		bool ok = held_load(&other, &row, buf_span(&mark), span_head(buf_span(&all), n), &err);
+
+		ck_assert(ok == other.good && ok != other.whole);
+		ck_assert(ok || roster_count(other.roster, ROSTER_PERSON) + roster_count(other.roster, ROSTER_GROUP) == 0);
+		whole += ok;
+	}
+	ck_assert_uint_eq(whole, 5);
+	for (size_t n = 0; n < mark.len; n++)
+		ck_assert(!held_load(&other, &row, span_head(buf_span(&mark), n), buf_span(&all), &err));
+	char **const texts[] = { &row.url, &row.ca, &row.bind_dn, &row.people, &row.people_filter, &row.login_attribute,
+		                 &row.login_suffix, &row.disabled_filter, &row.groups, &row.groups_filter, &row.group_attribute };
+	for (size_t i = 0; i < array_size(texts); i++) {
+		char *was = *texts[i];
+
+		err.code = ERR_NONE;
+		*texts[i] = (char *)(uintptr_t)"another";
+		ck_assert(!held_load(&other, &row, buf_span(&mark), buf_span(&all), &err) && !other.good && err.code == ERR_NONE);
+		*texts[i] = was;
+	}
+	ck_assert(held_load(&other, &row, buf_span(&mark), buf_span(&all), &err));
+	buf_done(&mark);
+	buf_done(&all);
+	buf_done(&later);
+	held_done(&h);
+	held_done(&other);
+}
+END_TEST
+
+static struct reader_kept kept(bool whole, const char *entries, const char *mark)
+{
+	struct reader_kept k = { .whole = whole };
+
+	buf_init(&k.entries, 8);
+	buf_add_str(&k.entries, entries);
+	buf_init(&k.mark, 8);
+	buf_add_str(&k.mark, mark);
+	return k;
+}
+
+/* Changes come behind each other; what became too much, or has no mark, is nothing until all is read. */
+START_TEST(test_join)
+{
+	struct reader_kept k = { 0 }, b;
+
+	ck_assert(reader_kept_none(&k));
+	reader_kept_join(&k, &(struct reader_kept){ 0 });
+	ck_assert(reader_kept_none(&k));
+	b = kept(false, "ab", "1");
+	reader_kept_join(&k, &b);
+	b = kept(false, "cd", "2");
+	reader_kept_join(&k, &b);
+	ck_assert(!k.whole && span_eq(buf_span(&k.entries), SPAN("abcd")) && span_eq(buf_span(&k.mark), SPAN("2")));
+	b = kept(true, "all", "3");
+	reader_kept_join(&k, &b);
+	ck_assert(k.whole && span_eq(buf_span(&k.entries), SPAN("all")));
+	b = kept(false, "more than 8", "4");
+	reader_kept_join(&k, &b);
+	ck_assert(k.whole && !k.mark.len && !k.entries.len);
+	b = kept(false, "x", "5");
+	reader_kept_join(&k, &b);
+	ck_assert(k.whole && !k.mark.len && !k.entries.len);
+	b = kept(true, "y", "6");
+	reader_kept_join(&k, &b);
+	ck_assert(k.whole && k.mark.len == 1);
+	b = kept(false, "z", "");
+	reader_kept_join(&k, &b);
+	ck_assert(k.whole && !k.mark.len);
+	reader_kept_done(&k);
+}
+END_TEST
+
+UNIT_MAIN("roster", test_kept, test_join, test_nesting, test_limits, test_accounts, test_sync)
