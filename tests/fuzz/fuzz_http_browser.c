@@ -6,9 +6,7 @@
  *
  * The first byte: 1 the client begins with HTTP/2's preface.
  */
-#include "tests/fuzz/fuzz.h"
-#include "tests/http/corpus.h"
-#include "tests/http/inside.h"
+#include "tests/fuzz/client.h"
 
 static void check_request(struct span sent)
 {
@@ -36,30 +34,16 @@ static void check_request(struct span sent)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct inside *in;
-	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
 	struct inside_result r;
 	struct buf b;
 
-	if (size < 1 || size > 64 << 10)
+	if (size < 1 || size > CLIENT_INPUT_MAX)
 		return 0;
 	if (!in)
 		in = inside_new_browser();
-	buf_init(&b, 128 << 10);
-	if (data[0] & 1)
-		buf_add(&b, preface, sizeof(preface) - 1);
-	buf_add(&b, (const char *)data + 1, size - 1);
+	client_bytes(&b, data[0] & 1, span_of((const char *)data + 1, size - 1));
 	inside_run(in, buf_span(&b), SPAN("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), &r);
-	must(!r.left_open);
-	for (size_t i = 0; i < r.app_count; i++) {
-		struct stream_result s;
-
-		if (!r.app[i].len)
-			continue;       /* opened for a request that was gone by then */
-		check_request(buf_span(&r.app[i]));
-		stream_requests(buf_span(&r.app[i]), 0, &s);
-		must(s.end != STREAM_BAD);
-		stream_done(&s);
-	}
+	client_check(&r, check_request);
 	inside_result_done(&r);
 	buf_done(&b);
 	return 0;

@@ -8,11 +8,7 @@
  * The first byte: 1 the client begins with HTTP/2's preface, 2 and 4 which
  * answer; 6: what stands behind the last 0xfe 0xff is the answer.
  */
-#include "tests/fuzz/fuzz.h"
-#include "tests/http/corpus.h"
-#include "tests/http/inside.h"
-
-#include <string.h>
+#include "tests/fuzz/client.h"
 
 static const char *const answers[] = {
 	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -41,13 +37,12 @@ static void check_fields(struct span sent)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct inside *in;
-	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
 	struct inside_result r;
 	struct span bytes, answer;
 	struct buf b;
 	unsigned flags;
 
-	if (size < 1 || size > 64 << 10)
+	if (size < 1 || size > CLIENT_INPUT_MAX)
 		return 0;
 	if (!in)
 		in = inside_new();
@@ -65,23 +60,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else {
 		answer = span_str(answers[(flags >> 1 & 3) % 3]);
 	}
-	buf_init(&b, 128 << 10);
-	if (flags & 1)
-		buf_add(&b, preface, sizeof(preface) - 1);
-	buf_add_span(&b, bytes);
+	client_bytes(&b, flags & 1, bytes);
 	inside_run(in, buf_span(&b), answer, &r);
-	must(!r.left_open);
-	for (size_t i = 0; i < r.app_count; i++) {
-		struct stream_result s;
-
-		if (!r.app[i].len)
-			continue;       /* opened for a request that was gone by then */
-		check_fields(buf_span(&r.app[i]));
-		/* behind an upgrade comes what the client likes */
-		stream_requests(buf_span(&r.app[i]), 0, &s);
-		must(s.end != STREAM_BAD);
-		stream_done(&s);
-	}
+	client_check(&r, check_fields);
 	inside_result_done(&r);
 	buf_done(&b);
 	return 0;

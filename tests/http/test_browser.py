@@ -11,7 +11,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import Client, Front, Origin, Tests, free_port
+from wire import Client, Front, Origin, Tests, free_port, main
 
 LOGIN = "https://hub.example.edu/browser?node=n3&service=%s&bind="
 NAME, PRE = b"__Host-reeve", b"__Host-reeve-begin"
@@ -391,4 +391,4 @@ class Browser(Tests):
 
 
 if __name__ == "__main__":
-    Browser().run()
+    main(Browser)

@@ -3,14 +3,13 @@
 """People with only a browser, over HTTP/2: every case of test_browser.py through Node's HTTP/2
 client (h2_bridge.mjs), and what only streams can do."""
 import os
-import shutil
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import DATA, HEADERS, RST, Frames, frame, literal, request
 from test_browser import OTHER, STAFF, STUDENT, Browser
-from wire import OK, Client, wait
+from wire import OK, Client, main, wait
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME = b"__Host-reeve="
@@ -155,7 +154,4 @@ class BrowserH2(Browser):
 
 
 if __name__ == "__main__":
-    if not shutil.which("node"):
-        print("skip: node is not installed")
-        sys.exit(77)
-    BrowserH2().run()
+    main(BrowserH2, tools=("node",))

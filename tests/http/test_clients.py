@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import ADMIN, STAFF, STUDENT, Front, Tests, free_port, wait
+from wire import ADMIN, STAFF, STUDENT, Front, Tests, free_port, main, wait
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = bool(os.environ.get("REEVE_SLOW"))
@@ -144,11 +144,4 @@ class Clients(Tests):
 
 
 if __name__ == "__main__":
-    for tool in ("node", "curl"):
-        if not shutil.which(tool):
-            print("skip: %s is not installed" % tool)
-            sys.exit(77)
-    if not os.path.exists(HERE + "/node_modules/ws"):
-        print("skip: ws is not installed (npm ci in tests/http)")
-        sys.exit(77)
-    Clients().run()
+    main(Clients, tools=("node", "curl"), package="ws")

@@ -15,7 +15,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import STAFF, Client, Ended, Front, Origin, Reader, Tests, free_port, wait
+from wire import STAFF, Client, Ended, Front, Origin, Reader, Tests, free_port, main, wait
 
 PATIENCE = 60
 HEAD, KEEP, IDLE, TOTAL = 1.5, 1.0, 1.2, 1.5
@@ -354,4 +354,4 @@ for case in [x for x in dir(Deadlines) if x.startswith("case_")]:
     setattr(Deadlines, "test" + case[4:], lambda self, name="test" + case[4:]: self.result(name))
 
 if __name__ == "__main__":
-    Deadlines().run()
+    main(Deadlines)

@@ -8,7 +8,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import OK, STAFF, Client, Front, Origin, Tests, free_port, lines, wait
+from wire import OK, STAFF, Client, Front, Origin, Tests, free_port, lines, main, wait
 
 SICK = b"HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n"
 
@@ -161,4 +161,4 @@ class Health(Tests):
 
 
 if __name__ == "__main__":
-    Health().run()
+    main(Health)

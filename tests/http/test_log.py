@@ -8,7 +8,7 @@ import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import BUILD, NOBODY, STAFF, STUDENT, Client, Front, Origin, Reeved, Tests, free_port, wait
+from wire import NOBODY, STAFF, STUDENT, Client, Front, Origin, Reeved, Tests, free_port, main, wait
 
 COMMON = r'^(\S+) - (\S+) \[\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d \+0000\] "(\S+) (\S+) HTTP/1\.[01]" (\d{3}) (\d+)'
 QUOTED = r'"((?:[^"\\]|\\x[0-9a-f]{2})*)"'
@@ -90,9 +90,6 @@ class Log(Tests):
         f.stop()
 
     def test_through_reeved(self):
-        if not os.access(BUILD + "/reeved", os.X_OK):
-            print("# reeved is not built")
-            return
         conf = self.conf(more={"access-log": "combined"})
         del conf["identities"][1]       # whose login the file's rules refuse
         r = Reeved(conf)
@@ -103,8 +100,4 @@ class Log(Tests):
 
 
 if __name__ == "__main__":
-    if "REEVE_USERS" not in os.environ:
-        os.environ["REEVE_USERS"] = "there"
-        os.execv(os.path.join(os.path.dirname(os.path.abspath(__file__)), "with_users.sh"),
-                 ["with_users.sh", sys.executable, *sys.argv])
-    Log().run()
+    main(Log, reeved=True)

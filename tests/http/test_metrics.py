@@ -8,7 +8,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import BUILD, NOBODY, STAFF, Client, Origin, Reader, Reeved, Tests, free_port, wait
+from wire import NOBODY, STAFF, Client, Origin, Reader, Reeved, Tests, free_port, main, wait
 
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)$')
 
@@ -165,11 +165,4 @@ class Metrics(Tests):
 
 
 if __name__ == "__main__":
-    if not os.access(BUILD + "/reeved", os.X_OK):
-        print("skip: reeved is not built")
-        sys.exit(77)
-    if "REEVE_USERS" not in os.environ:
-        os.environ["REEVE_USERS"] = "there"
-        os.execv(os.path.join(os.path.dirname(os.path.abspath(__file__)), "with_users.sh"),
-                 ["with_users.sh", sys.executable, *sys.argv])
-    Metrics().run()
+    main(Metrics, reeved=True)

@@ -14,7 +14,7 @@ import threading
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from dns import Dns
 from test_metrics import ask, parse
-from wire import BUILD, STAFF, Client, Origin, Reeved, Tests, free_port, wait
+from wire import BUILD, STAFF, Client, Origin, Reeved, Tests, free_port, main, wait
 
 
 class App(Origin):
@@ -198,11 +198,4 @@ class Names(Tests):
 
 
 if __name__ == "__main__":
-    if not os.access(BUILD + "/reeved", os.X_OK):
-        print("skip: reeved is not built")
-        sys.exit(77)
-    if "REEVE_USERS" not in os.environ:
-        os.environ["REEVE_USERS"] = "there"
-        os.execv(os.path.join(os.path.dirname(os.path.abspath(__file__)), "with_users.sh"),
-                 ["with_users.sh", sys.executable, *sys.argv])
-    Names().run()
+    main(Names, reeved=True)

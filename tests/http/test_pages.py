@@ -10,7 +10,8 @@ import sys
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import BUILD, NOBODY, STAFF, STUDENT, Client, Front, Origin, Reeved, Tests, free_port, wait
+from wire import (BUILD, NOBODY, STAFF, STUDENT, Client, Front, Origin, Reeved, Tests, free_port,
+                  main, wait)
 from test_browser import secret
 
 HUB = "https://hub.example.edu/browser?node=n3&service=%s&bind="
@@ -188,11 +189,4 @@ class Pages(Tests):
 
 
 if __name__ == "__main__":
-    if not os.access(BUILD + "/reeved", os.X_OK):
-        print("skip: reeved is not built")
-        sys.exit(77)
-    if "REEVE_USERS" not in os.environ:
-        os.environ["REEVE_USERS"] = "there"
-        os.execv(os.path.join(os.path.dirname(os.path.abspath(__file__)), "with_users.sh"),
-                 ["with_users.sh", sys.executable, *sys.argv])
-    Pages().run()
+    main(Pages, reeved=True)

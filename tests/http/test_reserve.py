@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import ADMIN, BUILD, NOBODY, STAFF, Client, Ended, Origin, Reeved, Tests, free_port, wait
+from wire import ADMIN, NOBODY, STAFF, Client, Ended, Origin, Reeved, Tests, free_port, main, wait
 
 FILES = 320                             # of each process
 ROOM = (FILES - 64) // 2                # connections of a front
@@ -109,11 +109,4 @@ class Reserve(Tests):
 
 
 if __name__ == "__main__":
-    if not os.access(BUILD + "/reeved", os.X_OK):
-        print("skip: reeved is not built")
-        sys.exit(77)
-    if "REEVE_USERS" not in os.environ:
-        os.environ["REEVE_USERS"] = "there"
-        os.execv(os.path.join(os.path.dirname(os.path.abspath(__file__)), "with_users.sh"),
-                 ["with_users.sh", sys.executable, *sys.argv])
-    Reserve().run()
+    main(Reserve, reeved=True)

@@ -8,7 +8,7 @@ import socket
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import ADMIN, NOBODY, STAFF, Client, Ended, Front, Origin, Tests, free_port, wait
+from wire import ADMIN, NOBODY, STAFF, Client, Ended, Front, Origin, Tests, free_port, main, wait
 
 GET = b"GET / HTTP/1.1\r\nHost: wiki\r\n\r\n"
 FILES = 320                             # of the front: (320 - 64) / 2 connections
@@ -140,4 +140,4 @@ class Shed(Tests):
 
 
 if __name__ == "__main__":
-    Shed().run()
+    main(Shed)

@@ -8,7 +8,7 @@ import sys
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import ADMIN, BUILD, STAFF, STUDENT, Client, Origin, Reeved, Tests, free_port, wait
+from wire import ADMIN, STAFF, STUDENT, Client, Origin, Reeved, Tests, free_port, main, wait
 
 GET = b"GET / HTTP/1.1\r\nHost: wiki\r\n\r\n"
 FIRST = "127.0.0.1"
@@ -111,11 +111,4 @@ class Standalone(Tests):
 
 
 if __name__ == "__main__":
-    if not os.access(BUILD + "/reeved", os.X_OK):
-        print("skip: reeved is not built")
-        sys.exit(77)
-    if "REEVE_USERS" not in os.environ:
-        os.environ["REEVE_USERS"] = "there"
-        os.execv(os.path.join(os.path.dirname(os.path.abspath(__file__)), "with_users.sh"),
-                 ["with_users.sh", sys.executable, *sys.argv])
-    Standalone().run()
+    main(Standalone, reeved=True)

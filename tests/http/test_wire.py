@@ -1,112 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Every rule of the front, both ways, on the wire."""
+"""Every rule of the front about requests, both ways, on the wire; answers: test_wire_answers.py."""
 import base64
-import fcntl
-import hashlib
 import json
 import os
 import socket
 import sys
-import termios
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import (ADMIN, NOBODY, OK, SOURCE, STAFF, STUDENT, Client, Ended, Front, Origin, Reeved, Tests,
-                  comes_to_rest, free_port, wait)
-
-# The engine alone, or the whole of reeved in standalone mode.
-REEVED = os.environ.get("REEVE_WIRE") == "reeved"
-
-H = b" HTTP/1.1\r\nHost: wiki\r\n"
-GET = b"GET /" + H + b"\r\n"
+from services import GET, H, REEVED, Services
+from wire import ADMIN, NOBODY, OK, SOURCE, STAFF, STUDENT, Ended, main, wait
 
 
-class Wire(Tests):
-    def begin(self):
-        self.origin = Origin()
-        self.second = Origin()
-        self.unix = Origin(path=__import__("tempfile").mkdtemp(prefix="reeve-wire.") + "/app")
-        self.port, self.dead = free_port(), free_port()
-        up = [self.origin.url]
-
-        def service(hosts, **more):
-            return dict({"listen": ["127.0.0.1:%d" % self.port], "hosts": hosts, "upstream": up}, **more)
-
-        self.front = (Reeved if REEVED else Front)({
-            "login-url": "https://hub.example/login",
-            "policy": {
-                "grants": [
-                    {"src": ["staff@example.edu", "admin@example.edu", "guest@example.edu"], "dst": ["svc:" + s], "ip": ["*"]}
-                    for s in ("wiki", "slash", "small", "dead", "two", "unix", "slow", "busy", "listed", "groups")
-                ] + [
-                    {"src": ["student@example.edu"], "dst": ["svc:wiki"], "ip": ["*"],
-                     "http": [{"methods": ["GET"], "paths": ["/public/**", "/style/*.css"]}]},
-                    {"src": ["student@example.edu"], "dst": ["svc:slash"], "ip": ["*"],
-                     "http": [{"paths": ["/public/**"]}]},
-                ]},
-            "identities": [
-                {"address": STAFF + "/32", "login": "staff@example.edu", "name": "Stäff", "email": "staff@example.edu",
-                 "groups": ["lab", "it"], "node": "n2", "node-name": "laptop", "user": "u2", "session": "s2"},
-                {"address": STUDENT + "/32", "login": "student@example.edu", "name": "Student", "node": "n3",
-                 "user": "u3", "session": "s3"},
-                {"address": ADMIN + "/32", "login": "admin@example.edu", "node": "n4"},
-                {"address": "127.0.0.6/32", "login": "guest@example.edu", "node": "n6", "groups": ["a,b"]},
-                {"address": "127.0.0.5/32", "login": "student@example.edu", "why": "never", "node": "n5",
-                 "user": "u3", "node-name": "phone"},
-            ],
-            "services": {
-                "wiki": service(["wiki", "wiki.example.edu"], profiles=["remote-user"],
-                                headers={"X-Who": "{short-login} at {email}"}),
-                "slash": service(["slash"], **{"encoded-slashes": True}),
-                "small": service(["small"], **{"body-max": 10}),
-                "dead": service(["dead"], upstream=["http://127.0.0.1:%d" % self.dead]),
-                "two": service(["two"], upstream=["http://127.0.0.1:%d" % self.dead, self.second.url]),
-                "unix": service(["unix"], upstream=[self.unix.url]),
-                "slow": service(["slow"], **{"first-byte-ms": 600, "idle-ms": 700}),
-                "busy": service(["busy"], **{"per-identity-max": 2, "in-flight-max": 3}),
-                "listed": service(["listed"], origins=["https://friend.example"], upgrades=["chat"],
-                                  **{"keep-request-id": True, "forwarded": False}),
-                "groups": service(["groups"], profiles=["webauth"]),
-                "public": service(["public"], public=True),
-                "hub": service(["hub"], enrolled=True),
-            }})
-
-    def before(self):
-        self.origin.reset()
-        self.second.reset()
-        self.unix.reset()
-        self.front.command("restore staff@example.edu")
-        self.forever()
-
-    def end(self):
-        self.front.stop()
-
-    def client(self, src=STAFF, **more):
-        return Client(self.port, src, **more)
-
-    def ask(self, data, src=STAFF, piece=0):
-        c = self.client(src)
-        c.send(data, piece)
-        m = c.message()
-        c.close()
-        return m
-
-    def get(self, path=b"/", host=b"wiki", fields=b"", src=STAFF, method=b"GET", body=b""):
-        return self.ask(method + b" " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + fields + b"\r\n" + body, src)
-
-    def last(self):
-        assert self.origin.seen, "nothing reached the application"
-        return self.origin.seen[-1]
-
-    # what standalone mode does not have: nodes without a session, a lease, the test server's words
-    not_in_reeved = ("test_no_session_gets_a_login_link", "test_pages_escape", "test_enrolled_service", "test_lease",
-                     "test_metrics", "test_reload", "test_public_service")
-
-    def wanted(self, name):
-        return not (REEVED and name in self.not_in_reeved)
-
+class Wire(Services):
     # ---- what reaches the application ----
 
     def test_plain(self):
@@ -320,92 +228,6 @@ class Wire(Tests):
         assert c.message().status == 200 and self.last().body == b"abc"
         c.close()
 
-    def test_early_answer_closes(self):
-        def reply(c, m):
-            c.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 1\r\n\r\nx")
-            return False
-        reply.early = True
-        self.origin.reply = reply
-        c = self.client()
-        c.send(b"POST /" + H + b"Content-Length: 100000\r\n\r\nabc")
-        assert c.message().status == 403 and c.ended()
-
-    def test_head_has_no_body(self):
-        self.origin.reply = lambda c, m: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
-        c = self.client()
-        for _ in range(2):
-            c.send(b"HEAD /" + H + b"\r\n")
-            m = c.message(no_body=True)
-            assert m.status == 200 and m.get(b"content-length") == b"500"
-        c.close()
-
-    def test_204_and_304(self):
-        for head in (b"204 No Content\r\n", b"304 Not Modified\r\nContent-Length: 9\r\nETag: \"a\"\r\n",
-                     b"204 No Content\r\nContent-Length: 0\r\n"):
-            self.origin.reply = lambda c, m: c.sendall(b"HTTP/1.1 " + head + b"\r\n")
-            c = self.client()
-            for _ in range(2):
-                c.send(GET)
-                assert c.message().status in (204, 304)
-            c.close()
-
-    def test_interim_answers(self):
-        self.origin.reply = lambda c, m: c.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK)
-        c = self.client().send(GET)
-        assert c.message().status == 103 and c.message().status == 200
-        c = self.client().send(b"GET / HTTP/1.0\r\nHost: wiki\r\n\r\n")
-        assert c.message().status == 200
-
-    def test_response_bodies(self):
-        data = os.urandom(1 << 20)
-        chunked = b"".join(b"%x\r\n" % len(data[i:i + 70001]) + data[i:i + 70001] + b"\r\n"
-                           for i in range(0, len(data), 70001)) + b"0\r\nX-T: 1\r\n\r\n"
-
-        def replies(kind):
-            def reply(c, m):
-                if kind == "length":
-                    c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
-                elif kind == "chunked":
-                    c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)
-                else:
-                    c.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + data)
-                    return False
-            return reply
-        for kind in ("length", "chunked", "close"):
-            self.origin.reply = replies(kind)
-            for version in (b"1.1", b"1.0"):
-                c = self.client().send(b"GET / HTTP/" + version + b"\r\nHost: wiki\r\n\r\n")
-                m = c.message()
-                assert m.status == 200 and m.body == data, (kind, version, len(m.body))
-                if kind == "chunked" and version == b"1.1":
-                    assert m.trailers == [b"X-T: 1\r\n"], m.trailers
-                assert (m.get(b"transfer-encoding") == b"chunked") == (version == b"1.1" and kind != "length")
-
-    def test_slow_reader_holds_back_the_application(self):
-        size = 128 << 20
-        sent = [0]
-
-        def reply(c, m):
-            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-            block = b"x" * 65536
-            while sent[0] < size:
-                c.sendall(block)
-                sent[0] += len(block)
-        self.origin.reply = reply
-        c = self.client()
-        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        c.send(GET)
-        wait(lambda: comes_to_rest(sent))       # what the kernel's buffers take is the machine's affair
-        assert sent[0] < size, sent
-        assert self.front.rss() < 64 << 20
-        c.r.until(b"\r\n\r\n")
-        got = len(c.r.buf)
-        while got < size:
-            d = c.sock.recv(1 << 20)
-            assert d, got
-            got += len(d)
-        assert got == size
-
     def test_slow_application_holds_back_the_sender(self):
         def reply(c, m):
             time.sleep(0.5)
@@ -455,144 +277,11 @@ class Wire(Tests):
         assert self.get(method=b"TRACE").status == 405
         assert not self.origin.seen
 
-    def test_upstream_connections_are_shared(self):
-        for src in (STAFF, ADMIN, STAFF):
-            assert self.get(src=src).status == 200
-        assert self.origin.conns <= 1
-        users = [s.get(b"remote-user") for s in self.origin.seen]
-        assert users == [b"staff@example.edu", b"admin@example.edu", b"staff@example.edu"], users
-
     def test_half_close(self):
         self.origin.reply = lambda c, m: (time.sleep(0.2), c.sendall(OK))[1]
         c = self.client().send(GET)
         c.sock.shutdown(socket.SHUT_WR)
         assert c.message().status == 200
-
-    # ---- bad applications ----
-
-    def test_bad_responses(self):
-        for raw in (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx", b"HTTP/1.1 99 No\r\n\r\n", b"SSH-2.0-x\r\n",
-                    b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", b"HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\nabc",
-                    b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", b"",
-                    b"HTTP/1.1 200 OK\r\nContent-Le"):
-            self.origin.reset()
-
-            def reply(c, m):
-                c.sendall(raw)
-                return False
-            self.origin.reply = reply
-            c = self.client().send(b"POST /" + H + b"Content-Length: 0\r\n\r\n")
-            m = c.message()
-            assert m.status == 502, (raw, m.head)
-            c.close()
-
-    def test_cut_responses_are_not_whole(self):
-        for raw in (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
-                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n"):
-            self.origin.reset()
-
-            def reply(c, m):
-                c.sendall(raw)
-                return False
-            self.origin.reply = reply
-            c = self.client().send(GET)
-            try:
-                m = c.message()
-                assert False, m.body
-            except Ended:
-                pass
-
-    def test_surplus_is_nobodys_answer(self):
-        self.origin.reply = lambda c, m: c.sendall(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
-        c = self.client()
-        for _ in range(5):
-            c.send(GET)
-            assert c.message().body == b"ok"
-        assert self.get(src=ADMIN).body == b"ok"
-
-    def test_late_surplus_is_nobodys_answer(self):
-        def reply(c, m):
-            c.sendall(OK)
-            answered.wait(60)
-            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
-            wait(lambda: arrived(c))
-            sent.set()
-
-        def arrived(c):     # or the front has closed, because it has seen it
-            established = c.getsockopt(socket.SOL_TCP, socket.TCP_INFO, 1) == b"\1"
-            return not established or fcntl.ioctl(c, termios.TIOCOUTQ, b"    ") == b"\0" * 4
-        self.origin.reply = reply
-        for src in (STAFF, ADMIN) * 3:
-            answered, sent = threading.Event(), threading.Event()
-            m = self.get(src=src)
-            assert m.body == b"ok", (src, m.head, m.body)
-            answered.set()
-            assert sent.wait(90)
-
-    def test_retry_of_what_was_never_answered(self):
-        served = []
-
-        def reply(c, m):
-            served.append(m.line)
-            if len(served) > 1 and len(served) % 2 == 0:
-                return False            # the kept connection ends without an answer
-            c.sendall(OK)
-        self.origin.reply = reply
-        c = self.client()
-        for _ in range(3):
-            c.send(GET)
-            assert c.message().status == 200
-        assert len(served) > 3
-        served.clear()
-        served.append(b"")
-        c.send(GET)
-        c.message()
-
-    def test_no_retry_of_a_post(self):
-        self.get()
-        served = []
-
-        def reply(c, m):
-            served.append(m.line)
-            return False
-        self.origin.reply = reply
-        m = self.get(method=b"POST", fields=b"Content-Length: 1\r\n", body=b"x")
-        assert m.status == 502 and len(served) == 1, (m.status, served)
-
-    def test_refused_and_second_upstream(self):
-        assert self.get(host=b"dead").status == 502
-        for _ in range(6):
-            m = self.get(host=b"two")
-            assert m.status == 200, m.head
-        assert self.second.seen and not self.origin.seen
-
-    def test_unix_upstream(self):
-        assert self.get(b"/u", host=b"unix").status == 200
-        assert self.unix.seen[0].line == b"GET /u HTTP/1.1"
-
-    def test_silent_application(self):
-        self.origin.reply = lambda c, m: gate.wait(90)
-        gate, t = threading.Event(), time.time()
-        m = self.get(host=b"slow")
-        gate.set()
-        assert m.status == 504 and 0.5 < time.time() - t, (m.status, time.time() - t)
-
-    def test_application_that_stops(self):
-        def reply(c, m):
-            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
-            gate.wait(90)
-        gate = threading.Event()
-        self.origin.reply = reply
-        c = self.client().send(b"GET / HTTP/1.1\r\nHost: slow\r\n\r\n")
-        try:
-            c.message()
-            assert False
-        except Ended:
-            gate.set()
 
     # ---- who may what ----
 
@@ -819,11 +508,6 @@ class Wire(Tests):
         self.forever()
         assert self.get().status == 200
 
-    def forever(self):
-        if self.front.conf["identities"][0].pop("expires-ms", None):
-            self.front.write()
-            self.front.command("reload")
-
     def test_lease(self):
         for seconds in (1, 5, 20):      # where the first is over before it is used
             self.front.command("lease %d" % seconds)
@@ -929,4 +613,4 @@ class Wire(Tests):
         wait(lambda: self.front.fds() <= before + 2, lambda: (before, self.front.fds()))
 
 
-Wire().run()
+main(Wire)

@@ -14,7 +14,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import ADMIN, STAFF, Client, Ended, Front, Origin, Tests, free_port, wait
+from wire import ADMIN, STAFF, Client, Ended, Front, Origin, Tests, free_port, main, wait
 
 DATA = random.Random(3).randbytes(6 << 20)
 PATIENCE = 60
@@ -274,4 +274,4 @@ class Bodies(Tests):
             self.front.command("restore staff@example.edu")
 
 
-Bodies().run()
+main(Bodies)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """HTTP/2 towards clients: by curl, and by frames written here."""
 import os
-import shutil
 import struct
 import subprocess
 import sys
@@ -12,7 +11,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST, SETTINGS, Frames, frame, literal, request
-from wire import NOBODY, OK, STAFF, STUDENT, Front, Origin, Tests, comes_to_rest, free_port, wait
+from wire import (NOBODY, OK, STAFF, STUDENT, Front, Origin, Tests, comes_to_rest, free_port, main,
+                  wait)
 
 
 class H2(Tests):
@@ -296,8 +296,4 @@ class H2(Tests):
 
 
 if __name__ == "__main__":
-    for tool in ("curl", "openssl"):
-        if not shutil.which(tool):
-            print("skip: %s is not installed" % tool)
-            sys.exit(77)
-    H2().run()
+    main(H2, tools=("curl", "openssl"))

@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST, SETTINGS, WINDOW, Frames, frame, literal, request
-from wire import OK, STAFF, STUDENT, Ended, Front, Origin, Tests, free_port, wait
+from wire import OK, STAFF, STUDENT, Ended, Front, Origin, Tests, free_port, main, wait
 
 PRIORITY, UNKNOWN = 2, 0x42
 CALM, PROTOCOL, CANCEL = 0xb, 1, 8
@@ -342,4 +342,4 @@ class Abuse(Tests):
 
 
 if __name__ == "__main__":
-    Abuse().run()
+    main(Abuse)

@@ -4,7 +4,6 @@
 that lie in frames written here, and peers of gRPC from npm."""
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -15,7 +14,7 @@ import threading
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from frames import DATA, GOAWAY, HEADERS, RST, SETTINGS, WINDOW, frame, literal
-from wire import STAFF, STUDENT, Client, Ended, Front, Reader, Tests, free_port, wait
+from wire import STAFF, STUDENT, Client, Ended, Front, Reader, Tests, free_port, main, wait
 
 
 class NodeOrigin:
@@ -468,7 +467,4 @@ class H2Up(Tests):
 
 
 if __name__ == "__main__":
-    if not shutil.which("node"):
-        print("skip: node is not installed")
-        sys.exit(77)
-    H2Up().run()
+    main(H2Up, tools=("node",))

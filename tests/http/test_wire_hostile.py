@@ -11,7 +11,7 @@ import threading
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hostile
 from frames import CONTINUATION, DATA, GOAWAY, HEADERS, RST, Frames, frame, literal
-from wire import OK, STAFF, Ended, Front, Origin, Reader, Tests, free_port
+from wire import OK, STAFF, Ended, Front, Origin, Reader, Tests, free_port, main
 
 WAIT = 30
 
@@ -385,4 +385,4 @@ class Hostile(Tests):
             assert m.body == b"abc" and m.trailers == trailers, (m.body, m.trailers)
 
 
-Hostile().run()
+main(Hostile)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """TLS on both sides of the front."""
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -12,7 +11,7 @@ import time
 import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import ADMIN, STAFF, Client, Ended, Front, Origin, Tests, free_port, wait
+from wire import ADMIN, STAFF, Client, Ended, Front, Origin, Tests, free_port, main, wait
 
 GET = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
 
@@ -216,7 +215,4 @@ class TLS(Tests):
         wait(lambda: self.front.fds() <= before, lambda: "%d descriptors, before %d" % (self.front.fds(), before))
 
 
-if not shutil.which("openssl"):
-    print("skip: openssl is not installed")
-    sys.exit(77)
-TLS().run()
+main(TLS, tools=("openssl",))

@@ -3,6 +3,7 @@
 front, clients at chosen source addresses. Used by test_wire*.py."""
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -436,3 +437,21 @@ class Tests:
 
     def end(self):
         pass
+
+
+def main(tests, tools=(), package=None, reeved=False):
+    """Runs a class of tests, or says what is missing: programs, a package of tests/http, the whole of reeved (and
+    the users that root's needs)."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    absent = ["%s is not installed" % t for t in tools if not shutil.which(t)]
+    if package and not os.path.exists(here + "/node_modules/" + package):
+        absent.append("%s is not installed (npm ci in tests/http)" % package)
+    if reeved and not os.access(BUILD + "/reeved", os.X_OK):
+        absent.append("reeved is not built")
+    if absent:
+        print("skip: " + absent[0])
+        sys.exit(77)
+    if reeved and "REEVE_USERS" not in os.environ:
+        os.environ["REEVE_USERS"] = "there"
+        os.execv(here + "/with_users.sh", ["with_users.sh", sys.executable, *sys.argv])
+    tests().run()
