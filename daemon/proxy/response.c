@@ -83,7 +83,9 @@ static bool final_head(struct upconn *u, const struct message *m, struct span *r
 	struct iovec v;
 
 	u->upstream->fails = 0;
-	u->keep = m->keep_alive && !ex->gateway;
+	/* Who answers before the request is all there often reads no more of it, whatever it
+	 * says of its connection: the next request would wait there, or follow on half a body. */
+	u->keep = m->keep_alive && !ex->gateway && ex->req.done;
 	ex->status = m->status;
 	ex->first_byte = front_now(f);
 	ex->resp = (struct body){ .kind = m->body, .left = m->length, .done = m->body == BODY_NONE };

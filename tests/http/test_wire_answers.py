@@ -25,6 +25,28 @@ class Answers(Services):
         c.send(b"POST /" + H + b"Content-Length: 100000\r\n\r\nabc")
         assert c.message().status == 403 and c.ended()
 
+    def test_early_answer_is_the_last_there(self):
+        """Answered before the body was all there: whether it is read later or not, nobody else is sent on that connection."""
+        used = []
+
+        def reply(c, m):
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\near")
+            n = 5 - len(m.early)
+            while n:
+                n -= len(c.recv(n))
+            used.append(c)
+            c.sendall(b"ly")
+        reply.early = True
+        self.origin.reply = reply
+        c = self.client()
+        for i in range(3):
+            c.send(b"POST /" + H + b"Content-Length: 5\r\n\r\nab")
+            assert c.r.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200") and c.r.take(3) == b"ear"
+            c.send(b"cde")
+            assert c.r.take(2) == b"ly"
+        assert len(set(used)) == 3, used
+        c.close()
+
     def test_head_has_no_body(self):
         self.origin.reply = lambda c, m: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
         c = self.client()
