@@ -7,6 +7,7 @@
 #include "idp/text.h"
 
 #include <cjose/cjose.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 struct jwk {
@@ -14,6 +15,7 @@ struct jwk {
 	uint32_t     algs;      /* what it may sign with */
 	size_t       sig_len;   /* bytes of its signatures */
 	cjose_jwk_t *key;
+	EVP_PKEY    *ed;        /* instead of key: Ed25519, which cjose lacks */
 };
 
 struct jwks {
@@ -22,6 +24,8 @@ struct jwks {
 	struct jwk list[JWKS_KEYS_MAX];
 };
 
+enum { ED25519_LEN = 32 };
+
 static const struct {
 	const char *name;
 	uint32_t    alg;
@@ -29,6 +33,7 @@ static const struct {
 	{ "RS256", JWS_RS256 }, { "RS384", JWS_RS384 }, { "RS512", JWS_RS512 },
 	{ "PS256", JWS_PS256 }, { "PS384", JWS_PS384 }, { "PS512", JWS_PS512 },
 	{ "ES256", JWS_ES256 }, { "ES384", JWS_ES384 }, { "ES512", JWS_ES512 },
+	{ "EdDSA", JWS_EDDSA }, { "Ed25519", JWS_EDDSA },
 };
 
 static const struct {
@@ -121,6 +126,55 @@ static bool coordinate_is_sound(const json_t *v, size_t size)
 	return base64url_decode(text_of(v), out, sizeof(out), &n) && n == size;
 }
 
+/*
+ * The points of small order, as they are written (RFC 8032 5.1.2; the last two are not
+ * reduced), without the sign of x: under such a key anybody's signature is right.
+ */
+static bool ed25519_is_small(const unsigned char key[ED25519_LEN])
+{
+	static const unsigned char orders_8[2][ED25519_LEN] = {
+		{ 0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+		  0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05 },
+		{ 0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+		  0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a },
+	};
+	unsigned char y[ED25519_LEN];
+	unsigned all = 0xff, any = 0;
+
+	memcpy(y, key, sizeof(y));
+	y[ED25519_LEN - 1] &= 0x7f;
+	for (size_t i = 1; i < ED25519_LEN; i++) {
+		all &= i == ED25519_LEN - 1 ? y[i] | 0x80u : y[i];
+		any |= y[i];
+	}
+	/* 0 and 1; p - 1, p and p + 1 */
+	return (any == 0 && y[0] <= 1) || (all == 0xff && y[0] >= 0xec && y[0] <= 0xee) ||
+	       memcmp(y, orders_8[0], sizeof(y)) == 0 || memcmp(y, orders_8[1], sizeof(y)) == 0;
+}
+
+/* NULL: not a key of RFC 8037 2. */
+static EVP_PKEY *ed25519_read(const json_t *o)
+{
+	unsigned char x[ED25519_LEN + 1];
+	size_t n;
+
+	if (!span_eq(text_of(json_object_get(o, "crv")), SPAN("Ed25519")) ||
+	    !base64url_decode(text_of(json_object_get(o, "x")), x, sizeof(x), &n) || n != ED25519_LEN ||
+	    ed25519_is_small(x))
+		return NULL;
+	return EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, x, n);
+}
+
+static bool ed25519_verifies(EVP_PKEY *key, struct span input, const unsigned char *sig, size_t n)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool right = ctx && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) == 1 &&
+	             EVP_DigestVerify(ctx, sig, n, (const unsigned char *)input.ptr, input.len) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	return right;
+}
+
 static bool may_verify(const json_t *o)
 {
 	const json_t *use = json_object_get(o, "use"), *ops = json_object_get(o, "key_ops"), *op;
@@ -175,15 +229,19 @@ static bool jwk_read(const json_t *o, struct jwk *k)
 		k->sig_len = 2 * curves[i].size;
 		bare = json_pack("{s:s, s:s, s:O, s:O}", "kty", "EC", "crv", curves[i].crv,
 		                 "x", json_object_get(o, "x"), "y", json_object_get(o, "y"));
+	} else if (span_eq(kty, SPAN("OKP"))) {
+		k->algs = JWS_EDDSA;
+		k->sig_len = 2 * ED25519_LEN;
 	}
-	if (!bare)
-		return false;
 	if (alg)
 		k->algs &= jws_alg_of(text_of(alg));
 	if (!k->algs)
 		return false;
-	k->key = cjose_jwk_import_json((cjose_header_t *)bare, &why);
-	if (!k->key)
+	if (k->algs & JWS_EDDSA)
+		k->ed = ed25519_read(o);
+	else
+		k->key = cjose_jwk_import_json((cjose_header_t *)bare, &why);
+	if (!k->key && !k->ed)
 		return false;   /* a point that is not on its curve, for one */
 	k->kid = kid ? span_dup(text_of(kid)) : NULL;
 	return true;
@@ -240,6 +298,7 @@ void jwks_unref(struct jwks *keys)
 	for (size_t i = 0; i < keys->count; i++) {
 		free(keys->list[i].kid);
 		cjose_jwk_release(keys->list[i].key);
+		EVP_PKEY_free(keys->list[i].ed);
 	}
 	free(keys);
 }
@@ -271,6 +330,8 @@ static bool verifies(const struct jwk *k, struct span compact)
 	/* cjose halves an ECDSA signature of any length: RFC 7518 3.4 says which one it has */
 	if (!base64url_decode(span_from(compact, dot), sig, sizeof(sig), &n) || n != k->sig_len)
 		return false;
+	if (k->ed)
+		return ed25519_verifies(k->ed, span_head(compact, dot ? dot - 1 : 0), sig, n);
 	jws = cjose_jws_import(compact.ptr, compact.len, &why);
 	if (!jws)
 		return false;

@@ -5,8 +5,8 @@
 /*
  * A provider's public keys (RFC 7517), immutable and shared. Keys that cannot
  * sign (use "enc", key_ops without "verify"), of an unknown type, with a
- * private or symmetric part, RSA below 2048 bits or with a weak exponent are
- * left out; a set in which none is left is an error.
+ * private or symmetric part, RSA below 2048 bits or with a weak exponent, and
+ * Ed25519 of small order are left out; a set in which none is left is an error.
  */
 
 #include "base/err.h"
@@ -23,12 +23,13 @@ enum {
 };
 
 /* Algorithms as a set of bits. There is no bit for "none", none for HMAC
- * (whose key is nobody's public key), and none for EdDSA, which cjose lacks. */
+ * (whose key is nobody's public key). EdDSA is Ed25519 alone (RFC 8037, RFC 9864). */
 enum jws_alg {
 	JWS_RS256 = 1 << 0, JWS_RS384 = 1 << 1, JWS_RS512 = 1 << 2,
 	JWS_PS256 = 1 << 3, JWS_PS384 = 1 << 4, JWS_PS512 = 1 << 5,
 	JWS_ES256 = 1 << 6, JWS_ES384 = 1 << 7, JWS_ES512 = 1 << 8,
-	JWS_ALL = (1 << 9) - 1,
+	JWS_EDDSA = 1 << 9,
+	JWS_ALL = (1 << 10) - 1,
 };
 
 uint32_t jws_alg_of(struct span name);          /* 0: not one of ours */

@@ -48,9 +48,9 @@ const struct conf_row provider_rows[] = {
 		 "node does it with device-client-id, and endpoints can check it alone"},
 	ROW("scopes", CONF_STRS, scopes, 0, 32, "",
 	    "scopes beside openid; by default profile and email"),
-	ROW("algorithms", CONF_STRS, algorithms, 0, 9, "",
+	ROW("algorithms", CONF_STRS, algorithms, 0, 11, "",
 	    "signature algorithms that ID tokens may have; by default RS, PS and ES with 256, 384 "
-	    "and 512"),
+	    "and 512, and EdDSA"),
 	ROW("acr-values", CONF_STRS, acr_values, 0, 16, "", "acr values to ask for at each login"),
 	ROW("mfa-acr", CONF_STRS, mfa_acr, 0, 16, "", "acr values that count as multi-factor"),
 	ROW("mfa-amr", CONF_STRS, mfa_amr, 0, 16, "",
@@ -172,7 +172,7 @@ bool provider_check(const struct provider *p, const char *name, struct err *err)
 		if (!jws_alg_of(span_str(p->algorithms.list[i])))
 			return err_set(err, ERR_CONFIG,
 				       "%s: algorithm \"%s\" is none of RS, PS, ES with "
-				       "256, 384, 512",
+				       "256, 384, 512, nor EdDSA",
 				       name, log_text(span_str(p->algorithms.list[i]), shown));
 	}
 	if (*p->groups_claim == '/' && !pointer_is_sound(p->groups_claim))

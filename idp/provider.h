@@ -40,7 +40,7 @@ struct provider {
 	int   login;                    /* enum provider_login */
 
 	struct conf_strs scopes;        /* beside "openid"; none: profile, email */
-	struct conf_strs algorithms;    /* of ID tokens: RS, PS, ES with 256, 384, 512; none: all nine */
+	struct conf_strs algorithms;    /* of ID tokens: RS, PS, ES with 256, 384, 512, EdDSA; none: all */
 
 	struct conf_strs acr_values;    /* asked for at each login */
 	struct conf_strs mfa_acr;       /* an acr that counts as MFA */

@@ -61,7 +61,7 @@ START_TEST(rows_say_what_is_wrong)
 		{ "{\"auth-method\":\"none\"}", "neither secret nor key" },
 		{ "{\"auth-method\":\"client_secret_jwt\"}", "auth-method" },
 		{ "{\"algorithms\":[\"HS256\"]}", "HS256" }, { "{\"algorithms\":[\"none\"]}", "none" },
-		{ "{\"algorithms\":[\"EdDSA\"]}", "EdDSA" },
+		{ "{\"algorithms\":[\"ES256K\"]}", "ES256K" },
 		{ "{\"device-client-id\":\"reeve\"}", "another client" },
 		{ "{\"login\":\"device\"}", "needs device-client-id" },
 		{ "{\"groups-claim\":\"/a~2\"}", "JSON pointer" },
@@ -70,6 +70,7 @@ START_TEST(rows_say_what_is_wrong)
 		{ "{\"leeway\":\"10m\"}", "leeway" }, { "{\"client-secret\":\"x\"}", "unknown key" },
 		{ NULL, NULL },
 		{ "{\"auth-method\":\"none\",\"client-secret-file\":null}", NULL },
+		{ "{\"algorithms\":[\"EdDSA\",\"Ed25519\",\"ES256\"]}", NULL },
 		{ "{\"issuer\":\"https://idp.example.edu/realms/lab\",\"groups-claim\":\"/realm_access/roles\"}", NULL },
 	};
 

@@ -246,7 +246,8 @@ START_TEST(form_comes_first)
 	};
 	static const struct { const char *header; enum token_reason why; } rows[] = {
 		{ "{\"alg\":\"none\"}", TOKEN_ALG }, { "{\"alg\":\"None\"}", TOKEN_ALG },
-		{ "{\"alg\":\"HS256\",\"kid\":\"ec\"}", TOKEN_ALG }, { "{\"alg\":\"EdDSA\"}", TOKEN_ALG },
+		{ "{\"alg\":\"HS256\",\"kid\":\"ec\"}", TOKEN_ALG }, { "{\"alg\":\"eddsa\"}", TOKEN_ALG },
+		{ "{\"alg\":\"Ed448\"}", TOKEN_ALG }, { "{\"alg\":\"EdDSA\",\"kid\":\"ec\"}", TOKEN_KEY },
 		{ "{\"alg\":\"ES256K\"}", TOKEN_ALG }, { "{\"alg\":\"es256\"}", TOKEN_ALG },
 		{ "{\"alg\":[\"ES256\"]}", TOKEN_ALG }, { "{\"alg\":\"RS1\"}", TOKEN_ALG },
 		{ "{\"alg\":\"ES256\\u0000\"}", TOKEN_JSON },
