@@ -41,20 +41,24 @@ def begin(name):
     return TMP
 
 
-def users(names, first):
-    """Local users, in a view of /etc that is this test's alone; those that are there stay."""
+def users(names, first, home=None):
+    """Local users, in a view of /etc that is this test's alone; those that are there stay.
+    In home each has a folder; without it they share the test's, which they cannot write."""
     for path, line in (("/etc/passwd", "{0}:x:{1}:{1}::{2}:/bin/sh"), ("/etc/group", "{0}:x:{1}:"),
                        ("/etc/shadow", "{0}:*:19000:0:99999:7:::")):
         with open(path, encoding="utf-8") as f:
             lines = f.read().splitlines()
         there = {entry.split(":")[0] for entry in lines}
-        lines += [line.format(n, first + i, TMP) for i, n in enumerate(names) if n not in there]
+        lines += [line.format(n, first + i, f"{home}/{n}" if home else TMP) for i, n in enumerate(names) if n not in there]
         copy = write(f"{os.path.basename(path)}.{first}", "\n".join(lines) + "\n", 0o600 if "shadow" in path else 0o644)
         # not one over the other: what something is mounted on cannot be removed
         if path in viewed:
             subprocess.run(["umount", path], check=True)
         viewed.add(path)
         subprocess.run(["mount", "--bind", copy, path], check=True)
+    for i, n in enumerate(names if home else []):
+        os.makedirs(f"{home}/{n}")
+        os.chown(f"{home}/{n}", first + i, first + i)
 
 
 def run(main):

@@ -144,24 +144,25 @@ def rows(name):
     return service, grants, files
 
 
-def serve(apps, front=None):
+def serve(apps, front=None, **more):
     """apps: {recipe: prepare}; prepare(files) starts the program and returns (whether it is ready,
-    what is then done), or nothing if it cannot be. front starts what is in front of several."""
+    what is then done), or nothing if it cannot be. front starts what is in front of several;
+    more is for reeved's configuration."""
     for source, at in AT.items():
         subprocess.run(["ip", "route", "replace", "local", at, "dev", "lo", "src", source, "table", "local"], check=True)
     os.makedirs(f"{recipe.root()}/run", exist_ok=True)
     os.symlink(f"{harness.TMP}/run", f"{recipe.root()}/run/reeve")
     services, grants, told = {}, [], []
     for name, prepare in apps.items():
-        service, more, files = rows(name)
+        service, mine, files = rows(name)
         services |= service
-        grants += more
+        grants += mine
         if ready := prepare(files):
             told.append((name, *ready))
     if front:
         front()
     # one front, or what the first knows of a reload says nothing of what the second does
-    conf = harness.configure([STAFF, STUDENT], services, grants, fronts=1)
+    conf = harness.configure([STAFF, STUDENT], services, grants, fronts=1, **more)
     daemon = start(f"{harness.BUILD}/reeved", "-c", conf, "-f", name="reeved")
     daemons.append(daemon)
     where = [x for row in services.values() for x in row["listen"]]
@@ -181,12 +182,17 @@ def serve(apps, front=None):
 
 
 class Connection:
-    """One that stays open, with cookies as a browser keeps them."""
+    """One that stays open as long as the other side lets it, with cookies as a browser keeps them."""
 
-    def __init__(self, host, source="127.0.0.1", at=None, port=80, cookies=None):
-        self.host, self.cookies = host, cookies if cookies is not None else {}
-        self.s = socket.create_connection((at or AT[source], port), timeout=60, source_address=(source, 0))
+    def __init__(self, host, source="127.0.0.1", at=None, port=80, cookies=None, headers=()):
+        self.host, self.headers, self.cookies = host, headers, {} if cookies is None else cookies
+        self.source, self.where = source, (at or AT[source], port)
+        self.open()
+
+    def open(self):
+        self.s = socket.create_connection(self.where, timeout=60, source_address=(self.source, 0))
         self.f = self.s.makefile("rb")
+        self.last = False
 
     def close(self):
         self.f.close()
@@ -194,7 +200,10 @@ class Connection:
 
     def ask(self, target="/", method="GET", headers=(), body=b""):
         """(status, fields, text); 0 where the connection ended."""
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.host}", *headers]
+        if self.last:
+            self.close()
+            self.open()
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.host}", *self.headers, *headers]
         if self.cookies:
             lines.append("Cookie: " + "; ".join(f"{k}={v}" for k, v in self.cookies.items()))
         if body or method == "POST":
@@ -212,7 +221,11 @@ class Connection:
             fields[name.lower()] = value.strip()
             if name.lower() == "set-cookie":
                 k, _, v = value.strip().split(";")[0].partition("=")
-                self.cookies[k] = v
+                if v.strip('"'):
+                    self.cookies[k] = v
+                else:
+                    self.cookies.pop(k, None)
+        self.last = fields.get("connection", "").lower() == "close"
         status, data = int(first.split()[1]), b""
         if fields.get("transfer-encoding") == "chunked":
             while n := int(self.f.readline().split(b";")[0], 16):
@@ -221,6 +234,6 @@ class Connection:
             self.f.readline()
         elif "content-length" in fields:
             data = self.f.read(int(fields["content-length"]))
-        elif status not in (204, 304):
+        elif status not in (101, 204, 304):
             data = self.f.read()
         return status, fields, data.decode("utf-8", "replace")
