@@ -160,10 +160,8 @@ static void load_free(struct store_job *job)
 
 struct account_load_op *account_load_op_new(void)
 {
-	struct account_load_op *op = mem_alloc(sizeof(*op));
+	struct account_load_op *op = op_make(struct account_load_op, load_work, load_free);
 
-	op->job.work = load_work;
-	op->job.free = load_free;
 	return op;
 }
 
@@ -446,10 +444,8 @@ static void account_free(struct store_job *job)
 
 struct account_op *account_op_new(enum account_what what, uint64_t account, struct wall now)
 {
-	struct account_op *op = mem_alloc(sizeof(*op));
+	struct account_op *op = op_make(struct account_op, account_work, account_free);
 
-	op->job.work = account_work;
-	op->job.free = account_free;
 	op->what = what;
 	op->account = account;
 	op->now = now;

@@ -46,10 +46,8 @@ static void key_free(struct store_job *job)
 struct key_op *key_op_create(const uint8_t hash[32], const char *tags, const char *note,
 			     int64_t uses, struct wall now, struct wall expires, uint64_t by)
 {
-	struct key_op *op = mem_alloc(sizeof(*op));
+	struct key_op *op = op_make(struct key_op, key_work, key_free);
 
-	op->job.work = key_work;
-	op->job.free = key_free;
 	op->what = KEY_CREATE;
 	memcpy(op->hash, hash, sizeof(op->hash));
 	op->tags = mem_strdup(text_or(tags));
@@ -63,10 +61,8 @@ struct key_op *key_op_create(const uint8_t hash[32], const char *tags, const cha
 
 struct key_op *key_op_revoke(uint64_t key)
 {
-	struct key_op *op = mem_alloc(sizeof(*op));
+	struct key_op *op = op_make(struct key_op, key_work, key_free);
 
-	op->job.work = key_work;
-	op->job.free = key_free;
 	op->what = KEY_REVOKE;
 	op->key = key;
 	return op;
@@ -106,10 +102,8 @@ static void policy_op_free(struct store_job *job)
 
 struct policy_op *policy_op_new(struct span text, uint64_t base, uint64_t by, struct wall now)
 {
-	struct policy_op *op = mem_alloc(sizeof(*op));
+	struct policy_op *op = op_make(struct policy_op, policy_work, policy_op_free);
 
-	op->job.work = policy_work;
-	op->job.free = policy_op_free;
 	op->text = span_dup(text);
 	op->base = base;
 	op->by = by;
@@ -147,10 +141,8 @@ static void policy_get_free(struct store_job *job)
 
 struct policy_get_op *policy_get_op_new(uint64_t version)
 {
-	struct policy_get_op *op = mem_alloc(sizeof(*op));
+	struct policy_get_op *op = op_make(struct policy_get_op, policy_get_work, policy_get_free);
 
-	op->job.work = policy_get_work;
-	op->job.free = policy_get_free;
 	op->version = version;
 	return op;
 }
@@ -165,17 +157,10 @@ static bool epoch_work(struct db *db, struct store_job *job, struct err *err)
 	       part_seq(db, &job->changes, err);
 }
 
-static void epoch_free(struct store_job *job)
-{
-	free(container_of(job, struct epoch_op, job));
-}
-
 struct epoch_op *epoch_op_new(const char epoch[17])
 {
-	struct epoch_op *op = mem_alloc(sizeof(*op));
+	struct epoch_op *op = op_make(struct epoch_op, epoch_work, op_free);
 
-	op->job.work = epoch_work;
-	op->job.free = epoch_free;
 	memcpy(op->epoch, epoch, sizeof(op->epoch));
 	return op;
 }

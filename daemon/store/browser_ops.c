@@ -98,10 +98,8 @@ static void browser_free(struct store_job *job)
 struct browser_op *browser_op_new(const struct store_person *p, const uint8_t hash[32], const char *service,
 				  uint64_t host, struct wall now)
 {
-	struct browser_op *op = mem_alloc(sizeof(*op));
+	struct browser_op *op = op_make(struct browser_op, browser_work, browser_free);
 
-	op->job.work = browser_work;
-	op->job.free = browser_free;
 	person_copy(&op->person, p);
 	memcpy(op->hash, hash, sizeof(op->hash));
 	op->service = mem_strdup(service);

@@ -108,10 +108,8 @@ static void source_free(struct store_job *job)
 struct source_op *source_op_new(const char *source, bool whole, struct hold_rules rules,
 				struct wall now)
 {
-	struct source_op *op = mem_alloc(sizeof(*op));
+	struct source_op *op = op_make(struct source_op, source_work, source_free);
 
-	op->job.work = source_work;
-	op->job.free = source_free;
 	op->source = mem_strdup(source);
 	op->whole = whole;
 	op->rules = rules;
@@ -210,10 +208,8 @@ static void held_free(struct store_job *job)
 
 struct held_op *held_op_new(uint64_t held, struct hold_rules rules, struct wall now)
 {
-	struct held_op *op = mem_alloc(sizeof(*op));
+	struct held_op *op = op_make(struct held_op, held_work, held_free);
 
-	op->job.work = held_work;
-	op->job.free = held_free;
 	op->held = held;
 	op->rules = rules;
 	op->now = now;
@@ -300,10 +296,8 @@ static void sources_free(struct store_job *job)
 
 struct sources_op *sources_op_new(const char *keep, struct wall now)
 {
-	struct sources_op *op = mem_alloc(sizeof(*op));
+	struct sources_op *op = op_make(struct sources_op, sources_work, sources_free);
 
-	op->job.work = sources_work;
-	op->job.free = sources_free;
 	op->keep = mem_strdup(text_or(keep));
 	op->now = now;
 	return op;

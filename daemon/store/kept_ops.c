@@ -93,10 +93,8 @@ static void kept_free(struct store_job *job)
 
 struct kept_op *kept_op_new(const char *source)
 {
-	struct kept_op *op = mem_alloc(sizeof(*op));
+	struct kept_op *op = op_make(struct kept_op, kept_work, kept_free);
 
-	op->job.work = kept_work;
-	op->job.free = kept_free;
 	op->source = mem_strdup(source);
 	return op;
 }

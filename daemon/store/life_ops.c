@@ -70,10 +70,8 @@ static void logout_free(struct store_job *job)
 struct logout_op *logout_op_new(const char *issuer, const char *sub, const char *sid,
 				const char *jti, struct wall now, struct wall until)
 {
-	struct logout_op *op = mem_alloc(sizeof(*op));
+	struct logout_op *op = op_make(struct logout_op, logout_work, logout_free);
 
-	op->job.work = logout_work;
-	op->job.free = logout_free;
 	op->issuer = mem_strdup(issuer);
 	op->sub = mem_strdup(text_or(sub));
 	op->sid = mem_strdup(text_or(sid));
@@ -107,10 +105,8 @@ static void checked_free(struct store_job *job)
 
 struct checked_op *checked_op_new(uint64_t session, const char *refresh, struct wall checked)
 {
-	struct checked_op *op = mem_alloc(sizeof(*op));
+	struct checked_op *op = op_make(struct checked_op, checked_work, checked_free);
 
-	op->job.work = checked_work;
-	op->job.free = checked_free;
 	op->session = session;
 	op->refresh = refresh ? mem_strdup(refresh) : NULL;
 	op->checked = checked;

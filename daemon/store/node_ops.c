@@ -69,10 +69,8 @@ static void load_free(struct store_job *job)
 
 struct load_op *load_op_new(void)
 {
-	struct load_op *op = mem_alloc(sizeof(*op));
+	struct load_op *op = op_make(struct load_op, load_work, load_free);
 
-	op->job.work = load_work;
-	op->job.free = load_free;
 	return op;
 }
 
@@ -196,10 +194,8 @@ static void enrol_free(struct store_job *job)
 struct enrol_op *enrol_op_new(const uint8_t device[32], const char *name, const char *os,
 			      const char *from, struct wall now, uint64_t acked)
 {
-	struct enrol_op *op = mem_alloc(sizeof(*op));
+	struct enrol_op *op = op_make(struct enrol_op, enrol_work, enrol_free);
 
-	op->job.work = enrol_work;
-	op->job.free = enrol_free;
 	memcpy(op->device, device, sizeof(op->device));
 	op->name = mem_strdup(name);
 	op->os = mem_strdup(text_or(os));
@@ -229,19 +225,13 @@ static bool node_delete_work(struct db *db, struct store_job *job, struct err *e
 	return part_node_delete(db, op->node, op->now, op->until, &job->changes, err);
 }
 
-static void node_delete_free(struct store_job *job)
-{
-	free(container_of(job, struct node_delete_op, job));
-}
-
 struct node_delete_op *node_delete_op_new(uint64_t node, struct wall now, struct wall until)
 {
-	struct node_delete_op *op = mem_alloc(sizeof(*op));
+	struct node_delete_op *op = op_make(struct node_delete_op, node_delete_work, op_free);
 
-	*op = (struct node_delete_op){.job = {.work = node_delete_work, .free = node_delete_free},
-				      .node = node,
-				      .now = now,
-				      .until = until};
+	op->node = node;
+	op->now = now;
+	op->until = until;
 	return op;
 }
 
@@ -296,10 +286,8 @@ static void node_set_free(struct store_job *job)
 
 struct node_set_op *node_set_op_new(uint64_t node)
 {
-	struct node_set_op *op = mem_alloc(sizeof(*op));
+	struct node_set_op *op = op_make(struct node_set_op, node_set_work, node_set_free);
 
-	op->job.work = node_set_work;
-	op->job.free = node_set_free;
 	op->node = node;
 	return op;
 }

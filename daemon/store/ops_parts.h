@@ -7,6 +7,14 @@
 #include "daemon/store/db.h"
 #include "daemon/store/ops.h"
 
+#include <stddef.h>
+
+/* Every operation is made by this: all zero, but for what its job is and how it is freed. */
+#define op_make(type, work, free) \
+	__extension__({ _Static_assert(offsetof(type, job) == 0, "the job comes first"); (type *)op_alloc(sizeof(type), work, free); })
+void op_free(struct store_job *job);            /* of one that owns nothing */
+struct store_job *op_alloc(size_t size, store_work_fn *work, void (*free)(struct store_job *job));
+
 /* The row as it is now, put into changes; gone where there is none. */
 bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *err);
 bool part_user(struct db *db, uint64_t id, struct row_changes *c, struct err *err);

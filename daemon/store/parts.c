@@ -100,6 +100,20 @@ bool part_seq(struct db *db, struct row_changes *c, struct err *err)
 
 /* ---- rows ---- */
 
+struct store_job *op_alloc(size_t size, store_work_fn *work, void (*free)(struct store_job *job))
+{
+	struct store_job *job = mem_alloc(size);
+
+	job->work = work;
+	job->free = free;
+	return job;
+}
+
+void op_free(struct store_job *job)
+{
+	free(job);
+}
+
 bool part_node(struct db *db, uint64_t id, struct row_changes *c, struct err *err)
 {
 	struct db_rows q = db_query(db, err,

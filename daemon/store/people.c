@@ -89,10 +89,8 @@ static void release_free(struct store_job *job)
 
 struct name_op *name_op_release(const char *login)
 {
-	struct name_op *op = mem_alloc(sizeof(*op));
+	struct name_op *op = op_make(struct name_op, release_work, release_free);
 
-	op->job.work = release_work;
-	op->job.free = release_free;
 	op->login = mem_strdup(login);
 	return op;
 }

@@ -95,10 +95,8 @@ static void rotate_free(struct store_job *job)
 
 struct rotate_op *rotate_op_new(uint64_t node, int what, struct wall now)
 {
-	struct rotate_op *op = mem_alloc(sizeof(*op));
+	struct rotate_op *op = op_make(struct rotate_op, rotate_work, rotate_free);
 
-	op->job.work = rotate_work;
-	op->job.free = rotate_free;
 	op->node = node;
 	op->what = what;
 	op->now = now;

@@ -200,10 +200,8 @@ static void user_free(struct store_job *job)
 struct scim_user_op *scim_user_op_new(enum scim_what what, uint64_t id, struct hold_rules rules,
 				      struct wall now)
 {
-	struct scim_user_op *op = mem_alloc(sizeof(*op));
+	struct scim_user_op *op = op_make(struct scim_user_op, user_work, user_free);
 
-	op->job.work = user_work;
-	op->job.free = user_free;
 	op->what = what;
 	op->id = id;
 	op->rules = rules;
@@ -345,10 +343,8 @@ static void group_free(struct store_job *job)
 struct scim_group_op *scim_group_op_new(enum scim_what what, uint64_t id, struct hold_rules rules,
 					struct wall now)
 {
-	struct scim_group_op *op = mem_alloc(sizeof(*op));
+	struct scim_group_op *op = op_make(struct scim_group_op, group_work, group_free);
 
-	op->job.work = group_work;
-	op->job.free = group_free;
 	op->what = what;
 	op->id = id;
 	op->rules = rules;
@@ -427,10 +423,8 @@ static void find_free(struct store_job *job)
 
 struct scim_find_op *scim_find_op_new(bool groups)
 {
-	struct scim_find_op *op = mem_alloc(sizeof(*op));
+	struct scim_find_op *op = op_make(struct scim_find_op, find_work, find_free);
 
-	op->job.work = find_work;
-	op->job.free = find_free;
 	op->groups = groups;
 	op->links = true;
 	op->start = 1;

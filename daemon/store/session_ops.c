@@ -43,10 +43,8 @@ static void login_op_free(struct store_job *job)
 
 struct login_op *login_op_new(uint64_t node, const struct store_person *p, struct wall now)
 {
-	struct login_op *op = mem_alloc(sizeof(*op));
+	struct login_op *op = op_make(struct login_op, login_work, login_op_free);
 
-	op->job.work = login_work;
-	op->job.free = login_op_free;
 	op->node = node;
 	op->now = now;
 	person_copy(&op->person, p);
@@ -93,10 +91,8 @@ static void end_free(struct store_job *job)
 
 struct end_op *end_op_new(const char *why, struct wall now)
 {
-	struct end_op *op = mem_alloc(sizeof(*op));
+	struct end_op *op = op_make(struct end_op, end_work, end_free);
 
-	op->job.work = end_work;
-	op->job.free = end_free;
 	op->why = mem_strdup(why);
 	op->now = now;
 	return op;
@@ -190,10 +186,8 @@ static void user_free(struct store_job *job)
 
 struct user_op *user_op_new(uint64_t user, int what, struct wall now)
 {
-	struct user_op *op = mem_alloc(sizeof(*op));
+	struct user_op *op = op_make(struct user_op, user_work, user_free);
 
-	op->job.work = user_work;
-	op->job.free = user_free;
 	op->user = user;
 	op->what = what;
 	op->now = now;
@@ -213,16 +207,12 @@ static bool sweep_work(struct db *db, struct store_job *job, struct err *err)
 		      op->before.sec);
 }
 
-static void sweep_free(struct store_job *job)
-{
-	free(container_of(job, struct sweep_op, job));
-}
-
 struct sweep_op *sweep_op_new(struct wall now, struct wall before, uint64_t acked)
 {
-	struct sweep_op *op = mem_alloc(sizeof(*op));
+	struct sweep_op *op = op_make(struct sweep_op, sweep_work, op_free);
 
-	*op = (struct sweep_op){ .job = { .work = sweep_work, .free = sweep_free },
-		                 .now = now, .before = before, .acked = acked };
+	op->now = now;
+	op->before = before;
+	op->acked = acked;
 	return op;
 }
