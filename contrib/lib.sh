@@ -45,7 +45,7 @@ packages_missing()
 # packages_install KIND...: brings them; quick when they are there.
 packages_install()
 {
-	local missing
+	local missing name answer
 	command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
 		die "this is not Debian: install what contrib/packages lists, then run it with REEVE_NO_APT=1"
 	missing=$(packages_missing "$@")
@@ -53,6 +53,9 @@ packages_install()
 	say "packages: installing $(echo $missing)"
 	dpkg-query -W -f '${Package}\n' | sort >"$T/packages-before"
 	services_hold
+	sed -n 's/^# debconf: //p' "$SRC/contrib/packages" | while read -r name answer; do
+		! echo "$missing" | grep -qxF -- "$name" || echo "$name $answer" | debconf-set-selections
+	done
 	apt-get -o DPkg::Lock::Timeout=300 -qq update </dev/null >"$T/log/apt" 2>&1 &&
 		apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends $missing \
 			</dev/null >>"$T/log/apt" 2>&1

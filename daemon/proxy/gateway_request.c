@@ -91,7 +91,10 @@ static bool fields(struct gateway_out *g, const struct exchange *ex, const struc
 	return true;
 }
 
-/* Heads that are written as lines elsewhere, as variables. */
+/*
+ * Heads that are written as lines elsewhere, as variables. OIDC_CLAIM_* keep their name, as
+ * with mod_auth_openidc: no field of a client's becomes a variable without HTTP_ before it.
+ */
 static void lines(struct gateway_out *g, struct span rest)
 {
 	char name[HTTP_NAME_MAX + 5];
@@ -100,7 +103,10 @@ static void lines(struct gateway_out *g, struct span rest)
 	while (span_next(&rest, '\n', &line)) {
 		size_t n = span_find(line, ':');
 
-		if (n + 3 <= line.len && n <= HTTP_NAME_MAX && field_var(span_head(line, n), name, &var))
+		if (n + 3 > line.len || n > HTTP_NAME_MAX)
+			continue;
+		var = span_head(line, n);
+		if (span_starts(var, SPAN("OIDC_CLAIM_")) || field_var(var, name, &var))
 			gateway_param(g, var, span_head(span_from(line, n + 2), line.len - n - 3));
 	}
 }

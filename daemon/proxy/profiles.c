@@ -145,19 +145,18 @@ bool profile_piece_next(struct span *rest, enum ident_field *ret_field, struct s
 	return true;
 }
 
-/* Several values become one text: none may hold the separator. */
-static bool add_list(struct buf *b, const struct snapshot *s, struct snap_list l, char sep,
-                     const char **ret_why)
+/* Several values become one text: none may hold the separator, which is mod_auth_openidc's too. */
+static bool add_list(struct buf *b, const struct snapshot *s, struct snap_list l, const char **ret_why)
 {
 	for (uint32_t i = 0; i < l.count; i++) {
 		struct span item = snapshot_item(s, l, i);
 
-		if (span_find(item, sep) < item.len) {
+		if (span_find(item, ',') < item.len) {
 			*ret_why = "one of its groups has a comma in its name";
 			return false;
 		}
 		if (i)
-			buf_add_char(b, sep);
+			buf_add_char(b, ',');
 		buf_add_span(b, item);
 	}
 	return true;
@@ -221,11 +220,11 @@ static bool add_field(struct buf *b, const struct profile_about *a, enum ident_f
 		buf_add_span(b, snapshot_text(s, d->acr));
 		return true;
 	case FIELD_GROUPS:
-		return add_list(b, s, d->groups, ',', ret_why);
+		return add_list(b, s, d->groups, ret_why);
 	case FIELD_TAGS:
-		return add_list(b, s, d->tags, ',', ret_why);
+		return add_list(b, s, d->tags, ret_why);
 	case FIELD_AMR:
-		return add_list(b, s, d->amr, ' ', ret_why);
+		return add_list(b, s, d->amr, ret_why);
 	case FIELD_AUTH_TIME:
 		if (d->auth_time)
 			buf_addf(b, "%lld", (long long)d->auth_time);
