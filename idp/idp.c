@@ -368,6 +368,35 @@ static void start_described(void *arg, const struct err *why)
 		refuse_err(op, &err, NULL);
 }
 
+static void on_probed(void *arg, int status, struct span body, const struct err *why)
+{
+	struct idp_op *op = arg;
+	struct err err = { 0 };
+
+	(void)body;
+	op->fetch = NULL;
+	if (status == 200) {
+		op->wait = issuer_want(op->is, false, span_str(NULL), start_described, op);
+		return;
+	}
+	if (status)
+		err_set(&err, ERR_PEER, "HTTP %d", status);
+	refuse_err(op, status ? &err : why, "discovery");
+}
+
+/* What is known of it may be a day old: its description is asked for, for the answer's sake. */
+static void probe(struct idp_op *op)
+{
+	const struct provider *p = conf(op);
+	scoped_free char *url = discovery_url(p->issuer);
+	const struct fetch_request req = {
+		.url = url, .ca = p->ca, .socket = p->socket, .max = IDP_DISCOVERY_MAX,
+		.timeout = p->timeout < IDP_PROBE_SECONDS ? p->timeout : IDP_PROBE_SECONDS,
+	};
+
+	op->fetch = fetch_start(op->idp->fetcher, &req, on_probed, op);
+}
+
 struct idp_op *idp_login_start(struct idp *idp, const char *provider, const struct login_options *o,
                                login_start_fn *fn, void *arg)
 {
@@ -386,7 +415,10 @@ struct idp_op *idp_login_start(struct idp *idp, const char *provider, const stru
 			      &op->params);
 	if (op->params.over)
 		return refuse_soon(op, ERR_LIMIT, "the login's parameters are too long");
-	op->wait = issuer_want(op->is, false, span_str(NULL), start_described, op);
+	if (o->probe)
+		probe(op);
+	else
+		op->wait = issuer_want(op->is, false, span_str(NULL), start_described, op);
 	return op;
 }
 

@@ -29,6 +29,7 @@ enum {
 	IDP_ANSWER_MAX = 256 << 10,     /* token and userinfo endpoints: an ID token with a thousand groups */
 	IDP_LOGIN_SECONDS = 600,        /* an attempt lives so long */
 	IDP_REFETCH_SECONDS = 60,       /* an unknown kid fetches keys again at most so often */
+	IDP_PROBE_SECONDS = 3,          /* a provider that takes longer is away, to those who can do without it */
 	IDP_RETRY_SECONDS = 5,          /* after a failure, nobody asks the provider again sooner */
 };
 
@@ -55,6 +56,7 @@ struct login_options {
 	const char *acr_values;         /* blank-separated; the token must then show one of them */
 	const char *prompt;
 	const char *ui_locales;
+	bool        probe;              /* find out first whether the provider answers at all, within IDP_PROBE_SECONDS */
 	int64_t     max_age;            /* < 0: the provider's row; else the token must show it */
 };
 

@@ -71,6 +71,13 @@ static void secret(struct fields *f, const char *name, char *buf)
 	mem_wipe(raw, sizeof(raw));
 }
 
+static bool get_node(struct fields *f, const char *name, uint64_t *ret)
+{
+	struct span s = fields_str(f, name, MAP_ID_MAX, FIELD_REQUIRED);
+
+	return !f->bad && (map_id_parse(s, 'n', ret) || fields_fail(f, ERR_SYNTAX, name, "not a node's id"));
+}
+
 static void add(struct buf *out, char before, const char *name, struct span value)
 {
 	buf_addf(out, "%c\"%s\":", before, name);
@@ -82,6 +89,11 @@ void browser_redeem_encode(const struct browser_redeem *m, struct buf *out)
 	add(out, '{', "service", span_str(m->service));
 	add(out, ',', "code", span_str(m->code));
 	add(out, ',', "verifier", span_str(m->verifier));
+	if (m->replaces) {
+		char id[MAP_ID_MAX];
+
+		add(out, ',', "replaces", span_str(map_id_text('n', m->replaces, id)));
+	}
 	buf_add_char(out, '}');
 }
 
@@ -97,6 +109,8 @@ bool browser_redeem_decode(struct span json, struct browser_redeem *ret, struct 
 	fields_cstr(&f, "service", m.service, sizeof(m.service), FIELD_REQUIRED);
 	fields_cstr(&f, "code", m.code, sizeof(m.code), FIELD_REQUIRED);
 	secret(&f, "verifier", m.verifier);
+	if (json_object_get(root, "replaces"))
+		get_node(&f, "replaces", &m.replaces);
 	if (fields_ok(&f))
 		*ret = m;
 	mem_wipe(&m, sizeof(m));
@@ -112,13 +126,6 @@ void browser_reply_encode(const struct browser_reply *m, struct buf *out)
 	buf_add_char(out, '}');
 }
 
-static bool get_node(struct fields *f, uint64_t *ret)
-{
-	struct span s = fields_str(f, "node", MAP_ID_MAX, FIELD_REQUIRED);
-
-	return !f->bad && (map_id_parse(s, 'n', ret) || fields_fail(f, ERR_SYNTAX, "node", "not a node's id"));
-}
-
 bool browser_reply_decode(struct span json, struct browser_reply *ret, struct err *err)
 {
 	scoped_json json_t  *root = json_read(json, BROWSER_MSG_MAX, err);
@@ -128,11 +135,74 @@ bool browser_reply_decode(struct span json, struct browser_reply *ret, struct er
 	if (!root)
 		return false;
 	f = fields_of(root, err);
-	get_node(&f, &m.node);
+	get_node(&f, "node", &m.node);
 	secret(&f, "cookie", m.cookie);
 	if (fields_ok(&f))
 		*ret = m;
 	mem_wipe(&m, sizeof(m));
+	return fields_ok(&f);
+}
+
+void browser_renew_encode(const struct browser_renew *m, struct buf *out)
+{
+	char id[MAP_ID_MAX];
+
+	add(out, '{', "node", span_str(map_id_text('n', m->node, id)));
+	add(out, ',', "service", span_str(m->service));
+	add(out, ',', "bind", span_str(m->bind));
+	buf_add_char(out, '}');
+}
+
+bool browser_renew_decode(struct span json, struct browser_renew *ret, struct err *err)
+{
+	scoped_json json_t  *root = json_read(json, BROWSER_MSG_MAX, err);
+	struct fields        f;
+	struct browser_renew m = { 0 };
+
+	if (!root)
+		return false;
+	f = fields_of(root, err);
+	get_node(&f, "node", &m.node);
+	fields_cstr(&f, "service", m.service, sizeof(m.service), FIELD_REQUIRED);
+	secret(&f, "bind", m.bind);
+	if (fields_ok(&f))
+		*ret = m;
+	return fields_ok(&f);
+}
+
+void browser_renewal_encode(const struct browser_renewal *m, struct buf *out)
+{
+	if (m->url[0]) {
+		add(out, '{', "url", span_str(m->url));
+		buf_add_char(out, '}');
+	} else {
+		buf_addf(out, "{\"wait\":%lld}", (long long)m->wait);
+	}
+}
+
+/* It stands in a redirect: a page of https, and one line. */
+static bool url_ok(struct span url)
+{
+	return span_starts(url, SPAN("https://")) && span_is_print(url) && span_find(url, ' ') == url.len;
+}
+
+bool browser_renewal_decode(struct span json, struct browser_renewal *ret, struct err *err)
+{
+	scoped_json json_t    *root = json_read(json, BROWSER_MSG_MAX, err);
+	struct fields          f;
+	struct browser_renewal m = { 0 };
+
+	if (!root)
+		return false;
+	f = fields_of(root, err);
+	if (json_object_get(root, "url")) {
+		if (fields_cstr(&f, "url", m.url, sizeof(m.url), FIELD_REQUIRED) && !url_ok(span_str(m.url)))
+			fields_fail(&f, ERR_SYNTAX, "url", "no https URL");
+	} else {
+		m.wait = fields_int(&f, "wait", 1, 366 * 86400, FIELD_REQUIRED);
+	}
+	if (fields_ok(&f))
+		*ret = m;
 	return fields_ok(&f);
 }
 
@@ -153,7 +223,7 @@ bool browser_end_decode(struct span json, uint64_t *ret_node, struct err *err)
 	if (!root)
 		return false;
 	f = fields_of(root, err);
-	get_node(&f, &node);
+	get_node(&f, "node", &node);
 	if (fields_ok(&f))
 		*ret_node = node;
 	return fields_ok(&f);

@@ -78,6 +78,7 @@ struct attempt {
 	char              *service;             /* NULL: of a device */
 	uint64_t           host;                /* the node that serves it */
 	uint8_t            bind[32];            /* browser_bind_hash() of that browser's secret */
+	uint64_t           renews, renews_session;      /* that node's session, without a page; 0: a new one */
 
 	/* the browser's part */
 	char               code[ENROL_CODE_LEN + 1];

@@ -130,7 +130,8 @@ void browser_return(struct coordinator *co, struct request *r, struct attempt *a
 		secret_new(a->ticket);
 		a->until = boot_add(loop_now(co->loop), BROWSER_CODE_SEC * SEC_NS);
 		buf_init(&url, 1024);
-		buf_addf(&url, "%.*s/.well-known/reeve/session?code=%s.%s", SPAN_ARG(origin), a->id, a->ticket);
+		buf_addf(&url, "%.*s/.well-known/reeve/session?code=%s.%s%s", SPAN_ARG(origin), a->id, a->ticket,
+		         a->renews ? "&renews=1" : "");
 		page_redirect(&p, url.ptr);
 		mem_wipe(url.ptr, url.len);
 	}
@@ -155,6 +156,7 @@ static void on_redeemed(void *owner, struct store_job *job, const struct err *er
 	audit_str(b, "issuer", op->person.issuer);
 	audit_str(b, "sub", op->person.sub);
 	audit_id(b, "session", 's', op->session);
+	audit_id(b, "renews", 's', op->renews);
 	audit_str(b, "reason", err ? err->msg : NULL);
 	audit_end(co->audit);
 	if (err) {
@@ -186,6 +188,7 @@ static bool redeemable(const struct attempt *a, const struct request *r, const s
 	struct span ticket = span_from(span_str(m->code), ENROL_ATTEMPT_LEN + 1);
 
 	return a->state == ATTEMPT_APPROVED && a->host == r->node && strcmp(a->service, m->service) == 0 &&
+	       (!a->renews || a->renews == m->replaces) &&
 	       ticket.len == BROWSER_SECRET_LEN && mem_equal_ct(ticket.ptr, a->ticket, BROWSER_SECRET_LEN) &&
 	       browser_bind_hash(span_str(m->verifier), hash) && mem_equal_ct(hash, a->bind, sizeof(hash));
 }
@@ -212,6 +215,7 @@ static void redeem(struct coordinator *co, struct request *r, struct attempt *a)
 	coordinator_person(co, a, from, &mem, &person);
 	struct browser_op *op = browser_op_new(&person, hash, a->service, a->host, loop_wall(co->loop));
 	arena_done(&mem);
+	op->renews = a->renews_session;
 	op->job.note = mem_strdup(a->id);
 	op->job.who = r->id;
 	op->job.done = on_redeemed;

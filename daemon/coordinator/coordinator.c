@@ -90,6 +90,7 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/rotate/prove", api_rotate_prove,   ROTATE_PROVE_MAX },
 	{ "POST",   "/v1/rotate/finish", api_rotate_finish, ROTATE_BODY_MAX },
 	{ "POST",   "/v1/browser/redeem", api_browser_redeem, BROWSER_MSG_MAX },
+	{ "POST",   "/v1/browser/renew", api_browser_renew, BROWSER_MSG_MAX },
 	{ "POST",   "/v1/browser/end",  api_browser_end,    BROWSER_MSG_MAX },
 	{ "GET",    "/api/v1/",         api_admin,          0 },
 	{ "POST",   "/api/v1/",         api_admin,          ADMIN_BODY_MAX },

@@ -118,6 +118,13 @@ void browser_return(struct coordinator *co, struct request *r, struct attempt *a
 /* "https://wiki.example.edu"; "" where it is gone. */
 void browser_service(const struct coordinator *co, const struct attempt *a, char ret[BROWSER_ORIGIN_MAX + 1]);
 void api_browser_redeem(void *ctx, struct request *r);
+/* browser_renew.c. The provider to ask for an attempt's renewal, and for whom; NULL: there is nothing to renew. */
+const char *browser_renew_provider(const struct coordinator *co, const struct attempt *a, const char **ret_hint);
+/* Whether what the provider said (a->who) renews the session: the same person, proven no less. */
+bool browser_renews(const struct coordinator *co, const struct attempt *a, struct err *err);
+/* Back to the service; the session is as it was. why: for the audit; NULL: it is there already. */
+void browser_kept(struct coordinator *co, struct request *r, const struct attempt *a, const char *why);
+void api_browser_renew(void *ctx, struct request *r);
 void api_browser_end(void *ctx, struct request *r);
 /* The end of an end_op that a request asked for; job->note: where its page is to go. */
 void api_session_ended(void *owner, struct store_job *job, const struct err *err);

@@ -178,7 +178,9 @@ static void on_started(void *arg, struct login *login, const struct login_refusa
 	if (!login) {
 		if (a)
 			attempt_move(a, ATTEMPT_PROVED);
-		if (r)
+		if (r && a && a->renews)
+			browser_kept(co, r, a, why->err.msg);
+		else if (r)
 			sorry(co, r, 502, "The identity provider does not answer", why->words,
 			      why->err.msg);
 		return;
@@ -224,6 +226,8 @@ static void to_provider(struct coordinator *co, struct request *r, struct attemp
 		gone(co, r);
 		return;
 	}
+	if (a->renews)
+		a->from = r->from;
 	memcpy(a->browser, browser, sizeof(a->browser));
 	free(a->provider);
 	a->provider = mem_strdup(name);
@@ -237,6 +241,7 @@ static void to_provider(struct coordinator *co, struct request *r, struct attemp
 	struct login_options o = {.redirect_uri = redirect.ptr,
 				  .max_age = max_age,
 				  .prompt = a->silent ? "none" : NULL,
+				  .probe = a->renews != 0,
 				  .login_hint = hint,
 				  .acr_values = acr.len ? acr.ptr : NULL};
 	struct asked        *q = ask(co, a, r);
@@ -265,6 +270,22 @@ static bool renew(struct coordinator *co, struct request *r, struct attempt *a)
 		return true;
 	}
 	return false;
+}
+
+/* Of a browser's session at a service: whatever happens, it goes back there. */
+static void renew_browser(struct coordinator *co, struct request *r, struct attempt *a)
+{
+	char        browser[BROWSER_KEY_SIZE];
+	bool        fresh = !r->cookie || !browser_key_get(span_str(r->cookie), browser);
+	const char *hint, *name = a->browser[0] ? NULL : browser_renew_provider(co, a, &hint);
+
+	if (!name) {
+		browser_kept(co, r, a, a->browser[0] ? NULL : "the session is over");
+		return;
+	}
+	if (fresh)
+		browser_key_new(browser);
+	to_provider(co, r, a, name, browser, fresh, hint);
 }
 
 /* Whose domain that is: one that says so alone, else one that may name anybody. -1: nobody's, or
@@ -355,6 +376,7 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	struct coordinator *co = q->co;
 	struct attempt     *a = attempts_find(co->attempts, span_str(q->attempt));
 	struct request     *r = http_find(co->http, q->request);
+	struct err          err;
 
 	if (a) {
 		a->op = NULL;
@@ -364,7 +386,9 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	if (!res) {
 		if (a)
 			attempt_move(a, ATTEMPT_PROVED);
-		if (r && a && a->silent && login_wants_person(why))
+		if (r && a && a->renews)
+			browser_kept(co, r, a, why->err.msg);
+		else if (r && a && a->silent && login_wants_person(why))
 			ask_person_after_all(r, a);
 		else if (r)
 			sorry(co, r, 403, "The login was refused", why->words, why->err.msg);
@@ -382,6 +406,11 @@ static void on_finished(void *arg, struct login_result *res, const struct login_
 	res->refresh_token = (struct secret){ 0 };
 	if (!r)
 		return;
+	if (a->renews && !browser_renews(co, a, &err)) {
+		browser_kept(co, r, a, err.msg);
+		attempts_drop(co->attempts, a);
+		return;
+	}
 	if (a->service) {
 		browser_return(co, r, a);
 		return;
@@ -419,6 +448,10 @@ static void callback(struct coordinator *co, struct request *r)
 		return;
 	}
 	/* The provider's answer counts in the browser that asked alone (RFC 9700 4.7.1). */
+	if (!same_browser(r, a) && a->renews) {
+		browser_kept(co, r, a, "the provider's answer came in a browser without our cookie");
+		return;
+	}
 	if (!same_browser(r, a)) {
 		sorry(co, r, 403, "Another browser has this login",
 		      "It was begun in another browser. If that was not you, begin again on your "
@@ -471,6 +504,12 @@ void api_login_get(void *ctx, struct request *r)
 		login_bye(r);
 		return;
 	}
+	/* A renewal's id comes from its front, to a browser with a session there; its way back is always open. */
+	struct attempt *a = attempts_find(co->attempts, r->rest);
+	if (a && a->renews) {
+		renew_browser(co, r, a);
+		return;
+	}
 	/* Ids are guessed at the rate of everything else. */
 	if (!attempts_may(co->attempts, &r->from, co->conf->attempts_per_minute, &err)) {
 		sorry(co, r, 429, "Too many attempts", "Try again in a minute.", NULL);
@@ -480,7 +519,6 @@ void api_login_get(void *ctx, struct request *r)
 		service_page(co, r);
 		return;
 	}
-	struct attempt *a = attempts_find(co->attempts, r->rest);
 	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING ||
 	    is_elsewhere(co, a)) {
 		gone(co, r);
@@ -542,8 +580,8 @@ void api_login_post(void *ctx, struct request *r)
 	scoped_buf struct buf token = { 0 };
 	bool                first = span_eq(what, SPAN("continue"));
 
-	if (!a || a->at_device || a->state == ATTEMPT_STARTED || a->state >= ATTEMPT_FINISHING ||
-	    is_elsewhere(co, a)) {
+	if (!a || a->at_device || a->renews || a->state == ATTEMPT_STARTED ||
+	    a->state >= ATTEMPT_FINISHING || is_elsewhere(co, a)) {
 		gone(co, r);
 		return;
 	}

@@ -43,6 +43,7 @@ struct reg_node {
 	struct ipport       seen;       /* from where the hub hears it; family 0: not */
 	struct wall         last_seen;  /* an ack or a request; 0: not since the start */
 	struct wall         used;       /* somebody used a service or a route as it; 0: not since the start */
+	uint64_t            renewed;    /* a browser's: the session whose renewal was tried; 0: none since the start */
 	bool                online;     /* a map stream is open */
 	struct reg_vouches  next, was;  /* of row->next_key for the present one, of the present one for was_key */
 	uint64_t            next_seq;   /* with which next_key was announced, at the latest */

@@ -50,6 +50,32 @@ static bool make_room(struct db *db, struct browser_op *op, uint64_t user, struc
 	return !there || part_end(db, "node = ?", oldest, "replaced", op->now, &n, &op->job.changes, err);
 }
 
+/* The node stays, so that what is open goes on as the same; part_end() would take it with its session. */
+static bool renew(struct db *db, struct browser_op *op, uint64_t user, struct err *err)
+{
+	struct db_rows q = db_query(db, err,
+				    "SELECT n.id FROM session s JOIN node n ON n.id = s.node"
+				    " WHERE s.id = ? AND s.ended = 0 AND s.expires > ? AND n.browser = ?"
+				    " AND n.host = ? AND n.user = ? AND s.user = n.user",
+				    "iitii", (int64_t)op->renews, op->now.sec, op->service, (int64_t)op->host,
+				    (int64_t)user);
+	bool           there = db_next(&q, err);
+	int64_t        node = there ? db_int(&q, 0) : 0;
+
+	if (!db_end(&q))
+		return false;
+	if (!there)
+		return err_set(err, ERR_DENIED, "the session that was to be renewed is over, or somebody else's");
+	op->node = (uint64_t)node;
+	return db_run(db, err, "UPDATE session SET ended = ?, why = 'replaced', refresh = '', id_token = '' WHERE id = ?",
+		      "ii", op->now.sec, (int64_t)op->renews) &&
+	       part_session(db, op->renews, &op->job.changes, err) &&
+	       db_run(db, err, "UPDATE node SET key = ? WHERE id = ?", "bi", op->hash, sizeof(op->hash), node) &&
+	       part_node(db, op->node, &op->job.changes, err) &&
+	       part_session_new(db, &op->person, user, op->node, op->now, &op->session, &op->job.changes, err) &&
+	       part_seq(db, &op->job.changes, err);
+}
+
 static bool browser_work(struct db *db, struct store_job *job, struct err *err)
 {
 	struct browser_op *op = container_of(job, struct browser_op, job);
@@ -63,8 +89,11 @@ static bool browser_work(struct db *db, struct store_job *job, struct err *err)
 		return false;
 	if (!there)
 		return err_set(err, ERR_MISSING, "the host of this service is gone");
-	if (!part_person(db, &op->person, op->now, &user, &job->changes, err) ||
-	    !make_room(db, op, user, err))
+	if (!part_person(db, &op->person, op->now, &user, &job->changes, err))
+		return false;
+	if (op->renews)
+		return renew(db, op, user, err);
+	if (!make_room(db, op, user, err))
 		return false;
 	/* It has no address; the column wants one, and each another: negative ones are none. */
 	if (!part_int(db, &v4, &there, err,

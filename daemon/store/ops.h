@@ -89,7 +89,9 @@ struct login_op {
 struct login_op *login_op_new(uint64_t node, const struct store_person *p, struct wall now);
 
 /* A session of a browser at one service of a host: a node of its own, whose key is the hash of its
- * cookie, and which is gone when the session ends. The user is found or made as by enrol_op. */
+ * cookie, and which is gone when the session ends. The user is found or made as by enrol_op. With
+ * `renews`, that living session's node has another cookie and another session in its place, in one step; ERR_DENIED
+ * where it is not this person's. */
 struct browser_op {
 	struct store_job    job;
 	struct store_person person;
@@ -97,6 +99,7 @@ struct browser_op {
 	char               *service;
 	uint64_t            host;
 	struct wall         now;
+	uint64_t            renews;             /* a session; 0: a new node */
 	uint64_t            node, session;      /* out */
 };
 struct browser_op *browser_op_new(const struct store_person *p, const uint8_t hash[32], const char *service,
