@@ -92,7 +92,7 @@ static bool utf8_byte(struct utf8 *u, unsigned v)
 }
 
 struct seen {
-	bool semicolon, slash, twice;   /* there is a second reading */
+	bool semicolon, slash, twice, percent;  /* there may be a second reading */
 };
 
 static char *refused(struct fault *f, const char *why)
@@ -186,6 +186,8 @@ static bool normal_path(struct target *t, struct span raw, unsigned flags, struc
 			return bad(f, "a fragment in the path");
 		if (v == ';')
 			seen->semicolon = true;
+		else if (v == '%')
+			seen->percent = true;
 		if (escaped ? (kind[v] & UNRESERVED) != 0 : (kind[v] & RAW_PATH) != 0)
 			*o++ = (char)v;
 		else
@@ -200,9 +202,25 @@ static bool normal_path(struct target *t, struct span raw, unsigned flags, struc
 	return true;
 }
 
+/* The escape or the escaped escape ("%2F", "%252F") at p[i] of a normal form; its end in *ret_end. -1: none. */
+static int escape_or_twice(struct span p, size_t i, size_t *ret_end)
+{
+	int v = escape(p, i), w = -1;
+
+	*ret_end = i + 3;
+	if (v != '%' || p.len - i < 5 || hex(p.ptr[i + 3]) < 0)
+		return v;
+	w = hex(p.ptr[i + 4]);
+	if (w < 0)
+		return v;
+	*ret_end = i + 5;
+	return hex(p.ptr[i + 3]) << 4 | w;
+}
+
 /*
  * The path as an application reads it that drops parameters, decodes escaped
- * slashes and merges double ones. Dots that this brings to light are refused.
+ * slashes, decodes everything twice, and merges double slashes. Dots that this
+ * brings to light are refused.
  */
 static bool second_reading(struct target *t, struct fault *f)
 {
@@ -210,21 +228,26 @@ static bool second_reading(struct target *t, struct fault *f)
 	char *o = t->alt_buf, *seg = o;
 	bool skip = false;
 
-	for (size_t i = 0; i <= p.len; i++) {
+	for (size_t i = 0, end; i <= p.len; i = end) {
 		char c = i < p.len ? p.ptr[i] : '/';
-		bool slash = c == '/';
+		bool raw = true;
 
-		if (c == '%' && (memcmp(p.ptr + i, "%2F", 3) == 0 || memcmp(p.ptr + i, "%5C", 3) == 0)) {
-			slash = true;
-			i += 2;
-		} else if (c == '%' && memcmp(p.ptr + i, "%3B", 3) == 0) {
-			c = ';';
+		end = i + 1;
+		if (c == '%') {
+			int v = escape_or_twice(p, i, &end);
+
+			if (v == '/' || v == '\\')
+				c = '/';
+			else if (v == ';' || (v >= 0 && kind[v] & UNRESERVED))
+				c = (char)v;
+			else
+				raw = false;
 		}
-		if (slash) {
+		if (c == '/') {
 			size_t n = (size_t)(o - seg);
 
 			if ((n == 1 && seg[0] == '.') || (n == 2 && seg[0] == '.' && seg[1] == '.'))
-				return bad(f, "a dot segment between encoded slashes");
+				return bad(f, "a dot segment in a second reading of the path");
 			skip = false;
 			if (i >= p.len)
 				break;
@@ -235,10 +258,18 @@ static bool second_reading(struct target *t, struct fault *f)
 		}
 		if (c == ';')
 			skip = true;
-		if (!skip)
+		if (skip)
+			continue;
+		if (raw) {
 			*o++ = c;
+		} else {
+			memcpy(o, p.ptr + i, end - i);
+			o += end - i;
+		}
 	}
 	t->alt = span_of(t->alt_buf, (size_t)(o - t->alt_buf));
+	if (span_eq(t->alt, t->path))
+		t->alt = (struct span){ 0 };
 	return true;
 }
 
@@ -289,7 +320,7 @@ bool target_path(struct target *t, struct span raw, unsigned flags, struct fault
 	q = span_find(raw, '?');
 	if (!normal_path(t, span_head(raw, q), flags, &seen, f))
 		return false;
-	if ((seen.semicolon || seen.slash || seen.twice) && !second_reading(t, f))
+	if ((seen.semicolon || seen.slash || seen.twice || seen.percent) && !second_reading(t, f))
 		return false;
 	return q == raw.len || normal_query(t, span_from(raw, q), f);
 }

@@ -5,14 +5,14 @@
 /*
  * One normal form of a request's target and host: what policy judges is what
  * is written upstream, byte for byte. Where applications are known to read a
- * path in a second way (path parameters dropped, encoded slashes decoded,
- * double slashes merged), that reading is produced too, and policy must allow
+ * path in a second way (path parameters dropped, encoded slashes decoded, all
+ * escapes decoded twice, double slashes merged), that reading is produced too, and policy must allow
  * both.
  *
  * Path: escapes of unreserved characters are decoded, all others written with
  * capitals; what RFC 3986 does not allow raw is escaped; "." and ".."
  * segments are resolved. Refused: what climbs above the root, a ".." behind an
- * empty segment, "." or ".." with parameters ("..;x"), backslashes, %00, a "#",
+ * empty segment, "." or ".." with parameters ("..;x") or escaped twice, backslashes, %00, a "#",
  * bad escapes, and what is not UTF-8 once decoded. Encoded slashes only where
  * asked for.
  *

@@ -355,7 +355,7 @@ def targets():
               b"http://wiki", b"http://wiki/", b"http://wiki/a?b", b"http://wiki?b", b"HTTP://WIKI/",
               b"http://wiki:80/", b"http://wiki./", b"hTTp://wiki/a/../b",
               b"/http://other/", b"/?http://other/", b"/a@other/", b"/" + b"a" * 7000, b"/?" + b"a=b&" * 1500,
-              b"/%25", b"/%252e%252e/", b"/a%3Fb", b"/a%23b", b"/%3A", b"/*",
+              b"/%25", b"/a%2520b", b"/a%252fb", b"/a%3Fb", b"/a%23b", b"/%3A", b"/*",
               b"/a%09b", b"/%7F", b"/%5B%5D", b"/[a]", b"/{a}", b"/a|b", b"/a\"b", b"/<a>", b"/a^b", b"/a`b"):
         yield "target %r" % t[:40], get(t), SERVED
     yield "target *", get(b"*", method=b"OPTIONS"), SERVED
@@ -365,7 +365,7 @@ def targets():
               b"/a/../../b", b"/%2e%2e", b"/%2E%2E/", b"/.%2e/", b"/%2e./a", b"/a/%2e%2e/%2e%2e/b", b"/..;/a",
               b"/a/..;/b", b"/a/..;x=y/b", b"/a/.;/b", b"/%2e%2e;/", b"/..%3b/",
               b"/%00", b"/a%00b", b"/?%00", b"/%", b"/%1", b"/%g1", b"/%1g", b"/%%", b"/a%", b"/?%", b"/?%zz",
-              b"/%u0041", b"/a%2fb", b"/a%2Fb", b"/%2f", b"/a%5cb", b"/%5C..",
+              b"/%u0041", b"/%252e%252e/", b"/a/.%252E", b"/a/..%252fb", b"/a/..%253bx/b", b"/a%2fb", b"/a%2Fb", b"/%2f", b"/a%5cb", b"/%5C..",
               b"/\xff", b"/%ff", b"/%c0%af", b"/%c0%ae", b"/%e0%80%af", b"/%ed%a0%80", b"/%f4%90%80%80",
               b"/%c3", b"/\xc3", b"/%c3/%a4", b"http:/wiki/", b"http:wiki", b"http//wiki/",
               b"http:///", b"http://", b"http://other/", b"http://wiki:81/", b"http://user@wiki/",

@@ -4,6 +4,7 @@
 import base64
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -101,18 +102,15 @@ class Wire(Services):
             print("# skip: %s is absent" % path)
             return
         for case in json.load(open(path)):
-            raw = base64.b64decode(case["bytes_b64"]).replace(b"Host: localhost", b"Host: wiki").replace(
-                b"Host:localhost", b"Host: wiki")
+            raw = re.sub(rb"(?im)^host: ?[a-z0-9.-]+(?=\r$)", b"Host: wiki", base64.b64decode(case["bytes_b64"]))
             self.origin.reset()
             c = self.client()
             try:
                 c.send(raw)
                 # One of these announces a body that never comes: its sender may not be gone
                 # before the application was asked.
-                for _ in range(250 if case["tier"] == "Compliant" else 0):
-                    if self.origin.seen:
-                        break
-                    time.sleep(0.02)
+                if case["tier"] == "Compliant":
+                    wait(lambda: self.origin.seen, lambda: case["id"])
                 c.sock.shutdown(socket.SHUT_WR)
             except OSError:
                 pass
@@ -125,7 +123,7 @@ class Wire(Services):
                 assert not self.origin.seen, (case["id"], self.origin.seen[0].head)
                 assert answer.startswith(b"HTTP/1.1 4") or answer.startswith(b"HTTP/1.1 5") or not answer, case["id"]
             if case["tier"] == "Compliant":
-                assert len(self.origin.seen) == 1, (case["id"], answer)
+                assert self.origin.seen and answer[9:10] in (b"2", b""), (case["id"], answer)
             # whatever passes is framed in exactly one way
             for s in self.origin.seen:
                 assert len(s.all(b"content-length")) + len(s.all(b"transfer-encoding")) <= 1, s.head
@@ -316,7 +314,10 @@ class Wire(Services):
                                    (b"/public/%2e%2e/private", b"GET", 403), (b"/style/a.css", b"GET", 200),
                                    (b"/style/x;.css", b"GET", 403), (b"/admin;/../public/a", b"GET", 200),
                                    (b"/public;x/a", b"GET", 403), (b"/public//a", b"GET", 200),
-                                   (b"//public/a", b"GET", 200), (b"/PUBLIC/a", b"GET", 403)):
+                                   (b"//public/a", b"GET", 200), (b"/PUBLIC/a", b"GET", 403),
+                                   (b"/public/..%252fprivate", b"GET", 400), (b"/public/%252e%252e/private", b"GET", 400),
+                                   (b"/style/a%252fb.css", b"GET", 403), (b"/%2570ublic/a", b"GET", 403),
+                                   (b"/public/a%252fb", b"GET", 200), (b"/style/a%2520b.css", b"GET", 200)):
             self.origin.reset()
             m = self.get(path, src=STUDENT, method=method,
                          fields=b"Content-Length: 0\r\n" if method == b"POST" else b"")
