@@ -155,3 +155,19 @@ bool file_replace(const char *path, struct span text, mode_t mode, struct err *e
 	}
 	return sync_dir(path, err);
 }
+
+bool file_rename(const char *from, const char *to, struct err *err)
+{
+	if (rename(from, to) < 0)
+		return err_sys(err, "%s", to);
+	return sync_dir(to, err);
+}
+
+bool file_link(const char *from, const char *to, struct err *err)
+{
+	if (unlink(to) < 0 && errno != ENOENT)
+		return err_sys(err, "%s", to);
+	if (link(from, to) < 0)
+		return err_sys(err, "%s", to);
+	return sync_dir(to, err);
+}

@@ -105,7 +105,8 @@ static void add_text(struct buf *b, const json_t *v)
 /* Times are the members that are named so. */
 static bool is_time(const char *path)
 {
-	static const char *const names[] = { "expires", "auth_time", "handshake", "seen", "used", "created", "last", "at" };
+	static const char *const names[] = { "expires", "auth_time", "handshake", "seen", "used", "created", "last", "at",
+		"key_since", "key_due" };
 	const char *last = strrchr(path, '.');
 
 	last = last ? last + 1 : path;

@@ -251,6 +251,28 @@ static void put_services(const json_t *o)
 	}
 }
 
+/* How old the device key is, and when it changes by itself. */
+static void put_key(const json_t *key)
+{
+	char age[32], text[DURATION_TEXT_MAX];
+	int64_t since = json_integer_value(json_object_get(key, "since")), due = json_integer_value(json_object_get(key, "due"));
+	int64_t left = due - clock_wall().sec;
+
+	if (!since)
+		return;
+	printf("%-10s %s", "key since", cli_age(since, age));
+	if (!due)
+		puts(", changed by `reeve rotate` alone");
+	else if (left > 0)
+		printf(", another one in %s\n", duration_text(left, text));
+	else
+		puts(", due for a change");
+	put_line("key stays", cli_str(key, "why"));
+	if (json_object_get(key, "again"))
+		printf("%-10s %lld tries, the next in %s\n", "", (long long)json_integer_value(json_object_get(key, "failures")),
+		       duration_text(json_integer_value(json_object_get(key, "again")), text));
+}
+
 int cli_status(const struct cli *cli, int argc, char **argv)
 {
 	bool help = false, peers = false;
@@ -296,6 +318,7 @@ int cli_status(const struct cli *cli, int argc, char **argv)
 		put_who(json_object_get(o, "self"));
 		put_ending(json_object_get(o, "self"));
 	}
+	put_key(json_object_get(o, "key"));
 	put_services(o);
 	printf("%-10s %zu\n", strcmp(mode, "standalone") == 0 ? "identities" : "peers",
 	       json_array_size(json_object_get(o, "peers")));

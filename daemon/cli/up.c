@@ -360,8 +360,9 @@ int cli_logout(const struct cli *cli, int argc, char **argv)
 
 int cli_rotate(const struct cli *cli, int argc, char **argv)
 {
-	bool help = false;
-	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { NULL, NULL, NULL, 0, NULL } };
+	bool help = false, listed = false;
+	const struct cli_option options[] = { { "--help", NULL, &help, 0, NULL }, { "--listed", NULL, &listed, 0, NULL },
+		                              { NULL, NULL, NULL, 0, NULL } };
 	struct err err = { 0 };
 	json_t *answer = NULL;
 	json_int_t away;
@@ -369,11 +370,12 @@ int cli_rotate(const struct cli *cli, int argc, char **argv)
 	if (!cli_options(argc, argv, options, NULL, 0, NULL))
 		return CLI_USAGE;
 	if (help) {
-		puts("usage: reeve rotate\n\nGives this node another device key, and the IPv6 address that follows from it. Node,\n"
-		     "name, IPv4 address and login stay. It is no revocation: of a stolen key, delete the node.");
+		puts("usage: reeve rotate [--listed]\n\nGives this node another device key, and the IPv6 address that follows from it. Node,\n"
+		     "name, IPv4 address and login stay. It is no revocation: of a stolen key, delete the node.\n"
+		     "--listed: also where a host's owner lists the present key, which then has to list the new one.");
 		return CLI_OK;
 	}
-	if (!cli_local(cli, "POST", "/v1/rotate", NULL, &answer, &err))
+	if (!cli_local(cli, "POST", "/v1/rotate", json_pack("{s:b}", "listed", (int)listed), &answer, &err))
 		return cli_fail(cli, &err);
 	away = json_integer_value(json_object_get(answer, "away"));
 	if (away && !cli->json)

@@ -256,6 +256,9 @@ struct map_report {
 	size_t              seen_count;
 	struct map_list     pins;               /* enrol_pin_text() */
 	bool                verify_idp;         /* it checks evidence itself, and wants it */
+	struct map_list     lists;              /* "n5": nodes whose present keys its owner's file lists */
+	struct wall         key_since, key_due; /* of its device key; zero: not known, never by itself */
+	struct span         key_why;            /* why the key did not change when it was due */
 };
 enum { MAP_REPORT_MAX = 4 << 20, MAP_SEEN_MAX = 20000 };
 void map_report_init(struct map_report *r);

@@ -328,6 +328,13 @@ void map_report_encode(const struct map_report *r, struct buf *out)
 	map_add_list(out, "pins", &r->pins);
 	if (r->verify_idp)
 		buf_add_str(out, ",\"verify\":\"idp\"");
+	if (r->lists.count)
+		map_add_list(out, "lists", &r->lists);
+	if (r->key_since.sec)
+		buf_addf(out, ",\"key_since\":%lld,\"key_due\":%lld", (long long)r->key_since.sec,
+		         (long long)r->key_due.sec);
+	if (r->key_why.len)
+		map_add_member(out, "key_why", r->key_why);
 	if (r->seen_count)
 		buf_add_str(out, ",\"seen\":[");
 	for (size_t i = 0; i < r->seen_count; i++) {
@@ -378,6 +385,10 @@ bool map_report_decode(struct span json, struct map_report *ret_r, struct err *e
 	r.version = map_get_str(&f, &r.mem, "version", 64, FIELD_OPTIONAL);
 	map_get_list(&f, &r.mem, "pins", &r.pins);
 	r.verify_idp = span_eq(fields_str(&f, "verify", 32, FIELD_OPTIONAL), SPAN("idp"));
+	map_get_list(&f, &r.mem, "lists", &r.lists);
+	r.key_since.sec = fields_int(&f, "key_since", 0, INT64_MAX, FIELD_OPTIONAL);
+	r.key_due.sec = fields_int(&f, "key_due", 0, INT64_MAX, FIELD_OPTIONAL);
+	r.key_why = map_get_str(&f, &r.mem, "key_why", ERR_MSG_MAX, FIELD_OPTIONAL);
 	get_seen(&f, &r);
 	if (f.bad) {
 		map_report_done(&r);

@@ -8,6 +8,7 @@
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,4 +147,39 @@ bool rotate_state_decode(struct span json, struct rotate_state *ret_s, struct er
 	ret_s->waiting = fields_int(&f, "waiting", 0, INT64_MAX, FIELD_REQUIRED);
 	ret_s->away = fields_int(&f, "away", 0, INT64_MAX, FIELD_REQUIRED);
 	return fields_ok(&f);
+}
+
+void rotate_due_add(struct rotate_due *d, const char *name)
+{
+	size_t len = strlen(d->hosts), more = strlen(name) + (len ? 2 : 0);
+
+	d->listed++;
+	if (len + more < sizeof(d->hosts))
+		snprintf(d->hosts + len, sizeof(d->hosts) - len, "%s%s", len ? ", " : "", name);
+}
+
+void rotate_due_encode(const struct rotate_due *d, struct buf *out)
+{
+	buf_addf(out, "{\"max_age\":%lld,\"listed\":%lld,\"hosts\":\"%s\"}\n", (long long)d->max_age,
+	         (long long)d->listed, d->hosts);
+}
+
+bool rotate_due_decode(struct span json, struct rotate_due *ret_d, struct err *err)
+{
+	scoped_json json_t *root = json_read(json, ROTATE_BODY_MAX, err);
+	struct rotate_due d = { 0 };
+
+	if (!root)
+		return false;
+	struct fields f = fields_of(root, err);
+	d.max_age = fields_int(&f, "max_age", 0, ROTATE_AGE_MAX, FIELD_REQUIRED);
+	d.listed = fields_int(&f, "listed", 0, INT64_MAX, FIELD_REQUIRED);
+	fields_cstr(&f, "hosts", d.hosts, sizeof(d.hosts), FIELD_OPTIONAL);
+	if (!fields_ok(&f))
+		return false;
+	/* It is shown, and said of ourselves. */
+	if (!span_is_print(span_str(d.hosts)))
+		return err_set(err, ERR_SYNTAX, "\"hosts\": not printable");
+	*ret_d = d;
+	return true;
 }

@@ -6,7 +6,7 @@
  * A node that changes its device key (doc/identity 5.11): what it
  * and the coordinator say to each other, and the vouchers by which the holder
  * of the old key tells every endpoint, past the coordinator, which key comes
- * next. It stores nothing. Next: daemon/endpoint/rotation.h, daemon/coordinator/rotate_api.c.
+ * next. It stores nothing. Next: daemon/endpoint/rotate.h, daemon/coordinator/rotate_api.c.
  */
 
 #include "daemon/control/enrol.h"
@@ -16,6 +16,9 @@ enum {
 	ROTATE_VOUCHES_MAX = 4096,      /* endpoints that one node vouches to: a third of a second of X25519 */
 	ROTATE_PROVE_MAX   = 512 << 10, /* with as many vouchers */
 	ROTATE_BODY_MAX    = 1 << 10,   /* the others */
+	ROTATE_HOSTS_MAX   = 256,       /* bytes of names that people are shown */
+	ROTATE_AGE_MIN     = 3600,      /* seconds, of a "key-max-age" */
+	ROTATE_AGE_MAX     = 10 * 366 * 86400,
 };
 
 /*
@@ -58,5 +61,16 @@ void rotate_state_encode(const struct rotate_state *s, struct buf *out);
 bool rotate_state_decode(struct span json, struct rotate_state *ret_s, struct err *err);
 
 /* POST /v1/rotate/finish has start's body: that key is in use. The reply is {}. */
+
+/* The reply of GET /v1/rotate/due: when the administrators want keys to change, and which hosts say
+ * that their owner's file lists the present one. */
+struct rotate_due {
+	int64_t max_age;                        /* seconds; 0: by hand alone */
+	int64_t listed;                         /* hosts that list it */
+	char    hosts[ROTATE_HOSTS_MAX];        /* their names, as many as there is room for; of the reply */
+};
+void rotate_due_add(struct rotate_due *d, const char *name);    /* a map_name_ok() */
+void rotate_due_encode(const struct rotate_due *d, struct buf *out);
+bool rotate_due_decode(struct span json, struct rotate_due *ret_d, struct err *err);
 
 #endif

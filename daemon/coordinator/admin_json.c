@@ -69,6 +69,14 @@ void admin_node_json(const struct coordinator *co, const struct reg_node *n, str
 	disbelief_json(co->disbelief, co->reg, n->id, out);
 	if (n->report.verify_idp)
 		buf_add_str(out, ",\"verify\":\"idp\"");
+	if (n->report.key_since.sec)
+		add_time(out, "key_since", n->report.key_since);
+	if (n->report.key_due.sec)
+		add_time(out, "key_due", n->report.key_due);
+	if (n->report.key_why.len) {
+		buf_add_str(out, ",\"key_why\":");
+		buf_add_json(out, n->report.key_why);
+	}
 	if (n->report.version.len) {
 		buf_add_str(out, ",\"version\":");
 		buf_add_json(out, n->report.version);

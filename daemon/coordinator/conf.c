@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/control/rotate.h"
 #include "daemon/coordinator/lifetime.h"
 #include "daemon/coordinator/own.h"
 #include "idp/provider.h"
@@ -107,6 +108,9 @@ static const struct conf_row rows[] = {
 	 .help = "A new device of a person counts once an administrator approved it (reeve node approve)."},
 	{"node-life", CONF_SECONDS, AT(node_life), 0, 10 * 366 * 86400, "0",
 	 .help = "A person's device is forgotten so long after the last login on it. 0: never."},
+	{"key-max-age", CONF_SECONDS, AT(key_max_age), 0, ROTATE_AGE_MAX, "0",
+	 .help = "Nodes give themselves another device key when theirs is about so old, where their owner says "
+		 "nothing else. At least 1h. 0: by hand alone (reeve rotate)."},
 	{"ephemeral-after", CONF_SECONDS, AT(ephemeral_after), 1, 7 * 86400, "5m",
 	 .help = "An ephemeral node is forgotten when it was not in touch for so long."},
 	{"lease", CONF_SECONDS, AT(lease), 60, MAP_LEASE_MAX, "24h",
@@ -232,6 +236,8 @@ static bool check(struct conf *c, struct diags *diags)
 	for (size_t i = 0; i < c->hub_endpoints.count; i++)
 		if (!ipport_parse(span_str(c->hub_endpoints.list[i]), &at) || at.port == 0)
 			ok = diag_error(diags, c->hub_endpoints.at[i], "not ADDRESS:PORT");
+	if (c->key_max_age && c->key_max_age < ROTATE_AGE_MIN)
+		ok = diag_error(diags, nowhere, "\"key-max-age\": want 0, or at least 1h");
 	if (c->session_until[0] && lifetime_minute(c->session_until) < 0)
 		ok = diag_error(diags, nowhere, "\"session-until\": not a time of the day such as \"04:00\"");
 	for (size_t i = 0; i < c->issuers.count; i++)

@@ -39,7 +39,7 @@ struct conf {
 	int64_t          session_max, session_idle;
 	int64_t          refresh_every, refresh_patience;
 	bool             approve_devices;
-	int64_t          node_life, ephemeral_after;
+	int64_t          node_life, ephemeral_after, key_max_age;
 	bool             cross_device;
 	char            *source;                /* "" or where the source of what runs here is */
 	int64_t          attempts_per_minute;

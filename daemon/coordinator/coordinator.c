@@ -86,6 +86,7 @@ const struct route mesh_routes[] = {
 	{ "POST",   "/v1/login/finish", api_session_finish, ENROL_BODY_MAX },
 	{ "POST",   "/v1/logout",       api_logout,         1 << 10 },
 	{ "GET",    "/v1/rotate",       api_rotate_state,   0 },
+	{ "GET",    "/v1/rotate/due",   api_rotate_due,     0 },
 	{ "POST",   "/v1/rotate/start", api_rotate_start,   ROTATE_BODY_MAX },
 	{ "POST",   "/v1/rotate/prove", api_rotate_prove,   ROTATE_PROVE_MAX },
 	{ "POST",   "/v1/rotate/finish", api_rotate_finish, ROTATE_BODY_MAX },

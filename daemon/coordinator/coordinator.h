@@ -149,6 +149,7 @@ extern const struct portal_ops portal_ops;
 void api_rotate_start(void *ctx, struct request *r);
 void api_rotate_prove(void *ctx, struct request *r);
 void api_rotate_state(void *ctx, struct request *r);
+void api_rotate_due(void *ctx, struct request *r);
 void api_rotate_finish(void *ctx, struct request *r);
 
 /* api_admin.c */

@@ -194,6 +194,35 @@ void api_rotate_state(void *ctx, struct request *r)
 		request_fail(r, ERR_MISSING, "no key is announced for this node");
 }
 
+static bool lists(const struct reg_node *host, uint64_t node)
+{
+	char id[MAP_ID_MAX];
+
+	map_id_text('n', node, id);
+	for (size_t i = 0; i < host->report.lists.count; i++)
+		if (span_eq(host->report.lists.list[i], span_str(id)))
+			return true;
+	return false;
+}
+
+void api_rotate_due(void *ctx, struct request *r)
+{
+	struct coordinator *co = ctx;
+	struct reg_node    *n = api_caller(co, r);
+	struct rotate_due   d = {.max_age = co->conf->key_max_age};
+	scoped_buf struct buf out = { 0 };
+	size_t              pos = 0;
+
+	if (!n || !may(co, r, n))
+		return;
+	for (const struct reg_node *host; (host = registry_next_node(co->reg, &pos));)
+		if (host != n && lists(host, n->id))
+			rotate_due_add(&d, host->row->name);
+	buf_init(&out, ROTATE_BODY_MAX);
+	rotate_due_encode(&d, &out);
+	request_json(r, 200, &out);
+}
+
 /* ---- in use ---- */
 
 static void on_finished(void *owner, struct store_job *job, const struct err *err)

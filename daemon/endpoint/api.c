@@ -392,8 +392,7 @@ static void on_rotated(void *arg, const struct rotate_done *done, const struct e
 
 static void do_rotate(struct ask *q, const json_t *body)
 {
-	(void)body;
-	rotate_begin(q->api->core->rotate, on_rotated, q);
+	rotate_begin(q->api->core->rotate, json_is_true(json_object_get(body, "listed")), on_rotated, q);
 	wait_for(q);
 }
 

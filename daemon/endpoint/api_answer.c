@@ -3,6 +3,7 @@
 
 #include "base/encode.h"
 #include "daemon/control/enrol_idp.h"
+#include "daemon/endpoint/aging.h"
 #include "daemon/endpoint/join.h"
 #include "daemon/endpoint/names.h"
 #include "daemon/endpoint/sync.h"
@@ -307,6 +308,26 @@ static json_t *enrolment_json(const struct core *c)
 	                 "down", (int)c->enrolment.down);
 }
 
+static json_t *key_json(const struct core *c, const struct world_now *now)
+{
+	scoped_buf struct buf key = { 0 };
+	struct aging_state st;
+	json_t *o;
+
+	aging_state(c->aging, &st);
+	buf_init(&key, 64);
+	base64_add(&key, span_of(c->public_key, sizeof(c->public_key)));
+	o = json_pack("{s:s, s:I, s:I}", "public", key.ptr, "since", (json_int_t)st.since.sec, "due",
+	              (json_int_t)st.due.sec);
+	if (*st.why)
+		json_object_set_new(o, "why", json_string(st.why));
+	if (st.failures)
+		json_object_set_new(o, "failures", json_integer(st.failures));
+	if (st.failures && !boot_passed(st.again, now->boot))
+		json_object_set_new(o, "again", json_integer((json_int_t)((st.again.ns - now->boot.ns) / SEC_NS)));
+	return o;
+}
+
 json_t *api_status(const struct core *c)
 {
 	static const char *const modes[] = { "standalone", "map-file", "mesh" };
@@ -322,6 +343,8 @@ json_t *api_status(const struct core *c)
 	json_object_set_new(o, "mode", json_string(modes[c->files->conf->mode]));
 	if (c->files->conf->mode == CONF_MESH)
 		json_object_set_new(o, "enrolment", enrolment_json(c));
+	if (c->files->conf->mode == CONF_MESH && c->enrolment.enrolled && c->key.len)
+		json_object_set_new(o, "key", key_json(c, &now));
 	if (c->files->conf->mode != CONF_STANDALONE) {
 		json_object_set_new(o, "map", map_json(c, &now));
 		if (c->map.whole && c->map.mesh_name)

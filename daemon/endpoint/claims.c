@@ -18,6 +18,12 @@ struct owner {
 
 struct claims_memory {
 	struct dict *owners;            /* IPv4 bytes -> struct owner */
+	struct dict *retired;           /* key -> struct retired */
+};
+
+struct retired {
+	uint8_t     key[CLAIM_KEY_LEN];
+	struct wall seen;               /* first */
 };
 
 struct claims_memory *claims_memory_new(void)
@@ -25,25 +31,27 @@ struct claims_memory *claims_memory_new(void)
 	struct claims_memory *m = mem_alloc(sizeof(*m));
 
 	m->owners = dict_new();
+	m->retired = dict_new();
 	return m;
 }
 
-static void forget_all(struct claims_memory *m)
+static void forget_all(struct dict *d)
 {
 	struct span key;
 	void *value;
 	size_t pos = 0;
 
-	while (dict_next(m->owners, &pos, &key, &value))
+	while (dict_next(d, &pos, &key, &value))
 		free(value);
-	dict_free(m->owners);
+	dict_free(d);
 }
 
 void claims_memory_free(struct claims_memory *m)
 {
 	if (!m)
 		return;
-	forget_all(m);
+	forget_all(m->owners);
+	forget_all(m->retired);
 	free(m);
 }
 
@@ -58,6 +66,7 @@ const char *claim_verdict_text(enum claim_verdict v)
 		[CLAIM_TWICE]       = "two keys claim the address",
 		[CLAIM_KEY_TWICE]   = "two nodes have one key",
 		[CLAIM_QUARANTINED] = "the address was another key's a moment ago",
+		[CLAIM_RETIRED]     = "the key's own holder has gone over to another one",
 	};
 
 	return (unsigned)v < CLAIM_VERDICTS ? words[v] : words[CLAIM_REFUSED];
@@ -114,6 +123,23 @@ static void remember(struct claims_memory *m, const struct claim *c, struct wall
 	o->seen = now;
 }
 
+static void retire(struct claims_memory *m, const uint8_t key[CLAIM_KEY_LEN], struct wall seen)
+{
+	struct retired *r;
+
+	if (dict_find(m->retired, span_of(key, CLAIM_KEY_LEN)) || dict_count(m->retired) >= CLAIM_RETIRED_MAX)
+		return;
+	r = mem_alloc(sizeof(*r));
+	memcpy(r->key, key, CLAIM_KEY_LEN);
+	r->seen = seen;
+	dict_put(m->retired, span_of(r->key, CLAIM_KEY_LEN), r);
+}
+
+static bool is_retired(const struct claims_memory *m, const uint8_t key[CLAIM_KEY_LEN])
+{
+	return dict_find(m->retired, span_of(key, CLAIM_KEY_LEN)) != NULL;
+}
+
 static void forget_old(struct claims_memory *m, struct wall now)
 {
 	struct span key;
@@ -126,6 +152,15 @@ static void forget_old(struct claims_memory *m, struct wall now)
 		if (now.sec - o->seen.sec >= CLAIM_QUARANTINE) {
 			dict_remove(m->owners, key);
 			free(o);
+		}
+	}
+	pos = 0;
+	while (dict_next(m->retired, &pos, &key, &value)) {
+		struct retired *r = value;
+
+		if (now.sec - r->seen.sec >= CLAIM_RETIRED_SEC) {
+			dict_remove(m->retired, span_of(r->key, CLAIM_KEY_LEN));
+			free(r);
 		}
 	}
 }
@@ -143,6 +178,9 @@ void claims_judge(struct claim *list, size_t n, const struct prefix *v4_range, s
 			count_up(addresses, ip_span(&list[i].v6));
 	}
 	forget_old(m, now);
+	for (size_t i = 0; i < n; i++)
+		if (list[i].follows && list[i].retires && !is_retired(m, list[i].key))
+			retire(m, list[i].before, now);
 	for (size_t i = 0; i < n; i++) {
 		struct claim *c = &list[i];
 		bool twice = is_shared(keys, span_of(c->key, CLAIM_KEY_LEN));
@@ -156,6 +194,8 @@ void claims_judge(struct claim *list, size_t n, const struct prefix *v4_range, s
 			c->ret_v6 = CLAIM_NO_MATCH;
 		else if (is_shared(addresses, ip_span(&c->v6)))
 			c->ret_v6 = CLAIM_TWICE;
+		else if (!c->listed && is_retired(m, c->key))
+			c->ret_v6 = CLAIM_RETIRED;
 
 		c->ret_v4 = CLAIM_GOOD;
 		if (c->v4.family == IP_NONE)
@@ -166,6 +206,8 @@ void claims_judge(struct claim *list, size_t n, const struct prefix *v4_range, s
 			c->ret_v4 = CLAIM_OUTSIDE;
 		else if (is_shared(addresses, ip_span(&c->v4)))
 			c->ret_v4 = CLAIM_TWICE;
+		else if (!c->listed && is_retired(m, c->key))
+			c->ret_v4 = CLAIM_RETIRED;
 		else if (in_quarantine(m, c, now))
 			c->ret_v4 = CLAIM_QUARANTINED;
 		else
@@ -198,6 +240,16 @@ void claims_memory_encode(const struct claims_memory *m, struct wall now, struct
 		buf_add_str(out, "\"}");
 		first = false;
 	}
+	/* Last: an earlier release reads as far as it understands. */
+	pos = 0;
+	while (dict_next(m->retired, &pos, &key, &value)) {
+		const struct retired *r = value;
+
+		buf_addf(out, "%s\n{\"seen\":%lld,\"retired\":\"", first ? "" : ",", (long long)r->seen.sec);
+		base64_add(out, span_of(r->key, CLAIM_KEY_LEN));
+		buf_add_str(out, "\"}");
+		first = false;
+	}
 	buf_add_str(out, "\n]\n");
 }
 
@@ -207,13 +259,20 @@ bool claims_memory_decode(struct span json, struct claims_memory *m, struct err 
 
 	if (!list)
 		return false;
-	if (!json_is_array(list) || json_array_size(list) > CLAIMS_MAX)
-		return err_set(err, ERR_SYNTAX, "remembered addresses: not an array of at most %d", CLAIMS_MAX);
+	if (!json_is_array(list) || json_array_size(list) > CLAIMS_MAX + CLAIM_RETIRED_MAX)
+		return err_set(err, ERR_SYNTAX, "remembered addresses: not an array of at most %d",
+		               CLAIMS_MAX + CLAIM_RETIRED_MAX);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		json_t *o = json_array_get(list, i);
 		struct claim c = { 0 };
 		size_t n = 0;
 
+		if (json_is_integer(json_object_get(o, "seen")) &&
+		    base64_decode(span_str(json_string_value(json_object_get(o, "retired"))), c.key, sizeof(c.key), &n) &&
+		    n == CLAIM_KEY_LEN) {
+			retire(m, c.key, (struct wall){ json_integer_value(json_object_get(o, "seen")) });
+			continue;
+		}
 		if (!json_is_object(o) || !json_is_integer(json_object_get(o, "node")) ||
 		    !json_is_integer(json_object_get(o, "seen")) ||
 		    !ip_parse(span_str(json_string_value(json_object_get(o, "v4"))), &c.v4) ||

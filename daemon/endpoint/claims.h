@@ -19,6 +19,8 @@ enum {
 	CLAIM_KEY_LEN    = 32,
 	CLAIMS_MAX       = 400000,      /* remembered addresses: twice the nodes of a map */
 	CLAIMS_TEXT_MAX  = 64 << 20,
+	CLAIM_RETIRED_MAX = 100000,     /* remembered keys; beyond, the next is not */
+	CLAIM_RETIRED_SEC = 400 * 86400,
 	CLAIM_QUARANTINE = 600,         /* seconds after the last owner was seen; the coordinator's own is longer */
 };
 
@@ -31,6 +33,7 @@ enum claim_verdict {
 	CLAIM_TWICE,            /* another key claims it too */
 	CLAIM_KEY_TWICE,        /* another node has this key */
 	CLAIM_QUARANTINED,      /* IPv4: another key's until a moment ago */
+	CLAIM_RETIRED,          /* the key's own holder has gone over to another one */
 	CLAIM_VERDICTS
 };
 
@@ -42,11 +45,14 @@ struct claim {
 	struct ip     derived;          /* what v6 must be */
 	uint64_t      who;              /* for whom it acts, where that was checked here; else 0 */
 	bool          follows;          /* the holder of `before` told this endpoint that key is the next one */
+	bool          retires;          /* ... and is done with `before`: that is nobody's from now on */
 	uint8_t       before[CLAIM_KEY_LEN];
+	bool          listed;           /* the owner's file lists key: nobody's word takes it away */
 	enum claim_verdict ret_v4, ret_v6;
 };
 
-/* What is remembered of IPv4 addresses. */
+/* What is remembered of IPv4 addresses, and of keys that were given up by their holders' word: a map from before,
+ * replayed or restored, does not bring them back. */
 struct claims_memory;
 struct claims_memory *claims_memory_new(void);
 void claims_memory_free(struct claims_memory *m);       /* accepts NULL */

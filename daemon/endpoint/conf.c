@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/control/browser.h"
+#include "daemon/control/rotate.h"
 #include "daemon/endpoint/names.h"
 #include "idp/provider.h"
 
@@ -254,6 +255,11 @@ static const struct conf_row rows[] = {
 	  .help = "Device keys that keep working here when coordinator and identity provider are gone, or say no." },
 	{ "server-keys", CONF_STRS, AT(server_keys), 0, 1024, "",
 	  .help = "With verify: idp, public device keys (base64) of servers that may act as their tags here." },
+	{ "key-max-age", CONF_SECONDS, AT(key_max_age), 0, ROTATE_AGE_MAX, "0",
+	  .help = "This node gives itself another device key when its own is about so old: at least 1h. 0: as the "
+	          "coordinator's configuration says." },
+	{ "key-by-hand", CONF_BOOL, AT(key_by_hand), .def = "false",
+	  .help = "The device key changes by reeve rotate alone, whatever the coordinator's configuration says." },
 	{ "login-url", CONF_STR, AT(login_url), 0, 2048, "", .help = "Where people log in." },
 	{ "source-url", CONF_STR, AT(source_url), 0, 2048, "",
 	  .help = "Where the source of this program can be had; pages link to it." },
@@ -777,6 +783,10 @@ static bool check(struct conf *c, struct diags *diags)
 	ok &= check_issuers(c, diags);
 	ok &= check_glass(c, diags);
 	ok &= check_names(c, diags);
+	if (c->key_max_age && c->key_max_age < ROTATE_AGE_MIN)
+		ok = diag_error(diags, whole, "\"key-max-age\": want 0, or at least 1h");
+	if (c->key_max_age && c->key_by_hand)
+		ok = diag_error(diags, whole, "\"key-by-hand\" and a \"key-max-age\" contradict each other");
 	if (*c->metrics && !metrics_ok(span_str(c->metrics)))
 		ok = diag_error(diags, whole, "\"metrics\": want ADDRESS:PORT, numeric, or unix:/path");
 	for (size_t i = 0; i < c->mesh.routes.count; i++) {

@@ -117,6 +117,8 @@ struct conf {
 	int64_t          evidence_max_age;      /* seconds since auth_time */
 	struct conf_map  glass;         /* of struct conf_glass */
 	struct conf_strs server_keys;   /* CONF_VERIFY_IDP: device keys of tagged nodes that count here */
+	int64_t          key_max_age;   /* seconds; 0: as the coordinator's configuration says */
+	bool             key_by_hand;   /* the device key changes by `reeve rotate` alone */
 	char            *login_url, *source_url, *contact;
 	char            *error_page;    /* file; "": our own page */
 	int64_t          watchdog_sec;  /* 0: hung processes are left alone */

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/aging.h"
 #include "daemon/endpoint/api.h"
 #include "daemon/endpoint/core_inside.h"
 #include "daemon/endpoint/glass.h"
@@ -425,6 +426,7 @@ static bool start(struct core *c)
 		c->sync = sync_new(c, c->client);
 		c->join = join_new(c, c->client);
 		c->rotate = rotate_new(c, c->client);
+		c->aging = aging_new(c, c->client);
 	}
 	c->usage = usage_new(c, c->sync ? c->client : NULL);
 	c->refusals = refusals_new(c, c->sync ? c->client : NULL);
@@ -490,6 +492,7 @@ static void use(struct core *c, uint32_t generation)
 			sync_start(c->sync);
 		else if (old)
 			sync_report(c->sync);
+		aging_conf(c->aging);
 	}
 	core_names_use(c);
 	core_files_free(old);
@@ -690,6 +693,7 @@ static void end(struct core *c)
 	core_health_forget(c, NULL);
 	core_net_down(c);
 	core_names_free(c);
+	aging_free(c->aging);
 	rotate_free(c->rotate);
 	join_free(c->join);
 	refusals_free(c->refusals);

@@ -147,6 +147,7 @@ struct core {
 	struct sync        *sync;
 	struct join        *join;
 	struct rotate      *rotate;             /* NULL: no coordinator */
+	struct aging       *aging;
 	struct successors  *successors;
 	struct refusals    *refusals;
 	struct usage       *usage;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/endpoint/rotate.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/control/rotate.h"
@@ -20,7 +21,7 @@ enum {
 	FLIP_MS    = 40000,     /* a key that did not reach the coordinator for so long: the other one's turn */
 };
 
-enum step { STEP_NONE, STEP_START, STEP_PROVE, STEP_ANNOUNCED, STEP_CONFIRM };
+enum step { STEP_NONE, STEP_ASK, STEP_START, STEP_PROVE, STEP_ANNOUNCED, STEP_CONFIRM };
 
 struct rotate {
 	struct core           *core;
@@ -32,6 +33,7 @@ struct rotate {
 	struct secret          next;            /* announced, not in use */
 	uint8_t                next_public[MSG_KEY_LEN];
 	struct secret          other;           /* CONFIRM: the one of the two that is not in use */
+	bool                   listed;          /* hosts that list the present key lock the next one out: that is known */
 	bool                   on_new;          /* CONFIRM: the new one is */
 	bool                   synced;          /* CONFIRM: the map's line goes over the key in use */
 	struct buf             start;           /* the start request, byte for byte */
@@ -88,6 +90,15 @@ static bool store_key(const struct core *c, const char *name, const struct secre
 	return enrol_device_store(path, key, err);
 }
 
+/* A key's age is its file's (aging.c): files get other names, and are not written again. */
+static bool name_file(const struct core *c, bool (*name)(const char *from, const char *to, struct err *err),
+                      const char *from, const char *to, struct err *err)
+{
+	scoped_free char *a = core_state_path(c, from), *b = core_state_path(c, to);
+
+	return name(a, b, err);
+}
+
 /* It is over: err, and the key is the old one; NULL, and it is the new one. */
 static void end(struct rotate *r, const struct err *err)
 {
@@ -133,7 +144,38 @@ static void in_ms(struct rotate *r, int64_t ms)
 
 /* ---- announcing ---- */
 
-void rotate_begin(struct rotate *r, rotate_fn *fn, void *arg)
+static bool announce(struct rotate *r, struct err *err)
+{
+	struct core *c = r->core;
+
+	enrol_device_new(&r->next);
+	if (!enrol_device_public(&r->next, r->next_public, err) || !store_key(c, "device.key.next", &r->next, err))
+		return false;
+	buf_init(&r->start, ROTATE_BODY_MAX);
+	rotate_start_encode(r->next_public, &r->start);
+	r->step = STEP_START;
+	in_ms(r, BEGIN_MS);
+	ask(r, "POST", "/v1/rotate/start", buf_span(&r->start));
+	return true;
+}
+
+/* An earlier release of the coordinator does not know who lists it. */
+static bool may_change(const struct rotate *r, const struct client_reply *reply, struct err *err)
+{
+	struct rotate_due d = { 0 };
+
+	if (err->code == ERR_MISSING)
+		*err = (struct err){ 0 };
+	else if (err->code != ERR_NONE || !rotate_due_decode(reply->body, &d, err))
+		return false;
+	if (!d.listed || r->listed)
+		return true;
+	return err_set(err, ERR_DENIED, "its owner's file lists this key, and would lock the next one out (server-keys, "
+	               "break-glass), at %s%s: `reeve rotate --listed`, and then list the new one there",
+	               *d.hosts ? d.hosts : "some host", d.listed > 1 ? " (and so do others)" : "");
+}
+
+void rotate_begin(struct rotate *r, bool listed, rotate_fn *fn, void *arg)
 {
 	struct core *c = r->core;
 	struct sync_state st;
@@ -158,17 +200,11 @@ void rotate_begin(struct rotate *r, rotate_fn *fn, void *arg)
 		end(r, &err);
 		return;
 	}
-	enrol_device_new(&r->next);
-	if (!enrol_device_public(&r->next, r->next_public, &err) || !store_key(c, "device.key.next", &r->next, &err)) {
-		end(r, &err);
-		return;
-	}
-	buf_init(&r->start, ROTATE_BODY_MAX);
-	rotate_start_encode(r->next_public, &r->start);
-	r->step = STEP_START;
+	r->listed = listed;
+	r->step = STEP_ASK;
 	in_ms(r, BEGIN_MS);
 	look_again(r);
-	ask(r, "POST", "/v1/rotate/start", buf_span(&r->start));
+	ask(r, "GET", "/v1/rotate/due", (struct span){ 0 });
 }
 
 /* Our word, as the holder of the old key, to everybody whom we know. */
@@ -251,12 +287,12 @@ static void use_next(struct rotate *r)
 	struct err err = { 0 };
 
 	/* The old one first: whatever ends us between, one of both is there, and the other beside it. */
-	if (!store_key(c, "device.key.old", &c->key, &err) || !store_key(c, "device.key", &r->next, &err)) {
+	if (!name_file(c, file_link, "device.key", "device.key.old", &err) ||
+	    !name_file(c, file_rename, "device.key.next", "device.key", &err)) {
 		remove_file(c, "device.key.old");
 		end(r, &err);
 		return;
 	}
-	remove_file(c, "device.key.next");
 	r->step = STEP_CONFIRM;
 	r->on_new = true;
 	r->other = r->next;
@@ -278,10 +314,8 @@ static void gave_up(struct rotate *r)
 	struct core *c = r->core;
 	struct err err = { 0 };
 
-	if (!store_key(c, "device.key", &c->key, &err))
+	if (!name_file(c, file_rename, "device.key.old", "device.key", &err))
 		log_error("%s", err.msg);       /* the next start tries both again */
-	else
-		remove_file(c, "device.key.old");
 	err_set(&err, ERR_TIMEOUT, "the coordinator was not reached with the new one");
 	end(r, &err);
 }
@@ -347,7 +381,7 @@ static void look(void *arg)
 		if (!r->request && !late)
 			ask(r, "GET", "/v1/rotate", (struct span){ 0 });
 		/* fall through */
-	case STEP_START: case STEP_PROVE:
+	case STEP_ASK: case STEP_START: case STEP_PROVE:
 		if (late) {
 			err_set(&err, ERR_TIMEOUT, "the coordinator did not answer in time");
 			end(r, &err);
@@ -376,6 +410,10 @@ static void on_reply(void *arg, const struct client_reply *reply)
 		else if (!r->on_new && reply->ok)
 			gave_up(r);
 		return;
+	case STEP_ASK:
+		if (may_change(r, reply, &err) && announce(r, &err))
+			return;
+		break;
 	case STEP_START:
 		if (err.code == ERR_NONE && prove(r, reply->body, &err))
 			return;

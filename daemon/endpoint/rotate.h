@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,7 +32,9 @@ typedef void rotate_fn(void *arg, const struct rotate_done *done, const struct e
 struct rotate *rotate_new(struct core *c, struct client *client);
 void rotate_free(struct rotate *r);             /* accepts NULL; fn is not called */
 
-void rotate_begin(struct rotate *r, rotate_fn *fn, void *arg);
+/* A key that some host's owner lists ("server-keys", break-glass) is locked out there with its change, so it stays,
+ * unless listed says that whoever asks knows. */
+void rotate_begin(struct rotate *r, bool listed, rotate_fn *fn, void *arg);
 void rotate_forget(struct rotate *r, void *arg);        /* whoever asked has gone; it goes on */
 
 /* What an earlier life left: a key that nobody has confirmed is tried again, one that was

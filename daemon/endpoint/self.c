@@ -4,6 +4,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "daemon/control/map.h"
+#include "daemon/endpoint/glass.h"
+#include "daemon/endpoint/vouch.h"
 
 #include "config.h"
 
@@ -174,7 +176,32 @@ static void add_hub(struct map_report *r, const struct self_hub *hub)
 	}
 }
 
-void self_report(const struct conf *conf, uint16_t port, const struct self_hub *hub, struct buf *out)
+static bool is_listed(const struct conf *conf, const struct map_node *n)
+{
+	size_t i;
+
+	return glass_find(conf, n->key, &i) ||
+	       (conf->verify == CONF_VERIFY_IDP && n->tags.count && vouch_is_server_key(conf, n->key));
+}
+
+/* Who is locked out here with another key, until the owner lists that one. */
+static void add_keys(struct map_report *r, const struct conf *conf, const struct self_keys *keys)
+{
+	const struct map *map = keys->map;
+	char id[MAP_ID_MAX];
+
+	r->key_since = keys->since;
+	r->key_due = keys->due;
+	r->key_why = arena_copy(&r->mem, span_str(keys->why));
+	r->lists.list = arena_calloc(&r->mem, MAP_LIST_MAX, sizeof(struct span));
+	for (size_t i = 0; i < map->node_count && r->lists.count < MAP_LIST_MAX; i++)
+		if (map->nodes[i]->id != map->self && is_listed(conf, map->nodes[i]))
+			r->lists.list[r->lists.count++] =
+				arena_copy(&r->mem, span_str(map_id_text('n', map->nodes[i]->id, id)));
+}
+
+void self_report(const struct conf *conf, uint16_t port, const struct self_keys *keys, const struct self_hub *hub,
+                 struct buf *out)
 {
 	struct map_report r;
 	struct ip ips[SELF_ADDRESSES_MAX];
@@ -194,6 +221,7 @@ void self_report(const struct conf *conf, uint16_t port, const struct self_hub *
 	r.os = span_str(os);
 	r.version = SPAN(PACKAGE_VERSION);
 	r.verify_idp = conf->verify == CONF_VERIFY_IDP;
+	add_keys(&r, conf, keys);
 	if (hub)
 		add_hub(&r, hub);
 	map_report_encode(&r, out);

@@ -29,7 +29,15 @@ struct self_hub {
 	size_t           pin_count;
 };
 
+/* Of device keys: in map, those that the owner's file lists; and our own, since when and until when. */
+struct self_keys {
+	const struct map *map;
+	struct wall       since, due;   /* zero: not known, by hand alone */
+	const char       *why;          /* it is due, and did not change; "" */
+};
+
 /* The body of POST /v1/node; port: the device's, 0 where there is none; hub: NULL elsewhere. */
-void self_report(const struct conf *conf, uint16_t port, const struct self_hub *hub, struct buf *out);
+void self_report(const struct conf *conf, uint16_t port, const struct self_keys *keys, const struct self_hub *hub,
+                 struct buf *out);
 
 #endif

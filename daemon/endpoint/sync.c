@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/aging.h"
 #include "daemon/endpoint/core_inside.h"
 #include "daemon/endpoint/refusals.h"
 #include "daemon/endpoint/self.h"
@@ -32,6 +33,7 @@ struct sync {
 	uint64_t               acked_seq;
 	uint64_t               reported;        /* hash of the last report that arrived; 0: none */
 	uint64_t               reporting;
+	bool                   report_more;     /* something changed while one was under way */
 	struct hash_key        hash;
 	struct map_seen       *seen;            /* on the hub: from where its peers' packets come */
 	size_t                 seen_count, seen_room;
@@ -167,6 +169,7 @@ static bool on_data(void *arg, struct span bytes, struct err *err)
 		log_info("the coordinator's map is coming in");
 		sync_report(s);
 		refusals_tell(s->core->refusals);
+		aging_look(s->core->aging);
 	}
 	return map_reader_feed(&s->reader, bytes, on_msg, s, err);
 }
@@ -274,6 +277,9 @@ static void on_reported(void *arg, const struct client_reply *r)
 	s->report = NULL;
 	if (r->ok && r->status < 300) {
 		s->reported = s->reporting;
+		if (s->report_more)
+			sync_report(s);
+		s->report_more = false;
 		return;
 	}
 	if (r->ok)
@@ -318,7 +324,10 @@ static void say(void *arg, const struct msg_status *part, const struct err *why)
 	buf_init(&b, MAP_REPORT_MAX);
 	struct self_hub hub = { .seen = s->seen, .seen_count = s->seen_count };
 	hub.pin_count = core_certificates_pins(s->core, hub.pins);
-	self_report(s->core->files->conf, s->core->port, s->core->enrolment.is_unix ? &hub : NULL, &b);
+	struct aging_state key;
+	aging_state(s->core->aging, &key);
+	const struct self_keys keys = { &s->core->map, key.since, key.due, key.why };
+	self_report(s->core->files->conf, s->core->port, &keys, s->core->enrolment.is_unix ? &hub : NULL, &b);
 	s->reporting = hash_bytes(&s->hash, b.ptr, b.len) | 1;
 	if (s->reporting == s->reported)
 		return;
@@ -337,6 +346,7 @@ static void look(void *arg)
 	struct sync *s = arg;
 
 	loop_timer_after(s->look, REPORT_MS * (SEC_NS / 1000));
+	s->report_more |= s->report != NULL;
 	if (s->connected && !s->report) {
 		s->seen_count = 0;
 		core_net_ask(s->core, say, s);

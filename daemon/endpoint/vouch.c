@@ -397,13 +397,13 @@ static struct proof *standing(struct vouch *v, const struct map_node *n, struct 
 	return p;
 }
 
-static bool is_server_key(const struct vouch *v, const uint8_t *device)
+bool vouch_is_server_key(const struct conf *conf, const uint8_t device[MAP_KEY_LEN])
 {
-	for (size_t i = 0; i < v->conf->server_keys.count; i++) {
+	for (size_t i = 0; i < conf->server_keys.count; i++) {
 		uint8_t key[MAP_KEY_LEN];
 		size_t len;
 
-		if (base64_decode(span_str(v->conf->server_keys.list[i]), key, sizeof(key), &len) &&
+		if (base64_decode(span_str(conf->server_keys.list[i]), key, sizeof(key), &len) &&
 		    len == sizeof(key) && memcmp(key, device, sizeof(key)) == 0)
 			return true;
 	}
@@ -497,9 +497,9 @@ static struct map_node *make(struct vouch *v, const struct map_node *from, const
 {
 	struct map_node *n = without_person(from);
 
-	if (from->tags.count && is_server_key(v, from->key)) {
+	if (from->tags.count && vouch_is_server_key(v->conf, from->key)) {
 		/* A list of keys means the keys that it lists. */
-		if (n->next && !is_server_key(v, n->next->key))
+		if (n->next && !vouch_is_server_key(v->conf, n->next->key))
 			n->next = NULL;
 		n->tags = copy_list(n, &from->tags);
 		return n;
@@ -647,7 +647,7 @@ const char *vouch_why(const struct vouch *v, uint64_t node)
 	if (!a || a->source->hub)
 		return NULL;
 	if (a->source->tags.count)
-		return is_server_key(v, a->source->key) ? NULL : "its key is not in \"server-keys\"";
+		return vouch_is_server_key(v->conf, a->source->key) ? NULL : "its key is not in \"server-keys\"";
 	if (!a->source->session)
 		return NULL;
 	if (a->stands)

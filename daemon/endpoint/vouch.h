@@ -43,6 +43,9 @@ void vouch_map_done(struct map *map);
 /* When a login becomes too old by itself, at the earliest; INT64_MAX: never. */
 struct wall vouch_until(const struct vouch *v);
 
+/* Whether the owner lists this key in "server-keys". */
+bool vouch_is_server_key(const struct conf *conf, const uint8_t device[MAP_KEY_LEN]);
+
 /* Why this node's person (or tag) does not count, in words; NULL if there is nothing to say. */
 const char *vouch_why(const struct vouch *v, uint64_t node);
 

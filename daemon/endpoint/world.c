@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/endpoint/glass.h"
 #include "daemon/endpoint/world_inside.h"
 #include "daemon/mesh/overlay.h"
 
@@ -408,6 +409,12 @@ static bool is_own_key(const struct world *w, const uint8_t *key)
 	return w->has_key && memcmp(key, w->key, MAP_KEY_LEN) == 0;
 }
 
+/* A map from before our key changed, or of another life of this host. */
+static bool names_another(const struct world *w, const struct map_node *self)
+{
+	return w->has_key && !is_own_key(w, self->key) && !(self->next && is_own_key(w, self->next->key));
+}
+
 /* The key that is announced, as a claim of its own to the address that follows from it. */
 static bool claim_next(const struct world *w, const struct map_node *n, const struct overlay *o, struct claim *c)
 {
@@ -437,6 +444,7 @@ static struct claim *judge(const struct world *w, const struct map *map, struct 
 		nexts += claim_next(w, n, &o, &list[map->node_count + nexts]);
 		if (n->was && follows(w, n->was->key, n->key, n->was)) {
 			list[i].follows = true;
+			list[i].retires = n->id != w->self;     /* of our own keys we know which is in use */
 			memcpy(list[i].before, n->was->key, CLAIM_KEY_LEN);
 		}
 		/* Of our own keys we need nobody's word. */
@@ -450,6 +458,15 @@ static struct claim *judge(const struct world *w, const struct map *map, struct 
 		else if (w->conf && w->conf->mode == CONF_MAP_FILE)
 			list[i].who = 1;        /* the owner's own file says which node it is */
 
+		if (n->id == map->self && names_another(w, n)) {
+			/* It is our address all the same: over it comes the map that names the right one. */
+			memcpy(list[i].key, w->key, CLAIM_KEY_LEN);
+			list[i].v4 = n->v4;
+			list[i].v6 = list[i].derived = world_own_v6(w, w->key);
+			list[i].node = n->id;
+			continue;
+		}
+		list[i].listed = glass_is(n);
 		list[i].node = n->id;
 		memcpy(list[i].key, n->key, CLAIM_KEY_LEN);
 		memcpy(key.b, n->key, DEVICE_KEY_LEN);
@@ -581,6 +598,8 @@ void world_set_map(struct world *w, const struct map *map, struct claims_memory 
 	w->map_seq = map->seq;
 	claims = judge(w, map, memory, now);
 	next = claims + map->node_count;
+	if (names_another(w, self))
+		log_error("the map names another key for this node: nobody knows it by its own");
 	for (size_t i = 0; i < w->count; i++)
 		w->list[i]->mark = false;
 	again = w->compile == NULL;
@@ -648,6 +667,15 @@ bool world_v6(const struct world *w, const struct party *p, struct ip *ret_ip)
 		return false;
 	*ret_ip = p->turned ? p->next_v6 : p->node->v6;
 	return true;
+}
+
+struct ip world_own_v6(const struct world *w, const uint8_t key[MAP_KEY_LEN])
+{
+	struct overlay o = { .v6 = w->ranges.v6, .v4 = w->ranges.v4 };
+	struct device_key k;
+
+	memcpy(k.b, key, sizeof(k.b));
+	return overlay_v6(&o, &k);
 }
 
 bool world_v6_other(const struct world *w, const struct party *p, struct ip *ret_ip)

@@ -44,6 +44,8 @@ static inline bool is_browser(const struct party *p)
 /* Parties that have a service here that every node may call: this is the hub. */
 bool world_is_hub(const struct world *w);
 bool world_v4(const struct world *w, const struct party *p, struct ip *ret_ip);
+/* The address that follows from a key in this mesh. */
+struct ip world_own_v6(const struct world *w, const uint8_t key[MAP_KEY_LEN]);
 /* Of the key in use. */
 bool world_v6(const struct world *w, const struct party *p, struct ip *ret_ip);
 /* Of the other one, while there are two. */

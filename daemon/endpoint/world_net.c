@@ -332,17 +332,14 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 
 	if (w->standalone || !self || !w->compile || !public_key)
 		return s;
-	/* A map of another key's would give us another node's addresses. */
-	if (memcmp(world_key(self), public_key, MSG_KEY_LEN) != 0) {
-		log_error("the map names another key for this node: no mesh");
-		return s;
-	}
 	s->device = true;
 	memcpy(s->key, public_key, MSG_KEY_LEN);
 	if (world_v4(w, self, &ip))
 		addresses[s->address_count++] = (struct prefix){ ip, 32 };
-	if (world_v6(w, self, &ip))
-		addresses[s->address_count++] = (struct prefix){ ip, 128 };
+	/* What follows from our key, whatever the map says that it is: one from before the key changed must not
+	 * take away the device over which the next comes. */
+	ip = world_own_v6(w, public_key);
+	addresses[s->address_count++] = (struct prefix){ ip, 128 };
 	ranges[s->range_count++] = w->ranges.v4;
 	ranges[s->range_count++] = w->ranges.v6;
 	s->addresses = addresses;

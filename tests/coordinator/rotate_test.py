@@ -110,6 +110,15 @@ try:
           0, "nothing of that was written")
     t.ok([e for e in hub.audit() if e["event"] == "node-key-refused"], "but for the audit")
 
+    # ---- when, and whose owners would be surprised ----
+    t.is_(hub.mesh("GET", "/v1/rotate/due", node=n).json, {"max_age": 0, "listed": 0, "hosts": ""}, "nobody wants it, nobody lists it")
+    hub.mesh("POST", "/v1/node", {"v": 1, "lists": [n, "n99", "x"], "key_since": 5, "key_due": 7, "key_why": "away"}, node=o)
+    t.is_(hub.mesh("GET", "/v1/rotate/due", node=n).json, {"max_age": 0, "listed": 1, "hosts": "other"}, "a host that lists it is named")
+    t.is_(hub.mesh("GET", "/v1/rotate/due", node=o).json["listed"], 0, "to that node alone")
+    t.is_(hub.mesh("POST", "/v1/node", {"v": 1, "key_since": -1}, node=o).status, 400, "no key is from before 1970")
+    t.is_(hub.mesh("POST", "/v1/node", {"v": 1}, node=o).status, 200, "it lists it no more")
+    t.is_(hub.mesh("GET", "/v1/rotate/due", node=n).json["listed"], 0, "then nobody does")
+
     # ---- announced ----
     r = turn.announce(["n1", o])
     t.is_((r.status, r.json["away"]), (200, 1), "announced; the hub does not listen here")

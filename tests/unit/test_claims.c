@@ -142,4 +142,48 @@ START_TEST(moved_address_waits)
 }
 END_TEST
 
-UNIT_MAIN("claims", address_follows_from_key, two_keys_one_address, one_key_two_nodes, moved_address_waits)
+START_TEST(key_that_was_given_up)
+{
+	struct claims_memory *m = claims_memory_new(), *again = claims_memory_new();
+	struct claim old = claim(1, 1, "100.64.0.1", "fd00::1", "fd00::1");
+	struct claim next = claim(1, 2, "100.64.0.1", "fd00::2", "fd00::2");
+	struct claim glass = old;
+	scoped_buf struct buf b = { 0 };
+	struct err err = { 0 };
+
+	next.follows = true;
+	memset(next.before, 1, sizeof(next.before));
+	judge(&old, 1, m, 1000);
+	judge(&next, 1, m, 1001);                               /* said, and not done */
+	judge(&old, 1, m, 1001 + CLAIM_QUARANTINE);
+	ck_assert_int_eq(old.ret_v6, CLAIM_GOOD);
+	ck_assert_int_eq(old.ret_v4, CLAIM_GOOD);
+	next.retires = true;
+	judge(&next, 1, m, 3000);
+	ck_assert_int_eq(next.ret_v4, CLAIM_GOOD);
+	judge(&old, 1, m, 3000 + CLAIM_QUARANTINE);             /* a map from before */
+	ck_assert_int_eq(old.ret_v6, CLAIM_RETIRED);
+	ck_assert_int_eq(old.ret_v4, CLAIM_RETIRED);
+	buf_init(&b, CLAIMS_TEXT_MAX);
+	claims_memory_encode(m, (struct wall){ 4000 }, &b);
+	ck_assert_msg(claims_memory_decode(buf_span(&b), again, &err), "%s", err.msg);
+	judge(&old, 1, again, 5000);
+	ck_assert_int_eq(old.ret_v6, CLAIM_RETIRED);
+	glass.listed = true;                                    /* the owner's list is not taken back by anybody */
+	judge(&glass, 1, again, 5000);
+	ck_assert_int_eq(glass.ret_v6, CLAIM_GOOD);
+	/* Its word for a way back to it counts for nothing, and retires nobody. */
+	old.follows = old.retires = true;
+	memset(old.before, 2, sizeof(old.before));
+	judge(&old, 1, again, 5000);
+	judge(&next, 1, again, 5000);
+	ck_assert_int_eq(old.ret_v6, CLAIM_RETIRED);
+	ck_assert_int_eq(next.ret_v6, CLAIM_GOOD);
+	judge(&old, 1, again, 3000 + CLAIM_RETIRED_SEC);
+	ck_assert_int_eq(old.ret_v6, CLAIM_GOOD);
+	claims_memory_free(m);
+	claims_memory_free(again);
+}
+END_TEST
+
+UNIT_MAIN("claims", address_follows_from_key, two_keys_one_address, one_key_two_nodes, moved_address_waits, key_that_was_given_up)

@@ -4,6 +4,7 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
+#include "daemon/endpoint/aging.h"
 #include "daemon/endpoint/successors.h"
 #include "tests/unit/main.h"
 
@@ -176,4 +177,52 @@ START_TEST(turns_in_the_map)
 }
 END_TEST
 
-UNIT_MAIN("rotate", only_the_old_key_vouches, points_without_a_secret, proofs_are_read, turns_in_the_map)
+START_TEST(when_a_key_is_due)
+{
+	static const char *const bad[] = {
+		"", "{}", "{\"max_age\":1}", "{\"max_age\":-1,\"listed\":0}", "{\"max_age\":\"1h\",\"listed\":0}",
+		"{\"max_age\":0,\"listed\":1,\"hosts\":\"a\\u001bb\"}",
+	};
+	const int64_t max = 90 * 86400;
+	uint8_t key[AGING_KEY_LEN] = { 0 };
+	struct rotate_due d = { .max_age = max }, again;
+	scoped_buf struct buf b = { 0 };
+	int64_t least = max, most = 0, before = 0;
+
+	for (size_t i = 0; i < array_size(bad); i++)
+		ck_assert_msg(!rotate_due_decode(span_str(bad[i]), &again, NULL), "%s", bad[i]);
+	for (int i = 0; i < 100; i++)
+		rotate_due_add(&d, "a-host-with-a-name");
+	buf_init(&b, ROTATE_BODY_MAX);
+	rotate_due_encode(&d, &b);
+	ck_assert(!b.over && rotate_due_decode(buf_span(&b), &again, NULL));
+	ck_assert_int_eq(again.listed, 100);
+	ck_assert(strlen(again.hosts) > 200 && again.max_age == max);
+
+	/* Never older than it may be, and not all in one hour. */
+	for (int i = 0; i < 1000; i++) {
+		int64_t due;
+
+		random_bytes(key, sizeof(key));
+		due = aging_due((struct wall){ 1000 }, max, key).sec - 1000;
+		ck_assert(due <= max && due >= max / 10 * 9);
+		ck_assert_int_eq(aging_due((struct wall){ 1000 }, max, key).sec - 1000, due);
+		least = due < least ? due : least;
+		most = due > most ? due : most;
+	}
+	ck_assert_int_gt(most - least, max / 20);
+
+	/* It grows, to a day and no further. */
+	for (unsigned n = 1; n < 40; n++) {
+		int64_t low = aging_pause(n, 0), high = aging_pause(n, UINT32_MAX);
+
+		ck_assert(low >= 45 * SEC_NS && high <= 108000 * SEC_NS && low < high);
+		ck_assert(low >= before && (n > 11 || low > before));
+		before = low;
+	}
+	ck_assert_int_eq(before, 64800 * SEC_NS);
+}
+END_TEST
+
+UNIT_MAIN("rotate", only_the_old_key_vouches, points_without_a_secret, proofs_are_read, turns_in_the_map,
+          when_a_key_is_due)
