@@ -6,9 +6,12 @@ they stand there: radicale, git, gitweb, cgit behind Apache, Dovecot; more are r
 recipes_apps.py and postgresql.py. For each: nobody, another person and a forgery first.
 """
 import glob
+import json
 import os
 import pwd
 import re
+import shutil
+import signal
 import socket
 import subprocess
 
@@ -16,9 +19,11 @@ import harness
 import recipe
 from harness import STAFF, STUDENT, accepting, begin, check, listening, program, read_file, run, skip, start, until, write
 from recipe import DOC, FORGED, ask, put, refusals
+from recipe_run import Connection
 
 TMP = begin("recipes")
 ROOT = recipe.root()
+FCGIWRAP = f"{ROOT}/run/fcgiwrap.socket"
 STUDENT_AT = "127.0.0.9"        # who connects there comes from 127.0.0.2
 
 
@@ -55,14 +60,35 @@ def repositories():
 
 
 def fcgiwrap(files):
-    """With what the units in the recipes say of the environment."""
+    """As Debian's units start it, with what the recipes add to them: the socket is made before, and
+    handed over."""
     env = dict(os.environ, GITWEB_CONFIG=f"{ROOT}/etc/gitweb.conf")
+    unit = {"SocketMode": "0666", "SocketUser": "root", "SocketGroup": "root"}
+    texts = [open(p, encoding="utf-8").read() for p in ("/lib/systemd/system/fcgiwrap.socket",) if os.path.exists(p)]
     for path, text in files.items():
-        if path.endswith("/git.conf"):
+        if path.endswith("/fcgiwrap.service.d/git.conf"):
             env.update(line.split("=", 2)[1:] for line in text.splitlines() if line.startswith("Environment="))
+        if path.endswith("/fcgiwrap.socket.d/git.conf"):
+            texts.append(text)
+    for text in texts:
+        unit.update(line.split("=", 1) for line in text.splitlines() if line.startswith("Socket"))
     os.makedirs(f"{ROOT}/run", exist_ok=True)
-    start(program("fcgiwrap"), "-s", f"unix:{ROOT}/run/fcgiwrap.socket", name="fcgiwrap", env=env)
-    return until(30, lambda: accepting(f"{ROOT}/run/fcgiwrap.socket"))
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(FCGIWRAP)
+    os.chmod(FCGIWRAP, int(unit["SocketMode"], 8))
+    shutil.chown(FCGIWRAP, unit["SocketUser"], unit["SocketGroup"])
+    s.listen(64)
+    with open(f"{TMP}/fcgiwrap.log", "wb") as log:
+        p = subprocess.Popen(["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups", program("fcgiwrap")],
+                             stdin=s, stdout=log, stderr=log, env=env)
+    s.close()
+    harness.children.append(p)
+    for user in ("nobody", "www-data"):
+        r = subprocess.run(["setpriv", f"--reuid={user}", "--regid=www-data", "--clear-groups", "/usr/bin/python3", "-c",
+                            "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])", FCGIWRAP],
+                           capture_output=True, text=True, timeout=60, check=False)
+        check(f"git: a local process of {user}'s does not reach fcgiwrap", "PermissionError" in r.stderr, r)
+    return True
 
 
 def git(*argv, at="127.0.0.1", cwd=None):
@@ -204,6 +230,21 @@ service imap-login {{
     return None
 
 
+def ends(daemon):
+    """Staff's session ends while connections to each are open."""
+    pages = [("radicale", "calendar.example.edu", "/.web/"), ("git", "git.example.edu", "/lab.git/info/refs?service=git-upload-pack"),
+             ("gitweb", "gitweb.example.edu", "/"), ("cgit", "cgit.example.edu", "/")]
+    kept = [(name, page, Connection(host, at="127.0.0.1")) for name, host, page in pages]
+    kept = [(name, page, c) for name, page, c in kept if c.ask(page)[0] == 200]
+    harness.write("identities.hujson", json.dumps([STUDENT]))
+    daemon.send_signal(signal.SIGHUP)
+    for name, page, c in kept:
+        check(f"{name}: an open connection serves staff no more when the session has ended", until(60, lambda c=c, page=page:
+              c.ask(page)[0] in (0, 401, 403)))
+    a = ask("gitweb.example.edu", source="127.0.0.2")
+    check("a student is served on", a[0] == 200 or not kept, a)
+
+
 def main():
     subprocess.run(["ip", "route", "replace", "local", STUDENT_AT, "dev", "lo", "src", "127.0.0.2", "table", "local"], check=True)
     recipes = {name: recipe.recipe(name) for name in sorted(os.listdir(DOC)) if name != "README"}
@@ -226,12 +267,15 @@ def main():
         services |= service
         grants += more
     check("no two recipes have one name", len(services) == len(recipes), list(services))
-    conf = harness.configure([STAFF, STUDENT], services, grants)
+    # one front, or what the first knows of a reload says nothing of what the second does
+    conf = harness.configure([STAFF, STUDENT], services, grants, fronts=1)
     repositories()
     for name in ("git", "gitweb"):
         put(recipes[name][2])
+    subprocess.run(["chown", "-R", "www-data:www-data", f"{ROOT}/srv/git"], check=True)
     wrapped = program("fcgiwrap") and program("git") and fcgiwrap(recipes["git"][2])
-    if not harness.reeved(conf, 80) or not until(30, lambda: ask("calendar.example.edu", source="127.0.0.3")[0] == 403):
+    daemon = harness.reeved(conf, 80)
+    if not daemon or not until(30, lambda: ask("calendar.example.edu", source="127.0.0.3")[0] == 403):
         return check("one reeved takes all of them", False, read_file("reeved.log"))
     check("one reeved takes all of them", True)
     radicale(recipes["radicale"][2])
@@ -242,6 +286,7 @@ def main():
         skip("git and gitweb", "fcgiwrap or git is not installed")
     cgit(recipes["cgit"][2])
     dovecot(recipes["dovecot"][2])
+    ends(daemon)
     return None
 
 
