@@ -9,18 +9,19 @@ their connection is open.
   127.0.0.1 staff, .2 student, .4 a login too old -- :80 server -- 127.0.0.1:8080 application
                                                          \\-- /run/reeve/forward/wiki -- reeved
 """
-import http.server
 import json
 import os
 import shutil
 import signal
 import socket
-import socketserver
 import subprocess
+import sys
 import threading
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../apps"))
 import harness
 from harness import STAFF, STUDENT, begin, check, listening, program, read_file, run, skip, start, until, users, write
+from told import Application, Threaded
 
 TMP = begin("forward_servers")
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
@@ -35,48 +36,6 @@ SPOOFS = ["Remote-User: admin", "Remote_User: admin", "REMOTE-USER: admin", "Rem
 CLAIMS = ["X-Real-IP: 127.0.0.1", "X-Forwarded-For: 127.0.0.1", "X-Original-URI: /", "X-Forwarded-Uri: /",
           "X-Forwarded-Host: " + HOST, "X-Original-Method: GET", "X-Forwarded-Method: GET", "X-Client-IP: 127.0.0.1",
           "Forwarded: for=127.0.0.1", "X_Real_IP: 127.0.0.1", "X-Original-Host: " + HOST]
-
-
-class Application(http.server.BaseHTTPRequestHandler):
-    """Says what it was told."""
-    protocol_version = "HTTP/1.1"
-
-    def upgrade(self):
-        # the key is always the one of RFC 6455's example
-        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Who: "
-                         + (self.headers.get("Remote-User") or "-").encode() + b"\r\n\r\n")
-        self.wfile.flush()
-        while data := self.connection.recv(4096):
-            self.connection.sendall(data)
-        self.close_connection = True
-
-    def answer(self):
-        if (self.headers.get("Upgrade") or "").lower() == "websocket":
-            self.upgrade()
-            return
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode("latin-1")
-        text = json.dumps({"method": self.command, "path": self.path, "body": body,
-                           "fields": [[k.lower(), v] for k, v in self.headers.items()]}).encode()
-        self.send_response(200)
-        self.send_header("X-App", "yes")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(text)
-
-    do_GET = do_POST = do_HEAD = do_DELETE = answer
-
-    def log_message(self, *_):
-        pass
-
-
-class Threaded(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, *_):
-        pass        # servers in front leave connections as they like
 
 
 def call(source):

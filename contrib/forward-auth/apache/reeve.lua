@@ -26,6 +26,9 @@ local own = {
 
 local connections = {}
 
+-- What the request that this thread serves said before ours was taken out: the next question is about the same person.
+local cookie
+
 -- A request that Apache makes itself while it serves one (mod_dav_svn does for each path, and
 -- so does every internal redirect) has the fields that were written into the first, whose names
 -- are kept where no client's word comes: those are not a forgery then.
@@ -42,13 +45,18 @@ local function written(r)
 end
 
 local function question(r)
-	local lines = { "GET /_reeve HTTP/1.1", "Host: reeve" }
+	local lines = { "GET /_reeve/ask HTTP/1.1", "Host: reeve" }
 	local ours = written(r)
 
 	for name, value in pairs(r:headers_in_table()) do
 		if not dropped[name:lower()] and not ours[name:lower()] then
 			lines[#lines + 1] = name .. ": " .. value
 		end
+	end
+	if r.is_initial_req then
+		cookie = r.headers_in["Cookie"]
+	elseif ours["cookie"] and cookie then
+		lines[#lines + 1] = "Cookie: " .. cookie
 	end
 	lines[#lines + 1] = "X-Original-Method: " .. r.method
 	lines[#lines + 1] = "X-Original-URI: " .. r.unparsed_uri
@@ -129,8 +137,20 @@ function ask(r)
 	local path = r.subprocess_env["REEVE_SOCKET"]
 	local status, fields, body
 
+	-- Of the person's own requests to Reeve nobody asks. Not the path says which they are, which can be
+	-- written in many ways, but where mod_proxy is about to send them.
+	if r.filename and r.filename:find("proxy:http://reeve/.well-known/reeve/", 1, true) == 1 then
+		return apache2.DECLINED
+	end
 	if path then
 		status, fields, body = exchange(path, question(r))
+	end
+	if status == 303 and fields["location"] then
+		r.headers_out["Location"] = fields["location"]
+		r.err_headers_out["Set-Cookie"] = fields["set-cookie"]
+		r.err_headers_out["Cache-Control"] = "no-store"
+		r.err_headers_out["Referrer-Policy"] = "no-referrer"
+		return 303
 	end
 	if not status or (status ~= 200 and not fields["x-reeve-reason"]) then
 		return 503
@@ -149,7 +169,7 @@ function ask(r)
 	local names = {}
 	for name, value in pairs(fields) do
 		if not own[name] then
-			r.headers_in[name] = value
+			r.headers_in[name] = value ~= "" and value or nil
 			names[#names + 1] = name
 		end
 	end

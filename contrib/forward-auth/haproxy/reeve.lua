@@ -53,11 +53,12 @@ end
 
 core.register_action("reeve", { "http-req" }, function(txn, socket)
 	local client = core.httpclient()
-	local answer = client:get({ url = "http://reeve/_reeve", dst = "unix@" .. socket, headers = question(txn) })
+	local answer = client:get({ url = "http://reeve/_reeve/ask", dst = "unix@" .. socket, headers = question(txn) })
 
 	if not answer or answer.status ~= 200 then
 		local status = answer and answer.status or 0
-		if status < 400 or status > 599 or not answer.headers["x-reeve-reason"] then
+		local login = status == 303 and answer.headers["location"]
+		if not login and (status < 400 or status > 599 or not answer.headers["x-reeve-reason"]) then
 			refuse(txn, 503, {}, "")
 			return
 		end
@@ -68,7 +69,9 @@ core.register_action("reeve", { "http-req" }, function(txn, socket)
 		if not own[name] then
 			txn.http:req_del_header(name)
 			for _, v in pairs(values) do
-				txn.http:req_add_header(name, v)
+				if v ~= "" then
+					txn.http:req_add_header(name, v)
+				end
 			end
 		end
 	end
