@@ -19,7 +19,7 @@ enum token_reason jws_part(struct span text, size_t max, json_t **ret_object, st
 enum token_reason jws_check(struct span token, const struct jwks *keys, uint32_t algs,
                             json_t **ret_header, struct buf *ret_payload, struct err *err);
 
-/* at_hash and its like (Core 1.0, 3.1.3.6): the left half of the hash that alg
+/* at_hash and its like (Core 1.0, 3.1.3.6; EdDSA: SHA-512): the left half of the hash that alg
  * uses, over text, as base64url. */
 void jws_half_hash(uint32_t alg, struct span text, struct buf *out);
 

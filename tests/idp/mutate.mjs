@@ -46,6 +46,11 @@ function signature(alg, text, key) {
   return Buffer.alloc(0);
 }
 
+const halfHash = (name, text) => {
+  const whole = createHash(name).update(text).digest();
+  return whole.subarray(0, whole.length / 2).toString('base64url');
+};
+
 // Header and payload as text, so that they can be malformed.
 function token(header, payload, alg = 'RS256', key = rsa) {
   const text = `${b64(header)}.${b64(payload)}`;
@@ -59,6 +64,10 @@ const PEM = rsa.publicKey.export({ type: 'spki', format: 'pem' });
 const lies = {
   honest: () => ({}),
   honest_ec: () => ({ header: { alg: 'ES256', kid: 'ec' }, key: ec }),
+  // EdDSA names no hash; providers take the one that Ed25519 itself has
+  honest_ed: (c, h, access) => ({
+    header: { alg: 'EdDSA', kid: 'ed' }, key: ed, claims: { at_hash: halfHash('sha512', access) } }),
+  at_hash_ed_other: () => ({ header: { alg: 'EdDSA', kid: 'ed' }, key: ed }),
   honest_ps: () => ({ header: { alg: 'PS256', kid: 'ps' } }),
   honest_no_kid: () => ({ header: { alg: 'ES256', kid: undefined }, key: ec }),
   honest_aud_list: (c) => ({ claims: { aud: [c.aud] } }),
@@ -77,7 +86,7 @@ const lies = {
     const n = Buffer.from(jwk(rsa).n, 'base64url');
     return { raw: `${text}.${b64(createHmac('sha256', n).update(text).digest())}` };
   },
-  alg_eddsa: () => ({ header: { alg: 'EdDSA', kid: 'ed' }, key: ed }),
+  alg_eddsa_as_ec: () => ({ header: { alg: 'EdDSA', kid: 'ec' }, key: ed }),
   alg_not_allowed: () => ({ header: { alg: 'RS384' } }),
   alg_of_other_key: () => ({ header: { alg: 'RS256', kid: 'ec' } }),
   alg_not_of_key: () => ({ header: { alg: 'RS256', kid: 'ps' } }),
@@ -171,7 +180,7 @@ function idToken(want, access) {
   const claims = {
     iss: want.issuer, sub: '0001', aud: want.client_id, exp: now() + 300, iat: now(), auth_time: now(),
     nonce: want.nonce, acr: 'urn:example:acr:mfa', amr: ['pwd', 'otp'],
-    at_hash: createHash('sha256').update(access).digest().subarray(0, 16).toString('base64url'),
+    at_hash: halfHash('sha256', access),
     email: 'staff@example.edu', email_verified: true, name: 'Staff Example', groups: ['lab'],
   };
   const lie = lies[want.lie](claims, header, access);

@@ -19,7 +19,8 @@ import idp  # noqa: E402
 # lie -> the reason's name; "ok", or words of a refusal that reaches no token
 WANT = {
     "alg_none": "alg", "alg_none_signed": "alg", "alg_missing": "alg", "alg_hs256_public_key": "alg",
-    "alg_hs256_modulus": "alg", "alg_eddsa": "alg", "alg_not_allowed": "alg",
+    "alg_hs256_modulus": "alg", "alg_eddsa_as_ec": "key", "alg_not_allowed": "alg",
+    "at_hash_ed_other": "at_hash",
     "alg_of_other_key": "key", "alg_not_of_key": "key",
     "kid_unknown": "kid", "kid_missing": "kid", "kid_encryption": "kid", "kid_weak": "kid",
     "jwk_header": "signature", "signature_of_stranger": "signature", "signature_cut": "signature",
@@ -47,8 +48,9 @@ WANT = {
     "token_twice": "/token endpoint", "token_none": "/no id_token",
     "callback_iss_other": "/issuer", "callback_iss_missing": '/"iss"',
     "callback_error_html": "/provider says",
-    "honest": "ok", "honest_ec": "ok", "honest_ps": "ok", "honest_no_kid": "ok", "honest_aud_list": "ok",
-    "honest_exp_edge": "ok", "at_hash_missing": "ok", "groups_empty": "ok", "userinfo_honest": "ok",
+    "honest": "ok", "honest_ec": "ok", "honest_ed": "ok", "honest_ps": "ok", "honest_no_kid": "ok",
+    "honest_aud_list": "ok", "honest_exp_edge": "ok", "at_hash_missing": "ok", "groups_empty": "ok",
+    "userinfo_honest": "ok",
 }
 
 
@@ -77,7 +79,7 @@ class Liar(flow.World):
             "issuer": self.issuer, "client-id": "reeve", "domains": ["example.edu"],
             "client-secret-file": os.path.join(self.dir, "client-secret"),
             "ca": os.path.join(self.dir, "cert.pem"), "timeout": "20s", "leeway": "10s",
-            "algorithms": ["RS256", "PS256", "ES256"], "max-age": "1h",
+            "algorithms": ["RS256", "PS256", "ES256", "EdDSA"], "max-age": "1h",
         }
 
     def described(self):
