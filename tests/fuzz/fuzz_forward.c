@@ -4,7 +4,11 @@
  * asking; the first byte chooses. Whatever is asked, no application is connected
  * to, nobody is redirected, and 200 is answered for one person alone: the one whose address was said
  * exactly once, for a method, host and path with a grant, in a question without
- * a field that an application could take for an identity. The reading that says
+ * a field that an application could take for an identity.
+ *
+ * And in six more, for people with only a browser: there it is the one whose cookie was
+ * said, the answer has none of our cookies, redirects lead to the coordinator or to a path of
+ * the service, and a page for a person is no answer to a question. The reading that says
  * so here is naive, and shares no code with the one that is tested but the
  * parser of the question itself.
  */
@@ -15,11 +19,13 @@
 #include "tests/http/corpus.h"
 #include "tests/http/inside.h"
 
+#include <openssl/sha.h>
 #include <string.h>
 #include <unistd.h>
 
 #define PERSON "staff@example.edu"
 #define ADDRESS "100.64.0.1"
+#define HUB "https://hub.example/browser?bind="
 #define POLICY "{\"grants\":[{\"src\":[\"" PERSON "\"],\"dst\":[\"svc:wiki\"],\"ip\":[\"*\"]," \
 	"\"http\":[{\"methods\":[\"GET\"],\"paths\":[\"/a/**\"]}]}]}"
 
@@ -79,8 +85,11 @@ static void wiki(struct snapshot_builder *b, uint32_t words[INSIDE_WORDS], unsig
 	static const struct span listens[] = { { "unix:wiki", 9 } }, hosts[] = { { "wiki", 4 } };
 	static const struct span profiles[] = { { "remote-user", 11 } };
 	const uint32_t uid = (uint32_t)getuid();
+	const bool browsers = style >= FORWARD_STYLES;
+	uint8_t hash[SNAPSHOT_HASH_LEN];
 	struct service_desc d = { .name = SPAN("wiki"), .listens = listens, .listen_count = 1, .hosts = hosts, .host_count = 1,
-		                  .profiles = profiles, .profile_count = 1, .forward = style, .forward_uids = &uid,
+		                  .profiles = profiles, .profile_count = 1,
+		                  .forward = browsers ? style - FORWARD_STYLES + FORWARD_NGINX : style, .forward_uids = &uid,
 		                  .forward_uid_count = 1 };
 	struct ident nobody = { .kind = IDENT_NONE };
 	struct ident person = { .kind = IDENT_PERSON, .generation = 7, .login = SPAN(PERSON), .expires_boot = BOOT_NEVER };
@@ -96,6 +105,12 @@ static void wiki(struct snapshot_builder *b, uint32_t words[INSIDE_WORDS], unsig
 	must(ip_parse(SPAN(ADDRESS), &at));
 	must(snapshot_add_ident(b, &nobody, &slot, &err) && snapshot_add_ident(b, &person, &slot, &err));
 	words[slot] = person.generation;
+	if (browsers) {
+		SHA256((const unsigned char *)"reeve cookie v1\0wiki\0" INSIDE_COOKIE, 21 + sizeof(INSIDE_COOKIE) - 1, hash);
+		d.browser_url = SPAN(HUB);
+		must(snapshot_add_session(b, hash, slot, &err));
+	}
+	/* a public front's has no addresses; that nobody asks for one is what this shows */
 	must(snapshot_add_addr(b, &at, slot, &err) && snapshot_add_service(b, &d, &index, &err));
 }
 
@@ -161,13 +176,14 @@ static bool below_a(struct span target)
 	return span_starts(buf_span(&path), SPAN("/a/"));
 }
 
-/* 200 was answered to this. */
-static void must_be_staffs(const struct way *w, const struct message *m)
+/* 200 was answered to this. The address is the person's, or, where cookies are, anybody's. */
+static void must_be_staffs(const struct way *w, const struct message *m, bool browsers)
 {
 	static const char *const names[] = { "remoteuser", "remotename", "remoteemail", "remotegroups", "xreeveassertion" };
 	struct span address = only(m, w->address), target = w->target ? only(m, w->target) : m->target;
 	struct span host = w->host ? only(m, w->host) : m->host;
 	struct span method = w->method ? only(m, w->method) : m->method;
+	bool said = false;
 
 	for (size_t i = address.len; w->list && i > 0; i--) {
 		if (address.ptr[i - 1] == ',') {
@@ -175,18 +191,44 @@ static void must_be_staffs(const struct way *w, const struct message *m)
 			break;
 		}
 	}
-	must(span_eq(address, SPAN(ADDRESS)));
+	must(browsers || span_eq(address, SPAN(ADDRESS)));
 	must(span_eq(method, SPAN("GET")));
 	must(span_ieq(span_head(host, 4), SPAN("wiki")));
 	must(host.len == 4 || host.ptr[4] == ':' || host.ptr[4] == '.');
+	if (browsers && w->target)
+		must(span_eq(span_head(m->target, span_find(m->target, '?')), SPAN("/_reeve/ask")));
+	if (browsers && !w->target) {
+		must(span_starts(target, SPAN("/_reeve/ask/")));
+		target = span_from(target, 11);
+	}
 	must(below_a(target));
-	for (size_t i = 0; i < m->field_count; i++)
+	for (size_t i = 0; i < m->field_count; i++) {
 		for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
 			must(!folds_to(m->fields[i].name, names[k]));
+		said = said || (span_ieq(m->fields[i].name, SPAN("cookie")) &&
+		                memmem(m->fields[i].value.ptr, m->fields[i].value.len, "__Host-reeve=" INSIDE_COOKIE,
+		                       sizeof("__Host-reeve=" INSIDE_COOKIE) - 1));
+	}
+	must(said || !browsers);
+}
+
+/* A field of an answer, by which nobody is sent elsewhere, and nothing of ours is shown. */
+static void check_field(struct span line, bool browsers, unsigned status)
+{
+	struct span value = span_trim(span_from(line, span_find(line, ':') + 1));
+
+	if (span_ieq(span_head(line, 9), SPAN("Location:"))) {
+		must(browsers && status == 303);
+		must(span_starts(value, SPAN(HUB)) || (value.len && value.ptr[0] == '/' && !span_starts(value, SPAN("//"))));
+	} else if (span_ieq(span_head(line, 11), SPAN("Set-Cookie:"))) {
+		must(browsers && status == 303 && span_starts(value, SPAN("__Host-reeve")));
+	} else if (span_ieq(span_head(line, 7), SPAN("Cookie:"))) {
+		must(browsers && status == 200 && !memmem(value.ptr, value.len, INSIDE_COOKIE, sizeof(INSIDE_COOKIE) - 1));
+	}
 }
 
 /* Line by line, bodies too: none of ours has a line that begins so. */
-static void check_answers(unsigned style, struct span question, struct span said)
+static void check_answers(unsigned style, bool browsers, struct span question, struct span said)
 {
 	static struct message m;
 	struct http_scan scan = { 0 };
@@ -198,27 +240,30 @@ static void check_answers(unsigned style, struct span question, struct span said
 	bool whole = http_request_parse(&scan, question.ptr, question.len, &m, &used, &why) == HTTP_DONE;
 
 	while (span_next(&said, '\n', &line)) {
-		must(!span_ieq(span_head(line, 9), SPAN("Location:")) && !span_ieq(span_head(line, 11), SPAN("Set-Cookie:")));
+		check_field(line, browsers, status);
 		if (span_ieq(span_head(line, 12), SPAN("Remote-User:"))) {
 			must(span_eq(span_trim(span_from(line, 12)), SPAN(PERSON "\r")) ||
 			     span_eq(span_trim(span_from(line, 12)), SPAN(PERSON)));
 			must(status == 200);
 			logins++;
+			if (finals == 1) {
+				must(whole);
+				must_be_staffs(&ways[style], &m, browsers);
+			}
 		}
 		if (!span_starts(line, SPAN("HTTP/1.")))
 			continue;
 		must(line.len > 12);
 		status = (unsigned)(line.ptr[9] - '0') * 100 + (unsigned)(line.ptr[10] - '0') * 10 + (unsigned)(line.ptr[11] - '0');
-		must(status == 100 || status == 200 || (status >= 400 && status < 600));
+		must(status == 100 || status == 200 || (browsers && status == 303) || (status >= 400 && status < 600));
 		if (status == 100)
 			continue;
 		passed += status == 200;
-		if (++finals == 1 && status == 200) {
-			must(whole);
-			must_be_staffs(&ways[style], &m);
-		}
+		/* 200 without a person is a page of ours, at its own path */
+		if (++finals == 1 && status == 200 && browsers)
+			must(whole && (span_starts(m.target, SPAN("/_reeve/ask")) || span_starts(m.target, SPAN("/.well-known/reeve/"))));
 	}
-	must(passed == logins);
+	must(browsers ? passed >= logins : passed == logins);
 	/* one answer for a question; that reader also judges the target of the helper's own request */
 	stream_requests(question, 0, &s);
 	must(s.end == STREAM_BAD || finals <= s.heads);
@@ -227,23 +272,27 @@ static void check_answers(unsigned style, struct span question, struct span said
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct inside *in[FORWARD_STYLES];
+	enum { KINDS = FORWARD_STYLES - FORWARD_NGINX };
+	static struct inside *in[2 * FORWARD_STYLES];
 	struct inside_result r;
 	struct span question;
-	unsigned style;
+	unsigned style, which;
+	bool browsers;
 
 	if (size < 1 || size > 64 << 10)
 		return 0;
-	style = FORWARD_NGINX + data[0] % (FORWARD_STYLES - FORWARD_NGINX);
-	if (!in[style])
-		in[style] = inside_with(wiki, style, SPAN("unix:wiki"));
+	style = FORWARD_NGINX + data[0] % KINDS;
+	browsers = data[0] / KINDS % 2;
+	which = browsers ? FORWARD_STYLES + style - FORWARD_NGINX : style;
+	if (!in[which])
+		in[which] = inside_with(wiki, which, SPAN("unix:wiki"));
 	question = span_of((const char *)data + 1, size - 1);
-	inside_run(in[style], question, (struct span){ 0 }, &r);
+	inside_run(in[which], question, (struct span){ 0 }, &r);
 	must(!r.left_open);
 	must(r.app_count == 0);
 	/* what begins with HTTP/2's preface is answered in frames */
 	if (!span_starts(question, SPAN("PRI ")))
-		check_answers(style, question, buf_span(&r.client));
+		check_answers(style, browsers, question, buf_span(&r.client));
 	inside_result_done(&r);
 	return 0;
 }
