@@ -37,6 +37,7 @@ struct call {
 	struct scim_query query;
 	json_t           *patch;        /* of a user; or the resource that replaces it */
 	bool              replace;
+	bool              keep_active;  /* the resource that replaces does not say it */
 };
 
 static void call_free(struct call *c)
@@ -342,6 +343,9 @@ static void on_user_read(void *owner, struct store_job *job, const struct err *e
 				    : json_loads(op->rows[0].body, 0, &why))) {
 		scim_refuse(&e, 500, NULL, "the stored user does not read");
 	} else if (c->replace || scim_user_patch(o, c->patch, &e)) {
+		/* Absent is not true: a replacement that does not say it lets nobody in again. */
+		if (c->keep_active)
+			json_object_set_new(o, "active", json_boolean(op->rows[0].active));
 		bool ok = write_user(co, r, c, SCIM_CHANGE, op->rows[0].version, o, &e);
 
 		json_decref(o);
@@ -487,6 +491,7 @@ static bool write_one(struct coordinator *co, struct request *r, struct call *c,
 		c->patch = take(body);
 		c->replace = !patch;
 		ok = patch || scim_user_check(c->patch, &u, e);
+		c->keep_active = !patch && ok && !u.says_active;
 		if (ok)
 			read_again(co, c);
 	}

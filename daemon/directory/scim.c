@@ -138,6 +138,7 @@ bool scim_user_check(json_t *o, struct scim_user *ret, struct scim_error *e)
 				   "\"externalId\" is a text of 1 to %d bytes", SCIM_NAME_MAX);
 	const json_t *active = json_object_get(o, "active");
 	ret->active = true;
+	ret->says_active = active != NULL;
 	if (active && !scim_bool(active, &ret->active))
 		return scim_refuse(e, 400, "invalidValue", "\"active\" is true or false");
 	json_object_set_new(o, "active", json_boolean(ret->active));
@@ -343,6 +344,9 @@ static bool put(char **to, const char *s, bool *ret_nothing)
 	return true;
 }
 
+/* members[value eq "p7"], up to its bracket: the same as members.value */
+#define MEMBERS_WHERE "members[value"
+
 static bool add_term(struct scim_filter *f, struct span name, const json_t *v, struct scim_error *e)
 {
 	const char *s = json_string_value(v);
@@ -364,7 +368,8 @@ static bool add_term(struct scim_filter *f, struct span name, const json_t *v, s
 		return put(&f->external_id, s, &f->nothing);
 	if (span_ieq(name, SPAN("id")))
 		return put(&f->id, s, &f->nothing);
-	if (span_ieq(name, SPAN("members")) || span_ieq(name, SPAN("members.value"))) {
+	if (span_ieq(name, SPAN("members")) || span_ieq(name, SPAN("members.value")) ||
+	    span_ieq(name, SPAN(MEMBERS_WHERE))) {
 		if (!scim_id_parse(false, span_str(s), &id) || (f->member && f->member != id))
 			f->nothing = true;
 		else
@@ -391,6 +396,11 @@ bool scim_filter_read(struct span text, struct scim_filter *ret, struct scim_err
 		ok = scim_term(&rest, &name, &v, e) && add_term(&f, name, v, e);
 		json_decref(v);
 		rest = span_trim(rest);
+		if (ok && span_ieq(name, SPAN(MEMBERS_WHERE))) {
+			ok = span_starts(rest, SPAN("]")) ||
+			     scim_refuse(e, 400, "invalidFilter", "a bracket is not closed");
+			rest = span_trim(span_from(rest, 1));
+		}
 		if (!ok || !rest.len)
 			break;
 		if (!span_ieq(word(&rest), SPAN("and")))

@@ -38,7 +38,7 @@ void scim_error_put(const struct scim_error *e, struct buf *out);
 
 /* Checks a user and brings it into form: no id, meta, groups, password; active is a
  * boolean. The names are borrowed from resource, which is changed in place. */
-struct scim_user { const char *name, *external_id; bool active; };
+struct scim_user { const char *name, *external_id; bool active, says_active; };
 bool scim_user_check(json_t *resource, struct scim_user *ret, struct scim_error *e);
 
 /* RFC 7644 section 3.5.2 on a user; resource may be half changed where it fails. */

@@ -348,7 +348,9 @@ bool scim_user_patch(json_t *o, const json_t *patch, struct scim_error *e)
 		if (json_dumpb(o, NULL, 0, JSON_COMPACT) > SCIM_RESOURCE_MAX)
 			return user_large(e);
 	}
-	return true;
+	/* Who is disabled is not let in by what is not said. */
+	return scim_get(o, "active") ||
+	       scim_refuse(e, 400, "invalidValue", "\"active\" is true or false");
 }
 
 /* ---- a group's edits ---- */

@@ -10,6 +10,7 @@
 #define LIST_URN   "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 #define CONFIG_URN "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
 #define TYPE_URN   "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
+#define ENTERPRISE_URN "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 #define SCHEMA_URN "urn:ietf:params:scim:schemas:core:2.0:Schema"
 
 /* ---- resources ---- */
@@ -127,6 +128,15 @@ static const char user_schema[] =
 	ATTR("emails", "complex", "true", "false", "false", "readWrite", "none",
 	     SUB(TEXT("value") "," TEXT("type") ","
 	         ATTR("primary", "boolean", "false", "false", "false", "readWrite", "none", ""))) ","
+	TEXT("title") "," TEXT("nickName") "," TEXT("userType") "," TEXT("preferredLanguage") ","
+	TEXT("locale") "," TEXT("timezone") ","
+	ATTR("phoneNumbers", "complex", "true", "false", "false", "readWrite", "none",
+	     SUB(TEXT("value") "," TEXT("type"))) ","
+	ATTR("addresses", "complex", "true", "false", "false", "readWrite", "none",
+	     SUB(TEXT("formatted") "," TEXT("streetAddress") "," TEXT("locality") "," TEXT("region") ","
+	         TEXT("postalCode") "," TEXT("country") "," TEXT("type"))) ","
+	ATTR("roles", "complex", "true", "false", "false", "readWrite", "none",
+	     SUB(TEXT("value") "," TEXT("display") "," TEXT("type"))) ","
 	ATTR("groups", "complex", "true", "false", "false", "readOnly", "none",
 	     SUB(TEXT("value") "," TEXT("display") "," TEXT("$ref")))
 	"]}";
@@ -141,9 +151,20 @@ static const char group_schema[] =
 	         TEXT("display") "," TEXT("$ref") "," TEXT("type")))
 	"]}";
 
+/* RFC 7643 section 4.3: kept and given back, like every extension; nothing here goes by it. */
+static const char enterprise_schema[] =
+	"{\"schemas\":[\"" SCHEMA_URN "\"],\"id\":\"" ENTERPRISE_URN "\",\"name\":\"EnterpriseUser\","
+	"\"description\":\"A person's place in an organisation\",\"attributes\":["
+	TEXT("employeeNumber") "," TEXT("costCenter") "," TEXT("organization") "," TEXT("division") ","
+	TEXT("department") ","
+	ATTR("manager", "complex", "false", "false", "false", "readWrite", "none",
+	     SUB(TEXT("value") "," TEXT("$ref") "," TEXT("displayName")))
+	"]}";
+
 static const char user_type[] =
 	"{\"schemas\":[\"" TYPE_URN "\"],\"id\":\"User\",\"name\":\"User\",\"endpoint\":\"/Users\","
-	"\"description\":\"A person\",\"schema\":\"" SCIM_USER_URN "\",\"schemaExtensions\":[]}";
+	"\"description\":\"A person\",\"schema\":\"" SCIM_USER_URN "\",\"schemaExtensions\":["
+	"{\"schema\":\"" ENTERPRISE_URN "\",\"required\":false}]}";
 static const char group_type[] =
 	"{\"schemas\":[\"" TYPE_URN "\"],\"id\":\"Group\",\"name\":\"Group\",\"endpoint\":\"/Groups\","
 	"\"description\":\"A group\",\"schema\":\"" SCIM_GROUP_URN "\",\"schemaExtensions\":[]}";
@@ -181,6 +202,7 @@ json_t *scim_about(struct span path, const char *base)
 		{ group_type, "ResourceType", "ResourceTypes", "Group" },
 		{ user_schema, "Schema", "Schemas", SCIM_USER_URN },
 		{ group_schema, "Schema", "Schemas", SCIM_GROUP_URN },
+		{ enterprise_schema, "Schema", "Schemas", ENTERPRISE_URN },
 	};
 	json_t *all = json_array(), *one = NULL;
 	char    where[256];

@@ -80,7 +80,8 @@ try:
     r = scim("GET", "ResourceTypes").json
     t.is_(sorted(x["id"] for x in r["Resources"]), ["Group", "User"], "ResourceTypes")
     t.is_(scim("GET", "Schemas/" + USER).json["id"], USER, "one schema")
-    t.is_(scim("GET", "Schemas").json["totalResults"], 2, "all schemas")
+    t.is_(sorted(x["id"] for x in scim("GET", "Schemas").json["Resources"]), sorted([USER, GROUP, ENTERPRISE]), "all schemas")
+    t.is_(scim("GET", "ResourceTypes/User").json["schemaExtensions"], [{"schema": ENTERPRISE, "required": False}], "and what extends a user")
     refused(scim("GET", "Nothing"), 404, None, "nothing else")
     refused(scim("GET", "Me"), 501, None, "no Me")
     refused(scim("PATCH", "Users", {}), 405, None, "a list is not patched")
@@ -179,6 +180,11 @@ try:
     r = find("Groups", 'displayName eq "lab"', "&excludedAttributes=members")
     t.ok(r.json["Resources"][0]["id"] == lab["id"] and "members" not in r.json["Resources"][0], "found, without its members", r)
     t.is_(find("Groups", 'id eq "%s" and members eq "%s"' % (lab["id"], b["id"])).json["totalResults"], 1, "is that one a member")
+    t.is_(find("Groups", 'members[value eq "%s"] and displayName eq "lab"' % b["id"]).json["totalResults"], 1, "the same in brackets")
+    t.is_(find("Groups", 'members[value eq "p999"]').json["totalResults"], 0, "of somebody who is not there, none")
+    t.is_(find("Groups", 'externalId eq "g-1"').json["Resources"][0]["id"], lab["id"], "by externalId")
+    for bad in ('members[value eq "p7"', 'members[value eq "p7"] or id eq "g1"', 'members[type eq "User"]', 'members[value sw "p"]'):
+        refused(find("Groups", bad), 400, "invalidFilter", "no filter: " + bad)
     patch(g, {"op": "Remove", "path": "members", "value": [{"value": b["id"]}]})
     t.is_(find("Groups", 'id eq "%s" and members eq "%s"' % (lab["id"], b["id"])).json["totalResults"], 0, "removed by value, not any more")
     t.is_((directory.groups(hub, student), directory.groups(hub, staff)), ({}, {"idp:lab": ["scim"]}), "of the two the other one stays")
@@ -218,6 +224,17 @@ try:
     t.is_(hub.root("GET", "users/" + student).json["disabled"], ["scim"], "and it is said by whose word")
     why = [x for x in hub.audit() if x["event"] == "scim-user-inactive"]
     t.ok(len(why) == 1 and why[0]["by"] == made.json["id"], "the audit has it", why)
+    # What is not said lets nobody in again.
+    r = scim("PUT", "Users/" + b["id"], {"schemas": [USER], "userName": student})
+    t.ok(r.status == 200 and r.json["active"] is False, "replaced without a word of it, they are disabled still", r)
+    refused(patch("Users/" + b["id"], {"op": "remove", "path": "active"}), 400, "invalidValue", "it is not taken away")
+    refused(patch("Users/" + b["id"], {"op": "replace", "path": "active", "value": None}), 400, "invalidValue", "nor made nothing")
+    refused(patch("Users/" + b["id"], {"op": "Replace", "value": {"active": None}}), 400, "invalidValue", "without a path either")
+    t.is_(hub.root("GET", "users/" + student).json["disabled"], ["scim"], "disabled they are")
+    r = scim("PUT", "Users/" + b["id"], {"schemas": [USER], "userName": student, "active": "True"})
+    t.is_((r.json["active"], hub.root("GET", "users/" + student).json["disabled"]), (True, []), "said, it counts")
+    r = patch("Users/" + b["id"], {"op": "Replace", "value": {"active": "False"}})
+    t.is_((r.json["active"], hub.root("GET", "users/" + student).json["disabled"]), (False, ["scim"]), "\"False\" without a path")
     t.is_(scim("DELETE", "Users/" + a["id"]).status, 204, "deleted")
     t.is_(directory.sessions(hub), [admin], "ends sessions as well")
     refused(scim("GET", "Users/" + a["id"]), 404, None, "it is gone")
@@ -247,6 +264,9 @@ try:
         t.is_((p.returncode, p.stdout), (0, "accepted\n"), "reeve group accept")
     t.ok("idp:big" not in directory.groups(hub, student), "now it counts", directory.groups(hub, student))
     t.is_(hub.root("GET", "groups/held").json["held"], [], "nothing is held any more")
+
+    t.is_((scim("DELETE", "Groups/" + big).status, scim("GET", "Groups/" + big).status, scim("DELETE", "Groups/" + big).status),
+          (204, 404, 404), "a group is deleted, once")
 
     # ---- the token's end ----
     t.is_(hub.root("DELETE", "keys/" + made.json["id"]).status, 200, "revoked")
