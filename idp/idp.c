@@ -669,6 +669,13 @@ static void on_tokens(void *arg, int status, struct span body, const struct err 
 		refuse_err(op, why, "token endpoint");
 		return;
 	}
+	/* RFC 6749 5.2 has a body for each refusal; who sends none means this one, if the owner says so. */
+	if (status == 400 && !body.len && op->kind == OP_REFRESH && conf(op)->bare_refusal) {
+		span_cstr(SPAN("invalid_grant"), op->refusal.error, sizeof(op->refusal.error));
+		err_set(&err, ERR_PEER, "token endpoint: HTTP 400 without a body, which counts as invalid_grant");
+		refuse_err(op, &err, NULL);
+		return;
+	}
 	if (!token_answer_parse(body, &op->tokens, &err)) {
 		if (status != 200)
 			err_prefix(&err, "HTTP %d: ", status);

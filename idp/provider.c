@@ -72,6 +72,8 @@ const struct conf_row provider_rows[] = {
 	    "domains whose login names this provider may give; \"*\" for every name"),
 	ROW("userinfo", CONF_BOOL, userinfo, 0, 0, "true",
 	    "ask the userinfo endpoint for a login or groups that the ID token lacks"),
+	ROW("bare-refusal", CONF_BOOL, bare_refusal, 0, 0, "false",
+	    "an answer 400 without a body, to a refresh token, is a refusal (glewlwyd); else it is none"),
 	ROW("ca", CONF_PATH, ca, 0, 4096, "",
 	    "certificates (PEM) that the provider's must descend from; by default the system's"),
 	ROW("jwks-file", CONF_PATH, jwks_file, 0, 4096, "",

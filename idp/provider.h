@@ -46,6 +46,7 @@ struct provider {
 	struct conf_strs mfa_acr;       /* an acr that counts as MFA */
 	struct conf_strs mfa_amr;       /* an amr that does; "pwd+otp" wants both in one token. With
 	                                 * neither list: mfa, pwd+otp, pwd+hwk, pwd+swk (RFC 8176) */
+	bool  bare_refusal;             /* 400 without a body ends what a refresh token was of */
 	bool  always_mfa;               /* the provider is trusted to always do MFA */
 	bool  require_mfa;              /* a login without MFA is refused */
 

@@ -267,11 +267,14 @@ enum token_reason logout_check(struct span token, const struct jwks *keys,
 	scoped_json json_t *header = NULL, *c = NULL;
 	const json_t *typ, *sub, *sid, *event;
 	struct span jti;
-	int64_t exp = 0;
+	int64_t exp = 0, iat = 0;
 	enum token_reason why = payload_of(token, keys, want->algs, &header, &c, err);
 
 	if (why != TOKEN_OK)
 		return why;
+	/* The drafts before 1.0 have no exp: it is what 1.0 (2.4) says that it should be at most. */
+	if (!json_object_get(c, "exp") && date_of(c, "iat", &iat) == 1)
+		json_object_set_new(c, "exp", json_integer(iat + LOGOUT_LIFE_SEC));
 	typ = json_object_get(header, "typ");
 	if (typ && !typ_is(typ, "logout+jwt") && !typ_is(typ, "JWT"))
 		return REFUSE(TOKEN_TYP, ERR_DENIED,

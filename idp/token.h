@@ -19,6 +19,7 @@
 enum {
 	TOKEN_MAX = 16 << 10,           /* ten times the largest ID token of our providers */
 	TOKEN_HEADER_MAX = 2 << 10,
+	LOGOUT_LIFE_SEC = 120,          /* of a logout token that does not say */
 };
 
 enum token_reason {

@@ -83,7 +83,8 @@ class Session:
 
 
 class Glewlwyd(flow.World):
-    def __init__(self):
+    def __init__(self, redirects=(flow.REDIRECT,), logout_uri=None, back_to=()):
+        self.redirects, self.logout_uri, self.back_to = list(redirects), logout_uri, list(back_to)
         self.user = None
         self.dir = tempfile.mkdtemp(prefix="reeve-glewlwyd-")
         self.port = flow.free_port()
@@ -128,7 +129,7 @@ class Glewlwyd(flow.World):
         raise RuntimeError("glewlwyd does not answer")
 
     def furnish(self):
-        a = Session(self)
+        a = self.admin = Session(self)
         a.must("POST", "/api/auth/", {"username": "admin", "password": "password"})
         a.must("POST", "/api/mod/scheme/", {
             "module": "otp", "name": "otp", "display_name": "TOTP", "expiration": 600, "max_use": 0,
@@ -147,11 +148,17 @@ class Glewlwyd(flow.World):
         a.must("POST", "/api/delegate/staff/profile/scheme/register/", {
             "username": "staff", "scheme_type": "otp", "scheme_name": "otp",
             "value": {"type": "TOTP", "secret": self.totp, "time_step_size": 30}})
-        clients = (("reeve", True, [flow.REDIRECT]), ("reeve-device", False, [flow.LOOPBACK]))
+        rows = json.loads(a.must("GET", "/api/mod/client/database"))
+        rows["parameters"].setdefault("data-format", {})["post_logout_redirect_uris"] = {"multiple": True, "read": True, "write": True}
+        a.must("PUT", "/api/mod/client/database", rows)
+        a.must("PUT", "/api/mod/client/database/reset", {})
+        clients = (("reeve", True, self.redirects), ("reeve-device", False, [flow.LOOPBACK]))
         for name, confidential, back in clients:
             a.must("POST", "/api/client/", {
                 "client_id": name, "name": name, "enabled": True, "confidential": confidential,
                 "redirect_uri": back, "authorization_type": ["code", "refresh_token"], "scope": [],
+                "post_logout_redirect_uris": self.back_to,
+                **({"backchannel_logout_uri": self.logout_uri} if self.logout_uri and confidential else {}),
                 **({"client_secret": self.secret,
                     "token_endpoint_auth_method": ["client_secret_basic"]} if confidential else
                    {"token_endpoint_auth_method": ["none"]})})
@@ -166,6 +173,8 @@ class Glewlwyd(flow.World):
                 "code-duration": 60, "refresh-token-duration": 86400, "access-token-duration": 600,
                 "auth-type-code-enabled": True, "auth-type-implicit-enabled": False,
                 "auth-type-client-enabled": False, "auth-type-password-enabled": False,
+                "session-management-allowed": bool(self.back_to),
+                "session-cookie-name": "oidc_session", "session-cookie-expiration": 86400, "back-channel-logout-allowed": bool(self.logout_uri),
                 "auth-type-refresh-enabled": True, "pkce-allowed": True, "pkce-required": True,
                 "pkce-method-plain-allowed": False, "name-claim": "mandatory",
                 "email-claim": "mandatory", "subject-type": "public", "claims": [
