@@ -19,7 +19,7 @@ import harness
 import recipe
 from harness import STAFF, STUDENT, accepting, begin, check, listening, program, read_file, run, skip, start, until, write
 from recipe import DOC, FORGED, ask, put, refusals
-from recipe_run import Connection
+from recipe_run import Connection, forged
 
 TMP = begin("recipes")
 ROOT = recipe.root()
@@ -127,8 +127,8 @@ def gitweb(files):
     put(files)
     host = "gitweb.example.edu"
     refusals("gitweb", host)
-    a = ask(host, source="127.0.0.2", headers=FORGED)
-    check("gitweb: a student sees one of two", a[0] == 200 and "lab.git" in a[1] and "secret.git" not in a[1], a)
+    a = ask(host, source="127.0.0.2", headers=forged("staff@example.edu"))
+    check("gitweb: a student sees one of two, whoever they say that they are", a[0] == 200 and "lab.git" in a[1] and "secret.git" not in a[1], a)
     a = ask(host, "/?p=secret.git", source="127.0.0.2")
     check("gitweb: and does not reach the other", a[0] in (403, 404), a)
     a = ask(host, headers=FORGED)
