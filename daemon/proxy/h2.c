@@ -172,8 +172,9 @@ static void tell_once(struct h2 *h, const char *why)
 static int on_begin_frame(nghttp2_session *s, const nghttp2_frame_hd *hd, void *arg)
 {
 	struct h2 *h = arg;
+	bool open = nghttp2_session_find_stream(s, hd->stream_id) != NULL;
 
-	if (h2_guard_frame(&h->guard, hd, front_now(h->out.front)))
+	if (h2_guard_frame(&h->guard, hd, open, front_now(h->out.front)))
 		return 0;
 	h->why = "too many HTTP/2 frames that carry nothing";
 	nghttp2_session_terminate_session(s, NGHTTP2_ENHANCE_YOUR_CALM);

@@ -12,8 +12,7 @@ enum {
 
 void h2_guard_init(struct h2_guard *g, int64_t now)
 {
-	g->since = now;
-	g->left = FRONT_H2_NOISE;
+	*g = (struct h2_guard){ .since = now, .left = FRONT_H2_NOISE };
 }
 
 static void refill(struct h2_guard *g, int64_t n)
@@ -27,17 +26,31 @@ void h2_guard_sent(struct h2_guard *g, size_t n)
 		refill(g, PER_ANSWER);
 }
 
-bool h2_guard_frame(struct h2_guard *g, const nghttp2_frame_hd *hd, int64_t now)
+/* Whether it moves something, or is bounded elsewhere. */
+static bool carries(struct h2_guard *g, const nghttp2_frame_hd *hd, bool open)
+{
+	switch (hd->type) {
+	case NGHTTP2_HEADERS:
+		if (hd->stream_id > g->last) {
+			g->last = hd->stream_id;
+			refill(g, PER_REQUEST);
+			return true;
+		}
+		return open;    /* trailers, once */
+	case NGHTTP2_CONTINUATION:
+		return true;    /* the parts of a header block are counted by nghttp2 */
+	case NGHTTP2_DATA:
+		return hd->length > 1 || (hd->flags & NGHTTP2_FLAG_END_STREAM); /* by windows and deadlines */
+	default:
+		return false;
+	}
+}
+
+bool h2_guard_frame(struct h2_guard *g, const nghttp2_frame_hd *hd, bool open, int64_t now)
 {
 	int64_t tenth = SEC_NS / (FRONT_H2_NOISE / 10), n = (now - g->since) / tenth;
 
-	if (hd->type == NGHTTP2_HEADERS) {
-		refill(g, PER_REQUEST);
-		return true;
-	}
-	/* the parts of a header block are counted by nghttp2; data by windows and deadlines */
-	if (hd->type == NGHTTP2_CONTINUATION ||
-	    (hd->type == NGHTTP2_DATA && (hd->length > 1 || (hd->flags & NGHTTP2_FLAG_END_STREAM))))
+	if (carries(g, hd, open))
 		return true;
 	if (n > 0) {
 		refill(g, n);

@@ -114,9 +114,9 @@ class Abuse(Tests):
             if n == stream and flags & 1:
                 return
 
-    def flood(self, data, detail, codes=(CALM,)):
+    def flood(self, data, detail, codes=(CALM,), f=None):
         """The end of it may reach us as a reset, with what was said before it lost."""
-        f = self.frames()
+        f = f or self.frames()
         try:
             for i in range(0, len(data), 65536):
                 f.send(data[i:i + 65536])
@@ -129,6 +129,29 @@ class Abuse(Tests):
 
     def test_pings(self):
         self.flood(frame(PING, 0, 0, b"12345678") * 50000, "")    # either bound: what comes, what is to be answered
+
+    def behind_the_end(self, data):
+        """Of streams that are gone, or were passed over: 5 was asked and answered."""
+        f = self.frames(request(5, []))
+        self.answered(f, 5)
+        seen = len(self.origin.seen)
+        self.flood(data * 20000, NOISE, f=f)
+        assert len(self.origin.seen) == seen
+
+    def test_heads_behind_the_end(self):
+        self.behind_the_end(request(5, [], path=b"/evil"))
+
+    def test_heads_of_streams_passed_over(self):
+        self.behind_the_end(request(3, [], path=b"/evil"))
+
+    def test_what_is_on_its_way_to_a_stream_that_ended(self):
+        """An answer came before the body was all there: the rest of a window is no abuse."""
+        f = self.frames(request(5, []))
+        self.answered(f, 5)
+        f.send(frame(DATA, 0, 5, b"x" * 100) * 2500 + request(7, []))
+        self.answered(f, 7)
+        f.sock.close()
+        self.go.set()
 
     def test_settings(self):
         self.flood(frame(SETTINGS, 0, 0) * 50000, "")
