@@ -135,7 +135,8 @@ static void look(void *arg)
 	int64_t age;
 
 	loop_timer_after(a->look, LOOK_SEC * SEC_NS);
-	if (a->busy || !c->enrolment.enrolled || c->enrolment.down)
+	/* The hub's key does not change (rotate.c). */
+	if (a->busy || !c->enrolment.enrolled || c->enrolment.down || c->enrolment.is_unix)
 		return;
 	sync_state(c->sync, &st);
 	if (st.connected && !a->request && !conf->key_max_age && !conf->key_by_hand && boot_passed(a->ask, now))

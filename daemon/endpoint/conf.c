@@ -258,6 +258,9 @@ static const struct conf_row rows[] = {
 	{ "key-max-age", CONF_SECONDS, AT(key_max_age), 0, ROTATE_AGE_MAX, "0",
 	  .help = "This node gives itself another device key when its own is about so old: at least 1h. 0: as the "
 	          "coordinator's configuration says." },
+	{ "key-overlap", CONF_SECONDS, AT(key_overlap), 0, 86400, "1h",
+	  .help = "How long the IPv6 address of a key that was changed goes on, this node's and others' here, for what is "
+	          "open over it." },
 	{ "key-by-hand", CONF_BOOL, AT(key_by_hand), .def = "false",
 	  .help = "The device key changes by reeve rotate alone, whatever the coordinator's configuration says." },
 	{ "login-url", CONF_STR, AT(login_url), 0, 2048, "", .help = "Where people log in." },

@@ -118,6 +118,7 @@ struct conf {
 	struct conf_map  glass;         /* of struct conf_glass */
 	struct conf_strs server_keys;   /* CONF_VERIFY_IDP: device keys of tagged nodes that count here */
 	int64_t          key_max_age;   /* seconds; 0: as the coordinator's configuration says */
+	int64_t          key_overlap;   /* seconds: how long the IPv6 address of a key that was changed goes on */
 	bool             key_by_hand;   /* the device key changes by `reeve rotate` alone */
 	char            *login_url, *source_url, *contact;
 	char            *error_page;    /* file; "": our own page */

@@ -82,9 +82,22 @@ void core_glass_listed(struct core *c)
 	}
 }
 
+static bool core_turn(struct core *c, const struct party *which)
+{
+	struct party *p = world_find_key(c->world, which->node->key);
+
+	if (!p || !world_turn(c->world, p, !p->turned, loop_wall(c->loop)))
+		return false;
+	p->shake = p->shake_other;
+	p->shake_other = 0;
+	return true;
+}
+
 static void on_status(void *arg, const struct msg_status *part, const struct err *err)
 {
 	struct core *c = arg;
+	const struct party *const *list;
+	size_t n = world_parties(c->world, &list);
 	bool moved = false, turned = false;
 
 	(void)err;
@@ -96,9 +109,10 @@ static void on_status(void *arg, const struct msg_status *part, const struct err
 			continue;
 		/* A second key counts from its first handshake; nothing else is asked of it. */
 		if (p->node && memcmp(st->key, world_key(p), MSG_KEY_LEN) != 0) {
-			turned |= st->handshake != 0 && world_turn(c->world, p, loop_wall(c->loop));
+			p->shake_other = st->handshake;
 			continue;
 		}
+		p->shake = st->handshake;
 		if (in_vain(p, st, loop_wall(c->loop))) {
 			p->way++;
 			moved = true;
@@ -106,6 +120,13 @@ static void on_status(void *arg, const struct msg_status *part, const struct err
 		say_used(c, p, st);
 		p->rx = st->rx;
 		p->tx = st->tx;
+	}
+	/* Which of two keys is in use: the next one from its first handshake; the old one again, if that was given up. */
+	for (size_t i = 0; !part && i < n; i++) {
+		const struct party *p = list[i];
+
+		if (p->turning && (p->turned ? p->shake_other > p->shake : p->shake_other && p->shake_other >= p->shake))
+			turned |= core_turn(c, p);
 	}
 	if (turned)
 		core_changed(c);
@@ -129,7 +150,7 @@ void core_paths_look(void *core)
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
-		if (list[i]->node && (list[i]->node->endpoint_count > 1 || glass_is(list[i]->node))) {
+		if (list[i]->node && (list[i]->turning || list[i]->node->endpoint_count > 1 || glass_is(list[i]->node))) {
 			core_net_ask(c, on_status, c);
 			return;
 		}

@@ -114,8 +114,10 @@ static void end(struct rotate *r, const struct err *err)
 	secret_done(&r->next);
 	secret_done(&r->other);
 	buf_done(&r->start);
-	if (err)
+	if (err) {
 		log_warn("the device key stays as it is: %s", err->msg);
+		remove_file(r->core, "device.key.next");
+	}
 	memcpy(done.key, r->core->public_key, sizeof(done.key));
 	if (fn)
 		fn(arg, err ? NULL : &done, err);

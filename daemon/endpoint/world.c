@@ -500,6 +500,20 @@ static void take_anchor(struct party *p, const struct map_node *n, const struct 
 	memcpy(p->anchor, c->follows ? c->before : n->key, MAP_KEY_LEN);
 }
 
+/* The address that follows from the key before goes on with the next one, by the same word that carries the
+ * IPv4 address: what is open over it need not end. */
+static void take_old(struct party *p, const struct map_node *n, const struct claim *c)
+{
+	if (!p->node || memcmp(p->node->key, n->key, MAP_KEY_LEN) == 0)
+		return;
+	p->old_v6 = (struct ip){ 0 };
+	if (!c->follows || memcmp(p->node->key, c->before, MAP_KEY_LEN) != 0 || p->v6 != CLAIM_GOOD)
+		return;
+	p->old_v6 = p->node->v6;
+	memcpy(p->old_key, p->node->key, MAP_KEY_LEN);
+	p->old_since = (struct boot){ 0 };
+}
+
 /* Takes over what one node is now; next: of the key that it has announced, NULL: none. True if anything changed. */
 static bool take_node(struct world *w, struct map_node *n, const struct claim *c, const struct claim *next,
                       bool *ret_services)
@@ -519,6 +533,7 @@ static bool take_node(struct world *w, struct map_node *n, const struct claim *c
 	if (p->node == n && p->v4 == c->ret_v4 && p->v6 == c->ret_v6 && p->turning == turning && p->turned == turned)
 		return false;
 	take_anchor(p, n, c);
+	take_old(p, n, c);
 	p->turning = turning;
 	p->turned = turned;
 	if (turning)
@@ -563,7 +578,7 @@ static void index_parties(struct world *w)
 		dict_put(w->by_key, span_of(p->node->key, MAP_KEY_LEN), p);
 		if (p->turning)
 			dict_put(w->by_key, span_of(p->node->next->key, MAP_KEY_LEN), p);
-		if (world_v6_other(w, p, &ip))
+		if (world_v6_other(w, p, &ip) || world_v6_old(w, p, &ip))
 			dict_put(w->by_ip, span_of(ip.b, ip_len(&ip)), p);
 		if (world_v4(w, p, &ip))
 			dict_put(w->by_ip, span_of(ip.b, ip_len(&ip)), p);
@@ -687,6 +702,20 @@ bool world_v6_other(const struct world *w, const struct party *p, struct ip *ret
 	return true;
 }
 
+struct boot world_overlap_end(const struct world *w, struct boot since)
+{
+	return boot_add(since, (w->conf ? w->conf->key_overlap : 0) * SEC_NS);
+}
+
+bool world_v6_old(const struct world *w, const struct party *p, struct ip *ret_ip)
+{
+	/* Unless the owner lists that key: then it is a node of its own here. */
+	if (!p->node || p->old_v6.family != IP_V6 || p->id == w->self || world_find_key(w, p->old_key))
+		return false;
+	*ret_ip = p->old_v6;
+	return true;
+}
+
 const uint8_t *world_key(const struct party *p)
 {
 	return p->turned ? p->node->next->key : p->node->key;
@@ -711,17 +740,18 @@ void world_set_key(struct world *w, const uint8_t *public_key)
 	if (public_key && w->has_key && memcmp(w->key, public_key, sizeof(w->key)) != 0) {
 		memcpy(w->key_before, w->key, sizeof(w->key));
 		w->had_key = true;
+		w->before_since = (struct boot){ 0 };
 	}
 	w->has_key = public_key != NULL;
 	if (public_key)
 		memcpy(w->key, public_key, sizeof(w->key));
 }
 
-bool world_turn(struct world *w, struct party *p, struct wall now)
+bool world_turn(struct world *w, struct party *p, bool next, struct wall now)
 {
-	if (!p->turning || p->turned || p->id == w->self)
+	if (!p->turning || p->turned == next || p->id == w->self)
 		return false;
-	p->turned = true;
+	p->turned = next;
 	put_node(w, p);
 	if (w->compile)
 		compile_node(w->compile, p->id, now);
@@ -794,8 +824,28 @@ bool world_party_valid(const struct party *p, struct wall now)
 	return p->node->user && p->node->session && now.sec < p->node->session->expires.sec;
 }
 
+/* Addresses of keys before: since when, and those whose time is over. */
+static void anchor_old(struct world *w, struct party *p, struct boot now)
+{
+	struct span ip = span_of(p->old_v6.b, ip_len(&p->old_v6));
+
+	if (p->old_v6.family != IP_V6)
+		return;
+	if (!p->old_since.ns)
+		p->old_since = now;
+	if (!boot_passed(world_overlap_end(w, p->old_since), now))
+		return;
+	if (dict_find(w->by_ip, ip) == p)
+		dict_remove(w->by_ip, ip);
+	p->old_v6 = (struct ip){ 0 };
+}
+
 void world_anchor(struct world *w, const struct world_now *now)
 {
+	if (w->had_key && !w->before_since.ns)
+		w->before_since = now->boot;
+	for (size_t i = 0; i < w->count; i++)
+		anchor_old(w, w->list[i], now->boot);
 	for (size_t i = 0; i < w->count; i++) {
 		struct party *p = w->list[i];
 		const struct map_session *s = p->node ? p->node->session : NULL;
@@ -826,7 +876,11 @@ struct boot world_next_end(const struct world *w, struct boot now)
 
 		if (!boot_passed(end, now))
 			next = boot_min(next, end);
+		if (w->list[i]->old_v6.family == IP_V6)
+			next = boot_min(next, world_overlap_end(w, w->list[i]->old_since));
 	}
+	if (w->had_key && !boot_passed(world_overlap_end(w, w->before_since), now))
+		next = boot_min(next, world_overlap_end(w, w->before_since));
 	return next;
 }
 

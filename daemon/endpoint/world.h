@@ -42,12 +42,16 @@ struct party {
 	struct boot                end;
 	unsigned                   way;         /* which of its endpoints is tried; see core_paths.c */
 	uint64_t                   rx, tx;      /* of the device, when last looked at */
+	int64_t                    shake, shake_other;  /* of the key in use, and of the other one: last handshakes */
 	/* Another key of the same node (successors.h). anchor: the key with which it came here; who()'s,
 	 * so that a node with another key is who it was. */
 	uint8_t                    anchor[MAP_KEY_LEN];
 	bool                       turning;     /* node->next counts: a second peer */
 	bool                       turned;      /* ... and is the one in use */
 	struct ip                  next_v6;     /* that follows from it */
+	struct ip                  old_v6;      /* of the key before: still its own for a while; IP_NONE */
+	uint8_t                    old_key[MAP_KEY_LEN];
+	struct boot                old_since;
 	struct wall                used;        /* a break-glass key: when its use was last said */
 };
 
@@ -80,8 +84,9 @@ void world_set_successors(struct world *w, struct successors *s);
 /* This node's own key: of the two that the map may name for it, the one in use; the one that was told
  * before it is ours, too. NULL: none. */
 void world_set_key(struct world *w, const uint8_t *public_key);
-/* The next key of a party was seen in use: it takes over the IPv4 address and the routes. False: it has. */
-bool world_turn(struct world *w, struct party *p, struct wall now);
+/* The next key of a party was seen in use: it takes over its addresses and the routes; or (next false) the old
+ * one was, later: the change was given up. False: that is so already. */
+bool world_turn(struct world *w, struct party *p, bool next, struct wall now);
 const uint8_t *world_key(const struct party *p);        /* of a node: the one in use */
 bool world_turning(const struct world *w);      /* somebody else's next key is not in use yet */
 

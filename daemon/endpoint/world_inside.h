@@ -23,6 +23,7 @@ struct world {
 	bool               has_key, had_key;
 	uint8_t            key[MAP_KEY_LEN];    /* our own, in use */
 	uint8_t            key_before[MAP_KEY_LEN];     /* ... before that */
+	struct boot        before_since;        /* since when that is; zero: not known yet */
 	struct overlay_ranges { struct prefix v4, v6; } ranges;
 	char              *mesh_name;
 	char              *hub;                 /* URL; NULL: none */
@@ -51,5 +52,8 @@ bool world_v6(const struct world *w, const struct party *p, struct ip *ret_ip);
 /* Of the other one, while there are two. */
 bool world_v6_other(const struct world *w, const struct party *p, struct ip *ret_ip);
 const uint8_t *world_key_other(const struct party *p);          /* NULL: there is none */
+/* Of the key before, as long as that goes on. */
+bool world_v6_old(const struct world *w, const struct party *p, struct ip *ret_ip);
+struct boot world_overlap_end(const struct world *w, struct boot since);
 
 #endif

@@ -200,7 +200,7 @@ static int pfx_cmp(const void *a, const void *b)
 }
 
 /* The key that is not the one in use, with the address that follows from it and nothing else: announced,
- * it waits to be used; given up, it may still send what is on its way. */
+ * it waits to be used; given up, it may still come back. */
 static void add_other_peer(const struct world *w, struct net_state *s, const struct party *p)
 {
 	const uint8_t *key = world_key_other(p);
@@ -214,7 +214,8 @@ static void add_other_peer(const struct world *w, struct net_state *s, const str
 	memcpy(o->key, key, MSG_KEY_LEN);
 	*prefix = (struct prefix){ ip, 128 };
 	o->prefixes = prefix;
-	o->prefix_count = 1;
+	/* The address that follows from the one given up went on with the other. */
+	o->prefix_count = p->turned ? 0 : 1;
 	s->peer_count++;
 }
 
@@ -223,13 +224,15 @@ static void add_peer(const struct world *w, struct net_state *s, const struct pa
 {
 	const struct map_node *n = p->node;
 	struct order_peer *o = &s->peers[s->peer_count];
-	struct prefix *list = arena_calloc(&s->mem, n->route_count + 2, sizeof(*list));
+	struct prefix *list = arena_calloc(&s->mem, n->route_count + 3, sizeof(*list));
 	struct ip ip;
 	size_t count = 0;
 
 	if (world_v4(w, p, &ip))
 		list[count++] = (struct prefix){ ip, 32 };
 	if (world_v6(w, p, &ip))
+		list[count++] = (struct prefix){ ip, 128 };
+	if ((p->turned && world_v6_other(w, p, &ip)) || (!p->turned && world_v6_old(w, p, &ip)))
 		list[count++] = (struct prefix){ ip, 128 };
 	/* A key that claims an address which is not its own is no peer at all. */
 	if (count == 0)
@@ -325,7 +328,7 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 {
 	struct net_state *s = net_state_new();
 	const struct party *self = w->self ? world_find(w, w->self) : NULL;
-	struct prefix *addresses = arena_calloc(&s->mem, 2, sizeof(*addresses));
+	struct prefix *addresses = arena_calloc(&s->mem, 3, sizeof(*addresses));
 	struct prefix *ranges = arena_calloc(&s->mem, 2, sizeof(*ranges));
 	size_t routes = 0, hosts = 0;
 	struct ip ip;
@@ -340,6 +343,9 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 	 * take away the device over which the next comes. */
 	ip = world_own_v6(w, public_key);
 	addresses[s->address_count++] = (struct prefix){ ip, 128 };
+	/* Behind it: what begins from here does not begin at the address of the key before. */
+	if (w->had_key && !boot_passed(world_overlap_end(w, w->before_since), now->boot))
+		addresses[s->address_count++] = (struct prefix){ world_own_v6(w, w->key_before), 128 };
 	ranges[s->range_count++] = w->ranges.v4;
 	ranges[s->range_count++] = w->ranges.v6;
 	s->addresses = addresses;
@@ -349,7 +355,7 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 		hosts += host_names(w->list[i]->node);
 	}
 	s->peers = arena_calloc(&s->mem, w->count * 2, sizeof(*s->peers));
-	s->classes = arena_calloc(&s->mem, w->count * 3, sizeof(*s->classes));
+	s->classes = arena_calloc(&s->mem, w->count * 4, sizeof(*s->classes));
 	s->routes = arena_calloc(&s->mem, routes + 1, sizeof(*s->routes));
 	s->vias = arena_calloc(&s->mem, routes + 1, sizeof(*s->vias));
 	s->hosts = arena_calloc(&s->mem, hosts, sizeof(*s->hosts));
@@ -367,6 +373,13 @@ struct net_state *world_net(const struct world *w, const struct world_now *now, 
 		add_other_peer(w, s, p);
 		if (world_v6_other(w, p, &ip))
 			add_class(w, s, p, &ip, peer.class6, &peer, now);
+		if (world_v6_old(w, p, &ip)) {
+			size_t n = s->class_count;
+
+			add_class(w, s, p, &ip, peer.class6, &peer, now);
+			if (s->class_count > n)
+				s->classes[n].until = boot_min(s->classes[n].until, world_overlap_end(w, p->old_since));
+		}
 		if (world_v4(w, p, &ip))
 			add_class(w, s, p, &ip, peer.class4, &peer, now);
 		if (world_v6(w, p, &ip))

@@ -224,6 +224,8 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 		ok = snapshot_add_addr(b, &ip, index, err);
 	if (ok && world_v6_other(w, p, &ip))
 		ok = snapshot_add_addr(b, &ip, index, err);
+	if (ok && world_v6_old(w, p, &ip))
+		ok = snapshot_add_addr(b, &ip, index, err);
 	arena_done(&mem);
 	return ok;
 }

@@ -51,7 +51,7 @@ wiki_conf()     # evidence-max-age
 	cat >"$T/host/wiki/etc/reeve/reeved.hujson" <<-END
 	{
 		"policy": "owner.hujson", "audit": "/var/log/reeve-audit.json",
-		"verify": "idp", "evidence-max-age": "$1",
+		"verify": "idp", "evidence-max-age": "$1", "key-overlap": "0",
 		"issuers": { "uni": {
 			"issuer": "$idp_issuer", "client-id": "reeve", "auth-method": "none",
 			"device-client-id": "reeve-device", "domains": ["example.edu"], "ca": "idp.pem",

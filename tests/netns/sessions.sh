@@ -136,7 +136,10 @@ nobody_at()
 	at wiki reeve whois "$1"
 	[ $? = 5 ]
 }
-ok "the old address is nobody's" wait_for 20 nobody_at "$old6"
+same "the old address is still the node's, for what is open over it" "$node" node_of "$old6" node.id
+at wiki sed -i 's/"services": {/"key-overlap": "0", &/' /etc/reeve/reeved.hujson
+kill -HUP "$(pid_of reeved-wiki)"
+ok "and nobody's when its time is over" wait_for 20 nobody_at "$old6"
 ok "the page is served over the new address" wait_for 20 as staff staff curl -6 -sfo /dev/null --max-time 3 http://download/headers
 fails "the old key is kept nowhere" at staff sh -c 'ls /var/lib/reeve/device.key.*'
 
