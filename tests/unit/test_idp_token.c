@@ -345,6 +345,14 @@ START_TEST(logout_tokens)
 		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"aud\":\"x\"," EVENT "}", TOKEN_AUD },
 		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"iss\":\"x\"," EVENT "}", TOKEN_ISS },
 		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"exp\":1," EVENT "}", TOKEN_EXP },
+		{ "{\"kid\":\"other\"}", "{\"jti\":\"j\",\"nonce\":null," EVENT "}", TOKEN_KID },
+		{ "{\"crit\":[\"exp\"]}", "{\"jti\":\"j\",\"nonce\":null," EVENT "}", TOKEN_CRIT },
+		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"iat\":1789999369," EVENT "}", TOKEN_IAT },       /* stale, leeway counted */
+		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"iat\":1790000031," EVENT "}", TOKEN_IAT },       /* of the future */
+		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"iat\":null," EVENT "}", TOKEN_IAT },
+		{ NULL, "{\"jti\":\"j\",\"nonce\":\"N0\"," EVENT "}", TOKEN_NONCE },
+		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"sub\":\"\"," EVENT "}", TOKEN_SUB },
+		{ NULL, "{\"jti\":7,\"nonce\":null," EVENT "}", TOKEN_CLAIM },
 		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"exp\":null,\"iat\":null," EVENT "}", TOKEN_EXP },
 		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"exp\":null,\"iat\":1789999800," EVENT "}", TOKEN_EXP },
 		{ NULL, "{\"jti\":\"j\",\"nonce\":null,\"exp\":null,\"iat\":\"now\"," EVENT "}", TOKEN_EXP },
@@ -368,6 +376,21 @@ START_TEST(logout_tokens)
 		logout_done(&l);
 		free(token);
 	}
+	/* Its algorithm is looked at as an ID token's is: none, and HS256 with whatever key. */
+	static const char *const headers[] = { "eyJhbGciOiJub25lIn0", "eyJhbGciOiJIUzI1NiJ9" };
+	char *good = token_of(ec, NULL, "{\"jti\":\"j\",\"nonce\":null," EVENT "}");
+
+	for (size_t i = 0; i < array_size(headers); i++) {
+		scoped_buf struct buf token = { 0 };
+		struct logout l = { 0 };
+		struct err err = { 0 };
+
+		buf_init(&token, TOKEN_MAX);
+		buf_addf(&token, "%s%s", headers[i], strchr(good, '.'));
+		ck_assert_int_eq(logout_check(buf_span(&token), keys, &want, (struct wall){ NOW }, &l, &err), TOKEN_ALG);
+		ck_assert_ptr_null(l.jti);
+	}
+	free(good);
 }
 END_TEST
 
