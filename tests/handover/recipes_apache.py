@@ -173,7 +173,9 @@ def backuppc_told():
                 body=f"action=Stop_Dequeue_Backup&host={machine}&doit=1&user=admin".encode())
         check(f"BackupPC: {login} {'stops' if may else 'does not stop'} backups of {machine}", a[0] == 200 and
               (f"Backup stopped/dequeued on {machine} by {login}<" if may else "Only privileged users") in a[1], a[1][-800:])
-        check("BackupPC: and its log knows", (f"{machine}, request by {login} " in read_file(BACKUPS)) == may, read_file(BACKUPS))
+        known = f"{machine}, request by {login} "
+        check(f"BackupPC: its log {'knows' if may else 'has nothing of it'}", until(60, lambda w=known: w in read_file(BACKUPS)) if may
+              else known not in read_file(BACKUPS), read_file(BACKUPS))
     ends("BackupPC", host, page)
 
 
