@@ -381,6 +381,10 @@ void api_status_peers(json_t *status, const struct core *c, const struct msg_sta
 	json_object_set_new(status, "port", json_integer(part->port));
 	json_object_set_new(status, "backend", text(part->backend));
 	json_object_set_new(status, "refused_packets", refused_json(part));
+	json_object_set_new(status, "ended", json_pack("{s:I, s:I}", "connections", (json_int_t)part->cut[0], "flows",
+	                                               (json_int_t)part->cut[1]));
+	if (part->cannot.len)
+		json_object_set_new(status, "cannot", text(part->cannot));
 	for (size_t i = 0; i < part->peers_n; i++) {
 		const struct msg_peer_status *st = &part->peers[i];
 		const struct party *p = world_find_key(c->world, st->key);

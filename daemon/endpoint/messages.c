@@ -277,7 +277,10 @@ static bool put_status(const struct msg_status *s, struct buf *out)
 	wire_u16(out, s->port);
 	for (size_t i = 0; i < MSG_FILTER_COUNTERS; i++)
 		wire_u64(out, s->refused[i]);
-	if (!put_span(out, s->backend, MSG_NAME_MAX) || !put_count(out, s->peers_n, MSG_PEERS_MAX))
+	wire_u64(out, s->cut[0]);
+	wire_u64(out, s->cut[1]);
+	if (!put_span(out, s->backend, MSG_NAME_MAX) || !put_span(out, s->cannot, MSG_TEXT_MAX) ||
+	    !put_count(out, s->peers_n, MSG_PEERS_MAX))
 		return false;
 	for (size_t i = 0; i < s->peers_n; i++) {
 		put_key(out, s->peers[i].key);
@@ -295,7 +298,10 @@ static void get_status(struct wire_reader *r, struct msg_status *s)
 	s->port = wire_get_u16(r);
 	for (size_t i = 0; i < MSG_FILTER_COUNTERS; i++)
 		s->refused[i] = wire_get_u64(r);
+	s->cut[0] = wire_get_u64(r);
+	s->cut[1] = wire_get_u64(r);
 	s->backend = wire_get_span(r, MSG_NAME_MAX);
+	s->cannot = wire_get_span(r, MSG_TEXT_MAX);
 	s->peers_n = get_count(r, MSG_PEERS_MAX);
 	for (size_t i = 0; i < s->peers_n && !r->bad; i++) {
 		get_key(r, s->peers[i].key);
@@ -357,6 +363,7 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 			break;
 		ok = ok && m->klass.timeout >= 1 && m->klass.klass >= 1;
 		wire_u32(out, m->klass.klass);
+		wire_u32(out, m->klass.who);
 		wire_i64(out, m->klass.timeout);
 		break;
 	case MSG_ROWS: case MSG_HOSTS: case MSG_ROUTES:
@@ -533,6 +540,7 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		if (m->type == MSG_CLASS_GONE)
 			break;
 		m->klass.klass = wire_get_u32(&r);
+		m->klass.who = wire_get_u32(&r);
 		m->klass.timeout = wire_get_i64(&r);
 		if (m->klass.timeout < 1 || m->klass.klass < 1)
 			r.bad = true;

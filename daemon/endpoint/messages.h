@@ -92,7 +92,7 @@ enum msg_type {
 	MSG_PEER_GONE,          /* peer.key */
 	MSG_ROUTES,             /* table: the routes into the mesh device, whole; fds: memfd, msg_routes_write() */
 	MSG_CLASS,              /* klass: overlay address -> class until timeout */
-	MSG_CLASS_GONE,         /* klass.ip: the revocation */
+	MSG_CLASS_GONE,         /* klass.ip: the revocation; what is open with it ends right after */
 	MSG_ROWS,               /* table: what classes may do, whole; fds: memfd, msg_rows_write() */
 	MSG_HOSTS,              /* table: the hosts block, whole, count 0 removes it; fds: memfd, msg_hosts_write() */
 	MSG_STATUS_ASK,         /* order: answered by STATUS messages, then DONE */
@@ -174,6 +174,8 @@ struct msg_class {
 	uint32_t      order;
 	struct ip     ip;
 	uint32_t      klass;            /* from 1; 0 denies. Of this filter: twice policy's, and one more for IPv6 */
+	uint32_t      who;              /* whose address it is for now: the same for the same person. Of another one
+	                                 * net denies, ends what is open with the address, and only then allows */
 	int64_t       timeout;          /* milliseconds from now; the element goes by itself then; >= 1 */
 };
 
@@ -223,6 +225,8 @@ struct msg_status {
 	uint32_t    order;
 	uint16_t    port;               /* UDP port of the device */
 	struct span backend;            /* "kernel", "userspace" */
+	struct span cannot;             /* what this kernel does not let net do; empty: nothing */
+	uint64_t    cut[2];             /* connections of applications, and flows through this host, that were ended */
 	uint64_t    refused[MSG_FILTER_COUNTERS];       /* packets, by enum msg_filter_counter */
 	size_t      peers_n;
 	struct msg_peer_status peers[MSG_PEERS_MAX];

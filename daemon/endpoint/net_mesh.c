@@ -21,6 +21,8 @@ enum {
 	POLL_MS = 10,                   /* whether the userspace device is there */
 	START_SEC = 5,                  /* how long it may take */
 	CHECK_SEC = 5,                  /* whether somebody took away what was told */
+	CUT_MS = 2,                     /* denials that come together end connections together */
+	CUT_AGAIN_MS = 500,             /* after a failure */
 	WAITING_MAX = 8192,             /* orders that wait for the device */
 };
 
@@ -49,6 +51,9 @@ struct net_mesh {
 	struct tunnel_process     *tunnel;      /* userspace backend only */
 	struct loop_fd            *events;      /* mesh_fd(): somebody touched nftables */
 	struct loop_timer         *check;
+	struct loop_timer         *cut;         /* connections of those who were denied */
+	struct cut_count           cut_said;
+	bool                       cut_soon, cut_unable_said;
 
 	/* What DEVICE said, for as long as the device is on its way. */
 	struct secret              key;
@@ -140,6 +145,37 @@ static void run_waiting(struct net_mesh *n)
 		mem_wipe(&m, sizeof(m));
 		waiting_free(w);
 	}
+}
+
+/* ---- connections of those who were denied ---- */
+
+static void say_cut(struct net_mesh *n)
+{
+	struct cut_count count = mesh_cut_count(n->mesh);
+	const char *why = mesh_cut_unable(n->mesh);
+
+	if (why && !n->cut_unable_said)
+		log_warn("%s: what is open with somebody who may no longer be here hears nothing more, and ends when "
+			 "its application says so",
+			 why);
+	n->cut_unable_said = n->cut_unable_said || why;
+	if (count.sockets != n->cut_said.sockets || count.flows != n->cut_said.flows)
+		log_info("ended %zu connections and %zu forwarded flows of those who are not here any more",
+			 count.sockets - n->cut_said.sockets, count.flows - n->cut_said.flows);
+	n->cut_said = count;
+}
+
+static void on_cut(void *arg)
+{
+	struct net_mesh *n = arg;
+	struct err err = { 0 };
+
+	n->cut_soon = !mesh_cut(n->mesh, &err);
+	if (n->cut_soon)
+		loop_timer_after(n->cut, CUT_AGAIN_MS * (SEC_NS / 1000));
+	if (err.code != ERR_NONE)
+		log_error("%s: %s", n->interface, err.msg);
+	say_cut(n);
 }
 
 /* ---- the device ---- */
@@ -266,6 +302,8 @@ static void remove_all(struct net_mesh *n)
 
 	loop_timer_set(n->poll, BOOT_NEVER);
 	loop_timer_set(n->check, BOOT_NEVER);
+	loop_timer_set(n->cut, BOOT_NEVER);
+	n->cut_soon = false;
 	loop_fd_remove(take(n->events));
 	n->starting = false;
 	n->ops->addresses(n->arg, NULL, 0);
@@ -309,7 +347,7 @@ static bool on_class(struct net_mesh *n, const struct msg_class *m, struct err *
 {
 	struct prefix p = host_prefix(&m->ip);
 
-	return mesh_class(n->mesh, &p, m->klass, m->timeout, loop_now(n->loop), err);
+	return mesh_class(n->mesh, &p, m->klass, m->who, m->timeout, loop_now(n->loop), err);
 }
 
 static bool on_class_gone(struct net_mesh *n, const struct msg_class *m, struct err *err)
@@ -378,7 +416,7 @@ static bool rows_load(struct net_mesh *n, const struct msg_row *rows, size_t cou
 			ok = mesh_class_gone(n->mesh, &n->vias.list[i], now, err);
 	for (size_t i = 0; ok && i < count; i++)
 		if (rows[i].way == MSG_WAY_VIA)
-			ok = mesh_class(n->mesh, &rows[i].to, 1, rows[i].timeout, now, err);
+			ok = mesh_class(n->mesh, &rows[i].to, 1, 0, rows[i].timeout, now, err);
 	if (ok)
 		swap(n->vias, vias);
 	free(vias.list);
@@ -508,6 +546,10 @@ static bool on_status(struct net_mesh *n, uint32_t order, struct err *err)
 	s->m.status.order = order;
 	s->m.status.port = info.port;
 	s->m.status.backend = span_str(device_backend_name(backend));
+	if (mesh_cut_unable(n->mesh))
+		s->m.status.cannot = span_str(mesh_cut_unable(n->mesh));
+	s->m.status.cut[0] = mesh_cut_count(n->mesh).sockets;
+	s->m.status.cut[1] = mesh_cut_count(n->mesh).flows;
 	count_refused(n, &s->m.status);
 	ok = mesh_peers(n->mesh, add_status, s, err);
 	if (ok)
@@ -537,6 +579,12 @@ static void carry_out(struct net_mesh *n, const struct msg *m, int *fds)
 	case MSG_STATUS_ASK: ok = on_status(n, m->order, &err); break;
 	default:             ok = err_set(&err, ERR_PEER, "no order"); break;
 	}
+	/* Not before the denials that come behind this one: they end connections together. */
+	if (mesh_cut_waits(n->mesh) && !n->cut_soon) {
+		n->cut_soon = true;
+		loop_timer_after(n->cut, CUT_MS * (SEC_NS / 1000));
+	}
+	say_cut(n);
 	/* The number stands first in each of them. */
 	done(n, m->order, ok ? NULL : &err);
 }
@@ -605,6 +653,7 @@ struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf,
 	n->tunnel_gid = users->tunnel_group;
 	n->poll = loop_timer_new(l, on_poll, n);
 	n->check = loop_timer_new(l, on_check, n);
+	n->cut = loop_timer_new(l, on_cut, n);
 	if (!device_name_ok(span_str(conf->mesh.interface)) ||
 	    !span_cstr(span_str(conf->mesh.interface), n->interface, sizeof(n->interface)))
 		err_set(err, ERR_CONFIG, "\"interface\": \"%s\" cannot be one's name",
@@ -627,6 +676,7 @@ void net_mesh_free(struct net_mesh *n)
 	secret_done(&n->key);
 	loop_timer_free(n->poll);
 	loop_timer_free(n->check);
+	loop_timer_free(n->cut);
 	free(n->routes.list);
 	free(n->vias.list);
 	free(n->hosts_file);

@@ -136,7 +136,7 @@ size_t orders_deny(const struct net_state *told, const struct net_state *want, o
 		const struct order_class *old = &told->classes[i], *now = class_find(want, &old->ip);
 		struct msg m = { .type = MSG_CLASS_GONE };
 
-		if (now && memcmp(now->key, old->key, MSG_KEY_LEN) == 0)
+		if (now && memcmp(now->key, old->key, MSG_KEY_LEN) == 0 && now->who == old->who)
 			continue;
 		m.klass.ip = old->ip;
 		fn(arg, &m, (struct span){ 0 });
@@ -349,13 +349,14 @@ static size_t classes_allow(const struct net_state *told, struct net_state *want
 		const struct order_class *old = class_find(told, &c->ip);
 		struct msg m = { .type = MSG_CLASS };
 
-		if (old && memcmp(old->key, c->key, MSG_KEY_LEN) == 0 && old->klass == c->klass &&
+		if (old && memcmp(old->key, c->key, MSG_KEY_LEN) == 0 && old->who == c->who && old->klass == c->klass &&
 		    told_holds(old->told, c->until, now)) {
 			c->told = old->told;
 			continue;
 		}
 		m.klass.ip = c->ip;
 		m.klass.klass = c->klass;
+		m.klass.who = c->who;
 		c->told = tell_until(c->until, now);
 		m.klass.timeout = timeout_ms(c->told, now);
 		fn(arg, &m, (struct span){ 0 });

@@ -5,7 +5,8 @@
 /*
  * What net shall have, against what it was told: the smallest orders between
  * the two, in the order that never lets one node speak with another's rights.
- * Deny first (orders_deny()), then the caller ends connections, then devices,
+ * Deny first (orders_deny()), then connections end (the fronts' by the caller, everybody else's by
+ * net: daemon/mesh/cut.h), then devices,
  * routes and rows change, then new rights are given (orders_allow()).
  * It only writes messages; core.c sends them.
  */
@@ -26,6 +27,7 @@ struct order_class {
 	struct ip   ip;
 	uint8_t     key[MSG_KEY_LEN];           /* whose address it is: the one with which its node came (world.h) */
 	uint32_t    klass;
+	uint32_t    who;                        /* the person, or tags, behind it for now (world_who()) */
 	struct boot until;                      /* when it must end */
 	struct boot told;                       /* when net will end it by itself; orders_allow() fills it in */
 };
@@ -63,7 +65,8 @@ void net_state_sort(struct net_state *s);
 /* m has no order number yet; bytes belong into its memfd, or ptr is NULL. */
 typedef void order_fn(void *arg, struct msg *m, struct span bytes);
 
-/* Takes rights away: addresses that are nobody's any more or that change hands.
+/* Takes rights away: addresses that are nobody's any more or that change hands: another key has it,
+ * or another person is logged in there, or nobody is any more.
  * Returns how many. told NULL: net knows nothing. */
 size_t orders_deny(const struct net_state *told, const struct net_state *want, order_fn *fn, void *arg);
 

@@ -124,6 +124,10 @@ bool world_for_browsers(const struct conf *conf);       /* "public" has services
 bool world_snapshot(const struct world *w, const struct world_now *now, bool public,
                     struct buf *ret_block, struct world_slot **ret_slots, size_t *ret_n, struct err *err);
 
+/* For whom a party acts now: the same number from every core for the same person, or tags, however long
+ * the session; another for nobody. Never 0. */
+uint32_t world_who(const struct party *p, const struct world_now *now);
+
 /* What an identity's word must be now: 0 where it must not count. */
 uint32_t world_generation(const struct world *w, uint64_t party, const struct world_now *now);
 

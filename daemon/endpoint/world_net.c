@@ -184,6 +184,7 @@ static void add_class(const struct world *w, struct net_state *s, const struct p
 		c->klass |= FILTER_CLASS_CONTROL;
 	else if (c->klass && !glass_is(p->node) && is_quiet(self, peer, klass))
 		c->klass |= FILTER_CLASS_QUIET;
+	c->who = world_who(p, now);
 	c->until = end;
 	if (c->klass)
 		s->class_count++;

@@ -68,6 +68,11 @@ static enum ident_kind kind_of(const struct party *p, const struct world_now *no
 	return IDENT_ENROLLED;
 }
 
+uint32_t world_who(const struct party *p, const struct world_now *now)
+{
+	return who(p, kind_of(p, now));
+}
+
 bool world_lease_over(const struct party *p, const struct world_now *now)
 {
 	return boot_passed(now->lease, now->boot) && !(p->node && glass_is(p->node));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "daemon/mesh/filter.h"
 
+#include "base/encode.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "daemon/mesh/nl.h"
@@ -16,8 +17,11 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <nftables/libnftables.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { WHO_TEXT_MAX = 9 };              /* eight digits and a NUL */
 
 /*
  * Two ways into the kernel: libnftables for what changes seldom and is read
@@ -284,6 +288,35 @@ static const char *map_of(uint8_t family)
 	return family == IP_V4 ? RULESET_CLASS4 : RULESET_CLASS6;
 }
 
+/* As nft(8) writes and shows comments. */
+static void put_who(struct nftnl_set_elem *elem, uint32_t who)
+{
+	struct nftnl_udata_buf *buf;
+	char text[WHO_TEXT_MAX];
+
+	if (who == 0)
+		return;
+	snprintf(text, sizeof(text), "%08x", (unsigned)who);
+	buf = have(nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN));
+	if (nftnl_udata_put_strz(buf, NFTNL_UDATA_SET_ELEM_COMMENT, text))
+		nftnl_set_elem_set(elem, NFTNL_SET_ELEM_USERDATA, nftnl_udata_buf_data(buf),
+				   nftnl_udata_buf_len(buf));
+	nftnl_udata_buf_free(buf);
+}
+
+static int on_who(const struct nftnl_udata *attr, void *arg)
+{
+	uint32_t *who = arg;
+	struct span s = span_of(nftnl_udata_get(attr), nftnl_udata_len(attr));
+	unsigned char b[4];
+	size_t n = 0;
+
+	if (nftnl_udata_type(attr) == NFTNL_UDATA_SET_ELEM_COMMENT && s.len == WHO_TEXT_MAX &&
+	    hex_decode(span_head(s, WHO_TEXT_MAX - 1), b, sizeof(b), &n) && n == sizeof(b))
+		*who = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+	return 0;
+}
+
 static struct nftnl_set *set_of(const struct filter_class *c)
 {
 	struct nftnl_set *set = have(nftnl_set_alloc());
@@ -294,6 +327,7 @@ static struct nftnl_set *set_of(const struct filter_class *c)
 	nftnl_set_elem_set(elem, NFTNL_SET_ELEM_KEY, c->ip.b, (uint32_t)ip_len(&c->ip));
 	if (c->class != 0) {
 		nftnl_set_elem_set(elem, NFTNL_SET_ELEM_DATA, &c->class, sizeof(c->class));
+		put_who(elem, c->who);
 		if (c->timeout_ms < FILTER_TIMEOUT_MAX_MS)
 			nftnl_set_elem_set_u64(elem, NFTNL_SET_ELEM_TIMEOUT,
 					       (uint64_t)c->timeout_ms);
@@ -409,6 +443,9 @@ static int on_element(struct nftnl_set_elem *elem, void *arg)
 	if (!data || len != sizeof(c.class))
 		return 0;
 	memcpy(&c.class, data, len);
+	data = nftnl_set_elem_get(elem, NFTNL_SET_ELEM_USERDATA, &len);
+	if (data)
+		nftnl_udata_parse(data, len, on_who, &c.who);
 	if (nftnl_set_elem_is_set(elem, NFTNL_SET_ELEM_EXPIRATION)) {
 		uint64_t left = nftnl_set_elem_get_u64(elem, NFTNL_SET_ELEM_EXPIRATION);
 

@@ -107,6 +107,8 @@ struct filter_class {
 	struct ip ip;                   /* a peer's overlay address; anything else is refused */
 	uint32_t  class;                /* not 0 */
 	int64_t   timeout_ms;           /* from now; 0 and less: it has run out */
+	uint32_t  who;                  /* whose address it is for now, for the caller alone: in the
+					 * element's comment, so that whoever adopts the table knows; 0: not said */
 };
 
 struct filter;

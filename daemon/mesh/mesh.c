@@ -53,6 +53,8 @@ struct mesh {
 	enum device_backend backend;
 	struct link        *link;
 	struct nl          *events;
+	struct cut         *cut;
+	struct cut_count    cut_count;
 	bool                started;
 	bool                resetting;  /* until mesh_end(): take nothing away */
 	bool                behind;     /* the device missed something: mesh_check() tells it */
@@ -157,6 +159,7 @@ void mesh_free(struct mesh *m)
 	filter_close(m->filter, false, NULL);
 	link_close(m->link);
 	nl_close(m->events);
+	cut_close(m->cut);
 	secret_done(&m->key);
 	while (dict_next(m->peers, &pos, &key, &value))
 		peer_free(value);
@@ -223,6 +226,89 @@ static struct filter_base base_of(const struct mesh *m)
 	};
 }
 
+/* ---- connections ---- */
+
+static struct cut_scope scope_of(const struct mesh *m, bool routed)
+{
+	return (struct cut_scope){
+		.ranges = &m->ranges,
+		.own = m->addresses,
+		.own_n = m->addresses_n,
+		.spared = m->fronts,
+		.spared_n = m->conf.fronts_n,
+		.routed = routed,
+	};
+}
+
+static bool has_class(void *arg, const struct ip *peer)
+{
+	const struct mesh *m = arg;
+
+	return dict_find(m->classes, key_of_ip(peer)) != NULL;
+}
+
+static bool sweep_connections(struct mesh *m, bool routed, struct err *err)
+{
+	struct cut_scope scope = scope_of(m, routed);
+
+	return cut_sweep(m->cut, &scope, has_class, m, &m->cut_count, err);
+}
+
+bool mesh_cut(struct mesh *m, struct err *err)
+{
+	struct cut_scope scope = scope_of(m, m->forward_n > 0);
+
+	return !mesh_cut_waits(m) || cut_run(m->cut, &scope, &m->cut_count, err);
+}
+
+bool mesh_cut_waits(const struct mesh *m)
+{
+	return m->cut && cut_waits(m->cut, NULL);
+}
+
+struct cut_count mesh_cut_count(const struct mesh *m)
+{
+	return m->cut_count;
+}
+
+const char *mesh_cut_unable(const struct mesh *m)
+{
+	return m->cut ? cut_unable(m->cut) : NULL;
+}
+
+/* The kernel let their packets go no further when their time was over. */
+static void note_expired(struct mesh *m, struct boot now)
+{
+	struct span key;
+	size_t pos = 0;
+	void *value;
+
+	while (dict_next(m->classes, &pos, &key, &value)) {
+		struct class *c = value;
+
+		if (!boot_passed(c->deadline, now))
+			continue;
+		cut_add(m->cut, &c->c.ip);
+		free(dict_remove(m->classes, key));
+	}
+}
+
+static void learn_class(void *arg, const struct filter_class *c)
+{
+	struct mesh *m = arg;
+	struct class *new = mem_alloc(sizeof(*new));
+
+	*new = (struct class){ .c = *c, .deadline = deadline_of(c->timeout_ms, clock_boot()) };
+	free(dict_put(m->classes, key_of_ip(&c->ip), new));
+}
+
+/* An earlier process's: who was behind which address is in the table; whose class ran out while nobody
+ * looked may have left connections. */
+static bool adopt(struct mesh *m, struct err *err)
+{
+	return filter_classes(m->filter, learn_class, m, err) && sweep_connections(m, true, err);
+}
+
 /* ---- putting it there ---- */
 
 static bool load_vias(struct mesh *m, struct boot now, struct err *err)
@@ -260,6 +346,8 @@ static bool make_table(struct mesh *m, struct boot now, struct err *err)
 	m->filter = filter_open(&base, &adopted, err);
 	if (!m->filter)
 		return false;
+	if (adopted && !m->started)
+		return adopt(m, err);
 	if (adopted || !m->started)
 		return true;
 	if ((m->rows_told && !filter_load(m->filter, &rows, err)) || !load_vias(m, now, err))
@@ -381,6 +469,10 @@ bool mesh_start(struct mesh *m, const struct secret *key, const struct prefix *a
 	secret_done(&m->key);
 	secret_init(&m->key, key->ptr, key->len);
 
+	if (!m->cut)
+		m->cut = cut_open(err);
+	if (!m->cut)
+		return false;
 	if ((!m->filter || !same_ranges) && !make_table(m, (struct boot){ 0 }, err))
 		return false;
 	if (!watch_events(m, err))
@@ -504,13 +596,14 @@ bool mesh_end(struct mesh *m, struct boot now, struct err *err)
 		return false;
 	m->resetting = false;
 
-	/* Denied first, then their connections' keys, then the ways to them. */
+	/* Denied first, then their connections, then their keys, then the ways to them. */
 	ok = filter_classes(m->filter, see_class, &gone, err);
 	for (size_t i = 0; ok && i < gone.n; i++)
 		ok = filter_class_remove(m->filter, &gone.addresses[i], err);
 	for (pos = 0; dict_next(m->classes, &pos, &key, &value);)
 		if (!((struct class *)value)->fresh)
 			free(dict_remove(m->classes, key));
+	ok = ok && sweep_connections(m, m->forward_n > 0, err);
 	for (pos = 0; dict_next(m->vias, &pos, &key, &value);)
 		if (!((struct via *)value)->fresh)
 			free(dict_remove(m->vias, key));
@@ -605,8 +698,26 @@ static bool is_address(const struct mesh *m, const struct prefix *p)
 	       overlay_has(&m->ranges, &p->ip);
 }
 
-bool mesh_class(struct mesh *m, const struct prefix *p, uint32_t class, int64_t timeout_ms,
-		struct boot now, struct err *err)
+static bool address_class(struct mesh *m, const struct prefix *p, const struct filter_class *c,
+			  struct boot now, struct err *err)
+{
+	const struct class *old = dict_find(m->classes, key_of_ip(&c->ip));
+	struct class *new;
+
+	if (old && old->c.who != c->who && !mesh_class_gone(m, p, now, err))
+		return false;
+	if (cut_waits(m->cut, &c->ip) && !mesh_cut(m, err))
+		return false;
+	if (!filter_class_set(m->filter, c, err))
+		return false;
+	new = mem_alloc(sizeof(*new));
+	*new = (struct class){ *c, deadline_of(c->timeout_ms, now), true };
+	free(dict_put(m->classes, key_of_ip(&c->ip), new));
+	return true;
+}
+
+bool mesh_class(struct mesh *m, const struct prefix *p, uint32_t class, uint32_t who,
+		int64_t timeout_ms, struct boot now, struct err *err)
 {
 	char buf[sizeof(p->ip.b) + 2];
 
@@ -615,15 +726,9 @@ bool mesh_class(struct mesh *m, const struct prefix *p, uint32_t class, int64_t 
 	if (class == 0 || timeout_ms <= 0)
 		return mesh_class_gone(m, p, now, err);
 	if (is_address(m, p)) {
-		struct filter_class c = { p->ip, class, timeout_ms };
-		struct class *new;
+		struct filter_class c = { p->ip, class, timeout_ms, who };
 
-		if (!filter_class_set(m->filter, &c, err))
-			return false;
-		new = mem_alloc(sizeof(*new));
-		*new = (struct class){ c, deadline_of(timeout_ms, now), true };
-		free(dict_put(m->classes, key_of_ip(&p->ip), new));
-		return true;
+		return address_class(m, p, &c, now, err);
 	}
 	if (p->ip.family == IP_NONE)
 		return err_set(err, ERR_CONFIG, "a class for no address");
@@ -648,6 +753,7 @@ bool mesh_class_gone(struct mesh *m, const struct prefix *p, struct boot now, st
 		return false;
 	if (is_address(m, p)) {
 		free(dict_remove(m->classes, key_of_ip(&p->ip)));
+		cut_add(m->cut, &p->ip);
 		return filter_class_remove(m->filter, &p->ip, err);
 	}
 	free(dict_remove(m->vias, key_of_prefix(p, buf)));
@@ -729,6 +835,9 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 		if (!make_table(m, now, err))
 			return false;
 	}
+	note_expired(m, now);
+	if (!mesh_cut(m, err))
+		return false;
 	if (!m->device || !device_info(m->device, &info, &e)) {
 		/* The interface may be another one by now, or the process. */
 		device_close(take(m->device));

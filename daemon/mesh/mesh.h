@@ -13,6 +13,7 @@
  */
 
 #include "base/clock.h"
+#include "daemon/mesh/cut.h"
 #include "daemon/mesh/device.h"
 #include "daemon/mesh/filter.h"
 #include "daemon/mesh/link.h"
@@ -63,11 +64,29 @@ bool mesh_peer_gone(struct mesh *m, const struct device_key *key, struct err *er
 bool mesh_route(struct mesh *m, const struct prefix *p, struct err *err);
 bool mesh_route_gone(struct mesh *m, const struct prefix *p, struct err *err);
 
-/* An overlay address: its class. Another prefix: a far route (filter_via), whose class does not
- * matter. The timeout counts from now. */
-bool mesh_class(struct mesh *m, const struct prefix *p, uint32_t class, int64_t timeout_ms,
-		struct boot now, struct err *err);
+/*
+ * An overlay address: its class, and whose it is (any number that is the same for the same person,
+ * 0 for nobody in particular). Another prefix: a far route (filter_via), whose class and owner
+ * do not matter. The timeout counts from now.
+ *
+ * The order for somebody else's: what is there is denied, then what is open with that
+ * address ends (cut.h), then the new class counts. If that end fails the address stays denied.
+ */
+bool mesh_class(struct mesh *m, const struct prefix *p, uint32_t class, uint32_t who,
+		int64_t timeout_ms, struct boot now, struct err *err);
+/* Denied when it returns; what is open with the address waits for mesh_cut(). */
 bool mesh_class_gone(struct mesh *m, const struct prefix *p, struct boot now, struct err *err);
+
+/*
+ * Ends the connections of all that are denied since the last time, in one pass; mesh_class() for
+ * one of them, mesh_end() and mesh_check() (for classes that ran out) do it by themselves.
+ * mesh_end(), and mesh_start() where an earlier process left its table, end those of everybody who
+ * has no class. Fronts' own sockets are theirs to end.
+ */
+bool mesh_cut(struct mesh *m, struct err *err);
+bool mesh_cut_waits(const struct mesh *m);
+struct cut_count mesh_cut_count(const struct mesh *m);  /* since mesh_new() */
+const char *mesh_cut_unable(const struct mesh *m);      /* cut_unable(); NULL before mesh_start(), too */
 
 /* Replaces all rows; where some forward, forwarding is switched on. */
 bool mesh_rows(struct mesh *m, const struct filter_rows *rows, struct boot now, struct err *err);

@@ -83,7 +83,7 @@ static void bench_changes(struct filter *f, uint32_t there)
 
 	for (int kind = 0; kind < 3; kind++) {
 		for (uint32_t i = 0; i < CHANGES; i++) {
-			struct filter_class c = { peer(200000 + i), 5 + (uint32_t)kind, 3600000 };
+			struct filter_class c = { peer(200000 + i), 5 + (uint32_t)kind, 3600000, 7 };
 			int64_t start = now_ns();
 
 			if (kind == 2)
@@ -220,7 +220,7 @@ int main(void)
 		char what[64];
 
 		for (; there < sizes[i]; there++) {
-			struct filter_class c = { peer(there), 5, 3600000 };
+			struct filter_class c = { peer(there), 5, 3600000, 7 };
 
 			check(filter_class_set(f, &c, &err), "set");
 		}

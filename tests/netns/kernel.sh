@@ -72,7 +72,7 @@ for tool in ip nft conntrack ping setpriv; do
 done
 # busybox's own shell prefers its applets to what PATH says.
 program "$(readlink -f /bin/sh)" /bin/sh
-for p in netns/mesh_tool netns/mesh_traffic unit/test_filter unit/test_link unit/test_mesh; do
+for p in netns/mesh_tool netns/mesh_traffic unit/test_cut unit/test_filter unit/test_link unit/test_mesh; do
 	[ ! -x "$build/tests/$p" ] || program "$build/tests/$p" "/tests/$p"
 done
 cp "$here/mesh.sh" "$fs/tests/netns/"

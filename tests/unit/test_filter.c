@@ -84,7 +84,7 @@ static const struct filter_class *find(const struct seen *s, const char *address
 
 static void set(struct filter *f, const char *address, uint32_t class, int64_t timeout_ms)
 {
-	struct filter_class c = { ip(address), class, timeout_ms };
+	struct filter_class c = { ip(address), class, timeout_ms, class * 1000 };
 	struct err err;
 
 	ck_assert_msg(filter_class_set(f, &c, &err), "%s: %s", address, err.msg);
@@ -201,8 +201,9 @@ START_TEST(elements)
 	ck_assert_uint_eq(s.n, 2);
 	c = find(&s, "100.64.0.3");
 	ck_assert(c && c->class == 5 && c->timeout_ms > 50000 && c->timeout_ms <= 60000);
+	ck_assert_uint_eq(c->who, 5000);
 	c = find(&s, "fd12:3456:7890::3");
-	ck_assert(c && c->class == 6 && c->timeout_ms == INT64_MAX);
+	ck_assert(c && c->class == 6 && c->timeout_ms == INT64_MAX && c->who == 6000);
 
 	/* Again: another class, a longer and a shorter time, none. */
 	set(f, "100.64.0.3", 7, 3600000);
@@ -231,20 +232,31 @@ START_TEST(elements)
 	/* Another process's element is replaced, too. */
 	ck_assert(filter_close(f, false, &err));
 	f = open_filter(&b, true);
+	s = classes(f);
+	c = find(&s, "100.64.0.9");
+	ck_assert(c && c->class == 4 && c->who == 4000);
 	set(f, "100.64.0.9", 8, 60000);
 	s = classes(f);
 	c = find(&s, "100.64.0.9");
-	ck_assert(c && c->class == 8);
+	ck_assert(c && c->class == 8 && c->who == 8000);
+	bad = (struct filter_class){ ip("100.64.0.9"), 8, 60000, UINT32_MAX };
+	ck_assert(filter_class_set(f, &bad, &err));
+	s = classes(f);
+	ck_assert_uint_eq(find(&s, "100.64.0.9")->who, UINT32_MAX);
+	bad.who = 0;
+	ck_assert(filter_class_set(f, &bad, &err));
+	s = classes(f);
+	ck_assert_uint_eq(find(&s, "100.64.0.9")->who, 0);
 	a = ip("100.64.0.9");
 	ck_assert(filter_class_remove(f, &a, &err));
 	s = classes(f);
 	ck_assert_ptr_null(find(&s, "100.64.0.9"));
 
 	/* Only overlay addresses have a class. */
-	bad = (struct filter_class){ ip("192.0.2.1"), 5, 1000 };
+	bad = (struct filter_class){ ip("192.0.2.1"), 5, 1000, 1 };
 	ck_assert(!filter_class_set(f, &bad, &err));
 	ck_assert_int_eq(err.code, ERR_CONFIG);
-	bad = (struct filter_class){ ip("2001:db8::1"), 5, 1000 };
+	bad = (struct filter_class){ ip("2001:db8::1"), 5, 1000, 1 };
 	ck_assert(!filter_class_set(f, &bad, &err));
 	bad = (struct filter_class){ .class = 5, .timeout_ms = 1000 };
 	ck_assert(!filter_class_set(f, &bad, &err));

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "daemon/mesh/tunnel.h"
 #include "tests/unit/netns.h"
+#include "tests/unit/pair.h"
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -216,7 +217,7 @@ START_TEST(told_and_told_anew)
 
 	begin();
 	m = mesh();
-	ck_assert(!mesh_class(m, &a, 5, 60000, now(), &err));
+	ck_assert(!mesh_class(m, &a, 5, 7, 60000, now(), &err));
 	ck_assert_int_eq(err.code, ERR_NOTNOW);
 	if (backend == DEVICE_USERSPACE) {
 		/* The table stands before there is a device. */
@@ -234,9 +235,9 @@ START_TEST(told_and_told_anew)
 	tell_peer(m, 1, "192.0.2.1:5000");
 	tell_peer(m, 2, "[2001:db8::1]:5001");
 	ck_assert_msg(mesh_rows(m, &all, now(), &err), "%s", err.msg);
-	ck_assert_msg(mesh_class(m, &a, 5, 60000, now(), &err), "%s", err.msg);
-	ck_assert(mesh_class(m, &b, 6, INT64_MAX, now(), &err));
-	ck_assert(mesh_class(m, &lab, 6, 60000, now(), &err));
+	ck_assert_msg(mesh_class(m, &a, 5, 7, 60000, now(), &err), "%s", err.msg);
+	ck_assert(mesh_class(m, &b, 6, 7, INT64_MAX, now(), &err));
+	ck_assert(mesh_class(m, &lab, 6, 7, 60000, now(), &err));
 	ck_assert(mesh_route(m, &lab, &err));
 	ck_assert_msg(mesh_end(m, now(), &err), "%s", err.msg);
 	ck_assert(has_class("100.64.0.9", 5) && has_class("100.64.0.10", 6));
@@ -245,7 +246,7 @@ START_TEST(told_and_told_anew)
 	ck_assert_uint_eq(find_peer(m, 2)->allowed_n, 2);
 	ck_assert_uint_eq(find_peer(m, 2)->endpoint.port, 5001);
 	ck_assert_uint_eq(find_peer(m, 2)->keepalive, 7);
-	ck_assert(!mesh_class(m, &in_mesh, 5, 1000, now(), &err));
+	ck_assert(!mesh_class(m, &in_mesh, 5, 7, 1000, now(), &err));
 	ck_assert_int_eq(err.code, ERR_CONFIG);
 
 	/* Routes that would cut a peer's own packets off are left out. */
@@ -263,7 +264,7 @@ START_TEST(told_and_told_anew)
 	ck_assert_ptr_nonnull(find_peer(next, 1));
 	mesh_reset(next);
 	tell_peer(next, 2, NULL);
-	ck_assert(mesh_class(next, &b, 6, INT64_MAX, now(), &err));
+	ck_assert(mesh_class(next, &b, 6, 7, INT64_MAX, now(), &err));
 	ck_assert(has_class("100.64.0.9", 5));
 	ck_assert_msg(mesh_end(next, now(), &err), "%s", err.msg);
 	ck_assert(!has_class("100.64.0.9", 5) && has_class("100.64.0.10", 6));
@@ -295,13 +296,13 @@ START_TEST(taken_away_and_put_back)
 	tunnel_start();
 	start(m);
 	tell_peer(m, 3, "192.0.2.1:5000");
-	ck_assert(mesh_class(m, &a, 5, 60000, now(), &err));
+	ck_assert(mesh_class(m, &a, 5, 7, 60000, now(), &err));
 	ck_assert(mesh_end(m, now(), &err));
 	ck_assert_msg(mesh_check(m, now(), &what, &err), "%s", err.msg);
 	ck_assert_ptr_null(what);
 	mesh_woken(m);
-	ck_assert(mesh_class(m, &a, 6, 60000, now(), &err));
-	ck_assert(mesh_class(m, &a, 5, 60000, now(), &err));
+	ck_assert(mesh_class(m, &a, 6, 7, 60000, now(), &err));
+	ck_assert(mesh_class(m, &a, 5, 7, 60000, now(), &err));
 	ck_assert(!mesh_woken(m));              /* elements are nothing to wake up for */
 
 	/* Down and up again: the kernel forgets routes, and addresses of IPv6. */
@@ -353,6 +354,115 @@ START_TEST(taken_away_and_put_back)
 }
 END_TEST
 
+#define STAFF   "100.64.0.9"
+#define STUDENT "100.64.0.10"
+
+static void put(struct mesh *m, const char *address, uint32_t class, uint32_t who, int64_t timeout_ms)
+{
+	struct prefix p = pfx(address);
+	struct err err = { 0 };
+
+	p.bits = 32;
+	ck_assert_msg(mesh_class(m, &p, class, who, timeout_ms, now(), &err), "%s", err.msg);
+}
+
+/* The far ends are at addresses of lo here: what ends, ends by its socket and not by the filter. */
+START_TEST(nobody_goes_on_with_anothers_connection)
+{
+	struct prefix staff = pfx(STAFF "/32"), lo[] = {
+		pfx("127.0.0.1/32"), staff, pfx(STUDENT "/32"), pfx("100.64.0.11/32") };
+	struct err err = { 0 };
+	struct link *l = link_open(&err);
+	struct pair p, other, early;
+	struct mesh *m, *next;
+
+	begin();
+	ck_assert_msg(l && link_up(l, "lo", 65536, &err) && link_addresses(l, "lo", lo, array_size(lo), &err), "%s",
+		      err.msg);
+	link_close(l);
+	m = mesh();
+	ck_assert(!mesh_cut_waits(m));
+	tunnel_start();
+	start(m);
+	if (mesh_cut_unable(m)) {
+		printf("skip connections that end: %s\n", mesh_cut_unable(m));
+		end(m);
+		return;
+	}
+
+	/* Of those whom nobody let in: the end of telling ends them. */
+	early = pair_tcp("100.64.0.2", false, "100.64.0.11", true);
+	mesh_reset(m);
+	put(m, STAFF, 5, 1, 60000);
+	put(m, STUDENT, 5, 2, 60000);
+	ck_assert(pair_lives(&early));
+	ck_assert_msg(mesh_end(m, now(), &err), "%s", err.msg);
+	ck_assert(pair_aborted(early.here));
+	pair_done(&early);
+
+	p = pair_tcp("100.64.0.2", false, STAFF, true);
+	other = pair_tcp("100.64.0.2", false, STUDENT, true);
+	put(m, STAFF, 6, 1, 90000);             /* other rights, a longer session: the same person */
+	ck_assert(pair_lives(&p));
+	put(m, STAFF, 6, 3, 90000);             /* somebody else is logged in there now */
+	ck_assert(pair_aborted(p.here));
+	ck_assert(has_class(STAFF, 6) && !mesh_cut_waits(m));
+	pair_done(&p);
+
+	/* Denied at once, ended right after, and before anybody is let in there again. */
+	p = pair_tcp("100.64.0.2", false, STAFF, true);
+	ck_assert(mesh_class_gone(m, &staff, now(), &err));
+	ck_assert(!has_class(STAFF, 6) && mesh_cut_waits(m));
+	ck_assert(mesh_cut(m, &err) && !mesh_cut_waits(m));
+	ck_assert(pair_aborted(p.here));
+	pair_done(&p);
+	put(m, STAFF, 5, 1, 60000);
+	p = pair_tcp("100.64.0.2", false, STAFF, true);
+	ck_assert(mesh_class_gone(m, &staff, now(), &err));
+	put(m, STAFF, 5, 1, 60000);
+	ck_assert(pair_aborted(p.here) && !mesh_cut_waits(m));
+	pair_done(&p);
+
+	/* Another life of this process knows whose they are from the table. */
+	p = pair_tcp("100.64.0.2", false, STAFF, true);
+	mesh_free(m);
+	next = mesh();
+	start(next);
+	mesh_reset(next);
+	put(next, STUDENT, 5, 2, 60000);
+	ck_assert(pair_lives(&p) && pair_lives(&other));
+	put(next, STAFF, 5, 4, 60000);
+	ck_assert(pair_aborted(p.here));
+	ck_assert_msg(mesh_end(next, now(), &err), "%s", err.msg);
+	pair_done(&p);
+
+	/* What runs out while nobody tells us anything. */
+	p = pair_tcp("100.64.0.2", false, STAFF, true);
+	put(next, STAFF, 5, 4, 30);
+	ck_assert(pair_lives(&p));
+	for (int i = 0; i < 6000 && mesh_cut_count(next).sockets < 2; i++) {
+		usleep(10000);
+		ck_assert_msg(mesh_check(next, now(), NULL, &err), "%s", err.msg);
+	}
+	ck_assert(pair_aborted(p.here));
+	ck_assert(!has_class(STAFF, 5));
+	ck_assert(pair_lives(&other));
+	ck_assert_uint_eq(mesh_cut_count(next).sockets, 2);
+	pair_done(&p);
+
+	/* ... and while this process was away. */
+	p = pair_tcp("100.64.0.2", false, STAFF, true);
+	mesh_free(next);
+	m = mesh();
+	start(m);
+	ck_assert(pair_aborted(p.here));
+	ck_assert(pair_lives(&other));
+	pair_done(&p);
+	pair_done(&other);
+	end(m);
+}
+END_TEST
+
 static bool available(void)
 {
 	struct err err = { 0 };
@@ -385,4 +495,5 @@ static bool available(void)
 	return device_delete("rv-probe", &err);
 }
 
-UNIT_MAIN_NETNS("mesh", available, told_and_told_anew, taken_away_and_put_back)
+UNIT_MAIN_NETNS("mesh", available, told_and_told_anew, taken_away_and_put_back,
+		nobody_goes_on_with_anothers_connection)

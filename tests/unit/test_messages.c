@@ -63,6 +63,7 @@ static struct msg sample(enum msg_type type)
 		if (type == MSG_CLASS_GONE)
 			break;
 		m.klass.klass = 70000;
+		m.klass.who = 0xfedcba98;
 		m.klass.timeout = 86400000;
 		break;
 	case MSG_ROWS: case MSG_HOSTS: case MSG_ROUTES:

@@ -141,6 +141,7 @@ static struct net_state *random_state(struct boot now)
 			c->ip = addr(a);
 			c->key[0] = (uint8_t)owner[a];
 			c->klass = 1 + dice(3);
+			c->who = dice(2);
 			c->until = boot_add(now, (1 + dice(100)) * SEC_NS);
 		}
 	net_state_sort(s);
@@ -214,6 +215,52 @@ static struct net_state *one_class(struct boot until)
 	return s;
 }
 
+static void count_types(void *arg, struct msg *m, struct span bytes)
+{
+	unsigned *n = arg;
+
+	(void)bytes;
+	n[0] += m->type == MSG_CLASS_GONE;
+	if (m->type == MSG_CLASS)
+		n[1] = m->klass.who;
+}
+
+/* The same device with the same rights: denied between the two. */
+START_TEST(another_person_is_another)
+{
+	struct boot now = { 1000 * SEC_NS };
+	struct net_state *told = one_class(boot_add(now, 100 * SEC_NS)), *want;
+	unsigned n[2] = { 0 };
+
+	told->classes[0].who = 7;
+	orders_deny(NULL, told, count_types, n);
+	orders_allow(NULL, told, now, count_types, n);
+	ck_assert_uint_eq(n[0], 0);
+	ck_assert_uint_eq(n[1], 7);
+
+	n[1] = 0;
+	want = one_class(boot_add(now, 100 * SEC_NS));
+	want->classes[0].who = 7;
+	orders_deny(told, want, count_types, n);
+	orders_allow(told, want, now, count_types, n);
+	ck_assert_uint_eq(n[0], 0);
+	ck_assert_uint_eq(n[1], 0);
+	net_state_free(told);
+
+	told = want;
+	want = one_class(boot_add(now, 100 * SEC_NS));
+	want->classes[0].who = 8;
+	orders_deny(told, want, count_types, n);
+	ck_assert_uint_eq(n[0], 1);
+	ck_assert_uint_eq(n[1], 0);
+	orders_allow(told, want, now, count_types, n);
+	ck_assert_uint_eq(n[0], 1);
+	ck_assert_uint_eq(n[1], 8);
+	net_state_free(told);
+	net_state_free(want);
+}
+END_TEST
+
 START_TEST(deadlines_are_told_when_needed)
 {
 	const struct {
@@ -266,4 +313,5 @@ START_TEST(a_dead_core_extends_nobody)
 }
 END_TEST
 
-UNIT_MAIN("orders", never_anothers_rights, deadlines_are_told_when_needed, a_dead_core_extends_nobody)
+UNIT_MAIN("orders", never_anothers_rights, another_person_is_another, deadlines_are_told_when_needed,
+          a_dead_core_extends_nobody)
