@@ -29,6 +29,7 @@ static const struct {
 	[MSG_CONF_DONE]     = { "conf-done",     CHILD, P,     0 },
 	[MSG_READY]         = { "ready",         CHILD, P,     0 },
 	[MSG_PONG]          = { "pong",          CHILD, P,     0 },
+	[MSG_TUNNEL]        = { "tunnel",        N | P, P | N, 0 },
 	[MSG_RESET]         = { "reset",         C,     N,     0 },
 	[MSG_NET_END]       = { "net-end",       C,     N,     0 },
 	[MSG_DEVICE]        = { "device",        C,     N,     0 },
@@ -376,6 +377,10 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 		wire_u8(out, m->done.code);
 		ok = put_span(out, m->done.text, MSG_TEXT_MAX) && m->done.code <= ERR_SYS;
 		break;
+	case MSG_TUNNEL:
+		put_bool(out, m->tunnel.on);
+		ok = put_span(out, m->tunnel.text, MSG_TEXT_MAX);
+		break;
 	case MSG_STATUS:
 		ok = put_status(&m->status, out);
 		break;
@@ -555,6 +560,10 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		m->done.order = wire_get_u32(&r);
 		m->done.code = get_code(&r);
 		m->done.text = wire_get_span(&r, MSG_TEXT_MAX);
+		break;
+	case MSG_TUNNEL:
+		m->tunnel.on = get_bool(&r);
+		m->tunnel.text = wire_get_span(&r, MSG_TEXT_MAX);
 		break;
 	case MSG_STATUS:
 		get_status(&r, &m->status);

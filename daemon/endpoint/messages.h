@@ -81,6 +81,9 @@ enum msg_type {
 	MSG_READY,              /* conf.generation in use and serving */
 	MSG_PONG,               /* it does */
 
+	/* net -> parent, and back */
+	MSG_TUNNEL,             /* tunnel: the userspace WireGuard process shall run, or not; it was started, or why not */
+
 	/* core -> net. Every order is answered by MSG_DONE with its number, in order.
 	 * After RESET net forgets what it was told but changes nothing; NET_END removes from
 	 * device, routes and filter whatever was not told again in between: without a DEVICE
@@ -212,6 +215,13 @@ struct msg_done {
 	uint32_t    order;
 	uint8_t     code;               /* enum err_code; ERR_NONE: done */
 	struct span text;
+};
+
+/* The parent runs it, so that it outlives net. Whoever asks for one that runs is answered at once; at each
+ * of its later starts net is told again, for it has forgotten all that it was told. */
+struct msg_tunnel {
+	bool        on;
+	struct span text;               /* from the parent, not on: why */
 };
 
 struct msg_peer_status {
@@ -347,6 +357,7 @@ struct msg {
 		struct msg_class         klass;
 		struct msg_table         table;
 		struct msg_done          done;
+		struct msg_tunnel        tunnel;
 		struct msg_status        status;
 		struct msg_name          name;
 		struct msg_named         named;

@@ -242,9 +242,16 @@ static void on_addresses(void *arg, const struct ip *list, size_t count)
 
 /* ---- parent ---- */
 
+static void on_tunnel(void *arg, bool on)
+{
+	struct net *n = arg;
+
+	tell(n->parent, &(struct msg){ .type = MSG_TUNNEL, .tunnel = { .on = on } });
+}
+
 static bool make_mesh(struct net *n, struct err *err)
 {
-	static const struct net_mesh_ops ops = { on_answer, on_addresses };
+	static const struct net_mesh_ops ops = { on_answer, on_addresses, on_tunnel };
 	struct privilege_users users;
 
 	if (n->mesh || n->stage.next->mode == CONF_STANDALONE)
@@ -364,6 +371,10 @@ static void on_parent(void *arg, const struct msg *m, int *fds, size_t fd_count)
 		break;
 	case MSG_LISTEN:
 		on_kept(n, &m->listen, fds);
+		break;
+	case MSG_TUNNEL:
+		if (n->mesh)
+			net_mesh_tunnel(n->mesh, &m->tunnel);
 		break;
 	case MSG_PING:
 		tell(n->parent, &(struct msg){ .type = MSG_PONG });

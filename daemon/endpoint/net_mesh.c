@@ -6,13 +6,13 @@
 #include "base/secret.h"
 #include "base/wire.h"
 #include "daemon/endpoint/conf.h"
-#include "daemon/endpoint/tunnel_process.h"
 #include "daemon/mesh/hosts.h"
 #include "daemon/mesh/mesh.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,11 +44,10 @@ struct net_mesh {
 	char                       interface[DEVICE_NAME_MAX];
 	char                      *hosts_file;
 	enum device_backend        wanted;
-	uid_t                      tunnel_uid;
-	gid_t                      tunnel_gid;
 
 	struct mesh               *mesh;
-	struct tunnel_process     *tunnel;      /* userspace backend only */
+	bool                       tunnel;      /* userspace backend only: the parent was asked */
+	char                       why[ERR_MSG_MAX];    /* there is no device, "" before that is known */
 	struct loop_fd            *events;      /* mesh_fd(): somebody touched nftables */
 	struct loop_timer         *check;
 	struct loop_timer         *cut;         /* connections of those who were denied */
@@ -223,10 +222,21 @@ static bool try_start(struct net_mesh *n, struct err *err)
 	if (!n->events && mesh_fd(n->mesh) >= 0)
 		n->events = loop_fd_add(n->loop, mesh_fd(n->mesh), EPOLLIN, on_events, n);
 	loop_timer_after(n->check, CHECK_SEC * SEC_NS);
+	n->why[0] = '\0';
 	for (size_t i = 0; i < n->addresses_n; i++)
 		here[i] = n->addresses[i].ip;
 	n->ops->addresses(n->arg, here, n->addresses_n);
 	return true;
+}
+
+/* The orders that waited for it fail, and say why: core tells all again after a while. */
+static void no_device(struct net_mesh *n, const char *why)
+{
+	log_error("%s: %s", n->interface, why);
+	snprintf(n->why, sizeof(n->why), "%s", why);
+	loop_timer_set(n->poll, BOOT_NEVER);
+	n->starting = false;
+	run_waiting(n);
 }
 
 static void on_poll(void *arg)
@@ -239,19 +249,25 @@ static void on_poll(void *arg)
 			loop_timer_after(n->poll, POLL_MS * (SEC_NS / 1000));
 			return;
 		}
-		log_error("%s: %s", n->interface, err.msg);
+		no_device(n, err.msg);
+		return;
 	}
 	n->starting = false;
 	run_waiting(n);
 }
 
-/* It begins empty; mesh_check() tells it everything again as soon as it answers. */
-static void on_tunnel_start(void *arg)
+void net_mesh_tunnel(struct net_mesh *n, const struct msg_tunnel *m)
 {
-	struct net_mesh *n = arg;
+	char text[LOG_TEXT_MAX];
 
-	if (mesh_started(n->mesh))
+	if (!m->on) {
+		n->tunnel = false;
+		if (n->starting)
+			no_device(n, log_text(m->text, text));
+	} else if (mesh_started(n->mesh)) {
+		/* It begins empty; mesh_check() tells it everything again as soon as it answers. */
 		loop_timer_after(n->check, POLL_MS * (SEC_NS / 1000));
+	}
 }
 
 static bool ranges_of(const struct msg_device *m, struct overlay *ret_o, struct err *err)
@@ -281,10 +297,8 @@ static bool on_device(struct net_mesh *n, const struct msg_device *m, struct err
 	n->addresses_n = m->addresses_n;
 	n->device_told = true;
 	if (backend == DEVICE_USERSPACE && !n->tunnel) {
-		n->tunnel = tunnel_process_new(n->loop, n->interface, n->tunnel_uid, n->tunnel_gid,
-		                               on_tunnel_start, n, err);
-		if (!n->tunnel)
-			return false;
+		n->tunnel = true;
+		n->ops->tunnel(n->arg, true);
 	}
 	if (try_start(n, err))
 		return true;
@@ -309,7 +323,9 @@ static void remove_all(struct net_mesh *n)
 	n->ops->addresses(n->arg, NULL, 0);
 	if (*n->hosts_file && !hosts_write(n->hosts_file, NULL, 0, NULL, &err))
 		log_error("%s: %s", n->hosts_file, err.msg);
-	tunnel_process_free(take(n->tunnel));
+	/* An earlier life may have asked for it. */
+	n->ops->tunnel(n->arg, false);
+	n->tunnel = false;
 	if (!mesh_remove(n->mesh, &err))
 		log_error("%s: %s", n->interface, err.msg);
 	secret_done(&n->key);
@@ -585,6 +601,8 @@ static void carry_out(struct net_mesh *n, const struct msg *m, int *fds)
 		loop_timer_after(n->cut, CUT_MS * (SEC_NS / 1000));
 	}
 	say_cut(n);
+	if (!ok && err.code == ERR_NOTNOW && *n->why)
+		err_set(&err, ERR_NOTNOW, "%s: %s", n->interface, n->why);
 	/* The number stands first in each of them. */
 	done(n, m->order, ok ? NULL : &err);
 }
@@ -649,8 +667,6 @@ struct net_mesh *net_mesh_new(struct loop *l, const struct conf *conf,
 	n->last = &n->first;
 	n->hosts_file = mem_strdup(conf->mesh.hosts_file);
 	n->wanted = backends[conf->mesh.backend];
-	n->tunnel_uid = users->tunnel;
-	n->tunnel_gid = users->tunnel_group;
 	n->poll = loop_timer_new(l, on_poll, n);
 	n->check = loop_timer_new(l, on_check, n);
 	n->cut = loop_timer_new(l, on_cut, n);
@@ -671,7 +687,6 @@ void net_mesh_free(struct net_mesh *n)
 		return;
 	drop_waiting(n);
 	loop_fd_remove(n->events);
-	tunnel_process_free(n->tunnel);
 	mesh_free(n->mesh);
 	secret_done(&n->key);
 	loop_timer_free(n->poll);

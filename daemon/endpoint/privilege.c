@@ -134,14 +134,16 @@ static bool common(struct err *err)
 	return true;
 }
 
-/* Net's until it knows its configuration: SETUID to CHOWN are for the tunnel process. */
-static const uint64_t net_caps =
-	CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_NET_BIND_SERVICE) | CAP_BIT(CAP_SETUID) |
-	CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_KILL) | CAP_BIT(CAP_CHOWN);
+/* Net's with a mesh; CHOWN keeps the hosts file whose it was. Until it knows its configuration it has
+ * SETPCAP as well, to give the rest away. */
+#define NET_CAPS       (CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_NET_BIND_SERVICE) | CAP_BIT(CAP_CHOWN))
+#define NET_FIRST_CAPS (NET_CAPS | CAP_BIT(CAP_SETPCAP))
 
 bool privilege_parent(struct err *err)
 {
-	uint64_t caps = net_caps | CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_DAC_READ_SEARCH);
+	/* SETUID, SETGID and KILL are for its children, the tunnel among them. */
+	uint64_t caps = NET_FIRST_CAPS | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_KILL) |
+			CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_DAC_READ_SEARCH);
 
 	if (geteuid() == 0 && (!bounding_set(caps, err) || !caps_set(caps, 0, err)))
 		return false;
@@ -163,7 +165,7 @@ bool privilege_enter(enum process_kind kind, uid_t uid, gid_t gid, const char *r
 		return err_sys(err, "chroot to %s", root);
 	if (kind == PROCESS_NET) {
 		/* privilege_net() takes the rest when it is known what it is for */
-		if (!bounding_set(net_caps, err) || !caps_set(net_caps, 0, err))
+		if (!bounding_set(NET_FIRST_CAPS, err) || !caps_set(NET_FIRST_CAPS, 0, err))
 			return false;
 	} else {
 		if (!bounding_set(0, err) || !become(uid, gid, err) || !caps_set(0, 0, err))
@@ -215,13 +217,13 @@ bool privilege_net(const struct conf *conf, struct err *err)
 		uint64_t caps = CAP_BIT(CAP_NET_BIND_SERVICE);
 
 		if (mesh)
-			caps = net_caps;
+			caps = NET_CAPS;
 		/* the bounding set needs SETPCAP, which the second line may drop */
 		if (!bounding_set(caps, err) || !caps_set(caps, 0, err))
 			return false;
 	}
 	/* In standalone mode root's files are of no concern to it. With a mesh it writes the hosts
-	 * file and kernel settings, and starts a program: a list would name all that matters. */
+	 * file, and so its folder, and kernel settings: a list would name all that matters. */
 	if (!mesh) {
 		static const struct landlock_path readable[] = { { "/", LANDLOCK_READ } };
 

@@ -48,11 +48,11 @@ bool privilege_front(struct err *err);
 /* Writes in its own folders only; no program, no other process. */
 bool privilege_core(const struct conf *conf, struct err *err);
 
-/* With mesh: NET_ADMIN, and what starting the userspace device as another user
- * takes; without: NET_BIND_SERVICE alone, and no file to write. */
+/* With mesh: NET_ADMIN and CHOWN, too, for the hosts file; without: NET_BIND_SERVICE alone, and no
+ * file to write. No program and no other user in either. */
 bool privilege_net(const struct conf *conf, struct err *err);
 
-/* In net's child that becomes the userspace device: uid and gid with CAP_NET_ADMIN alone. */
+/* In the parent's child that becomes the userspace device: uid and gid with CAP_NET_ADMIN alone. */
 bool privilege_tunnel(uid_t uid, gid_t gid, struct err *err);
 
 #endif

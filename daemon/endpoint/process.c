@@ -33,6 +33,7 @@ enum {
  *            user          starts   neighbours          what for
  *   core     reeve         first    net, all fronts     keys, snapshots, coordinator, local API
  *   net      root, less    second   core, all fronts    device, filter, sockets, upstreams
+ *   tunnel   reeve-tunnel  when net nobody              a device where the kernel has none
  *   front    reeve-front   then     core, net           HTTP for identities
  *   public   reeve-front   then     core, net           HTTP for strangers
  */
@@ -348,6 +349,9 @@ static void on_message(void *arg, const struct msg *m, int *fds, size_t fd_count
 	case MSG_LISTEN:
 		on_listen(ps, &m->listen, fds);
 		break;
+	case MSG_TUNNEL:
+		process_tunnel(ps, m->tunnel.on);
+		break;
 	default:
 		break;
 	}
@@ -412,6 +416,9 @@ static void end_next(struct processes *ps)
 			if (p->kind != order[k] || p->pid <= 0)
 				continue;
 			if (!p->told_end) {
+				/* Before net takes the device from under it. */
+				if (p->kind == PROCESS_NET)
+					process_tunnel_end(ps);
 				p->told_end = true;
 				tell_number(p, MSG_END, 0);
 				loop_timer_after(p->timer, END_SEC * SEC_NS);
@@ -757,6 +764,7 @@ void processes_free(struct processes *ps)
 		channel_free(p->channel);
 		loop_timer_free(p->timer);
 	}
+	process_tunnel_end(ps);
 	loop_timer_free(ps->reload_timer);
 	loop_timer_free(ps->ready_timer);
 	loop_timer_free(ps->drain_timer);

@@ -45,6 +45,7 @@ struct processes {
 	size_t               count;
 	struct generation    now, next;
 	uint32_t             last_number;
+	struct tunnel_process *tunnel;          /* process_tunnel.c: NULL, net wants none */
 	struct kept          kept, coming;      /* net's listening sockets; a set on its way */
 	char                *empty;             /* the fronts' file system */
 	struct loop_timer   *reload_timer, *ready_timer, *drain_timer, *watch_timer;
@@ -62,6 +63,10 @@ pid_t process_spawn(enum process_kind kind, uint16_t index, uid_t uid, gid_t gid
 /* From now on, and again after a reload: children that hang are killed. */
 void process_watch(struct processes *ps);
 void process_answered(struct process *p);
+
+/* What net wants of the userspace device; it survives net. */
+void process_tunnel(struct processes *ps, bool on);
+void process_tunnel_end(struct processes *ps);
 
 /* run-dir, state-dir and the audit file, with the owners that the processes
  * need; an empty folder for the fronts. */

@@ -189,12 +189,12 @@ bool seccomp_net(bool mesh, struct err *err)
 
 	if (!ctx)
 		return err_set(err, ERR_SYS, "seccomp_init");
-	/* Of these the mesh's net needs execve and the user change, for the tunnel process. */
-	ok = rules(ctx, SCMP_ACT_KILL_PROCESS, mesh ? deadly + 2 : deadly, err) &&
-	     rules(ctx, SCMP_ACT_ERRNO(EPERM), useless, err);
+	ok = rules(ctx, SCMP_ACT_KILL_PROCESS, deadly, err) &&
+	     rules(ctx, SCMP_ACT_ERRNO(EPERM), useless, err) &&
+	     rules(ctx, SCMP_ACT_ERRNO(EPERM), users, err);
+	/* The hosts file stays whose it was. */
 	if (ok && !mesh)
-		ok = rules(ctx, SCMP_ACT_ERRNO(EPERM), users, err) &&
-		     rules(ctx, SCMP_ACT_ERRNO(EPERM), ownership, err);
+		ok = rules(ctx, SCMP_ACT_ERRNO(EPERM), ownership, err);
 	ok = ok && load(ctx, err);
 	seccomp_release(ctx);
 	return ok;

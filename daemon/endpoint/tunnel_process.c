@@ -7,6 +7,7 @@
 #include "daemon/mesh/tunnel.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,12 +81,26 @@ static bool start(struct tunnel_process *t, struct err *err)
 	return true;
 }
 
+/* Somebody may have taken the interface away: what is open of it is of no use then. */
+static bool have_interface(struct tunnel_process *t, struct err *err)
+{
+	struct tunnel again;
+
+	if (if_nametoindex(t->tunnel.name) != 0)
+		return true;
+	if (!tunnel_init(&again, t->tunnel.name, t->uid, NULL, err))
+		return false;
+	tunnel_done(&t->tunnel);
+	t->tunnel = again;
+	return true;
+}
+
 static void on_timer(void *arg)
 {
 	struct tunnel_process *t = arg;
 	struct err err = { 0 };
 
-	if (start(t, &err))
+	if (have_interface(t, &err) && start(t, &err))
 		return;
 	log_error("starting the tunnel: %s", err.msg);
 	loop_timer_after(t->timer, BACKOFF_MAX_MS * (SEC_NS / 1000));
@@ -112,6 +127,11 @@ struct tunnel_process *tunnel_process_new(struct loop *l, const char *interface,
 		return NULL;
 	}
 	return t;
+}
+
+bool tunnel_process_runs(const struct tunnel_process *t)
+{
+	return t->pid > 0;
 }
 
 void tunnel_process_free(struct tunnel_process *t)

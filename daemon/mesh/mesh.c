@@ -1,70 +1,13 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "daemon/mesh/mesh.h"
+#include "daemon/mesh/mesh_inside.h"
 
-#include "base/hash.h"
 #include "base/mem.h"
-#include "daemon/mesh/nl.h"
 
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { ADDRESSES_MAX = 8 };
-
-/* What was told, each with whether it was told since mesh_reset(). */
-struct peer {
-	struct device_peer p;           /* p.allowed is allowed */
-	struct prefix     *allowed;
-	struct ipport      seen;        /* where the device last heard it */
-	bool               fresh;
-};
-
-struct route {
-	struct prefix to;
-	bool          fresh;
-};
-
-struct class {
-	struct filter_class c;
-	struct boot         deadline;
-	bool                fresh;
-};
-
-struct via {
-	struct prefix to;
-	struct boot   deadline;
-	bool          fresh;
-};
-
-struct mesh {
-	struct mesh_conf conf;          /* its pointers are the next three */
-	char            *interface;
-	uint32_t        *users, *fronts;
-
-	struct secret  key;
-	struct overlay ranges;
-	struct prefix  addresses[ADDRESSES_MAX];
-	size_t         addresses_n;
-
-	struct filter      *filter;
-	struct device      *device;
-	enum device_backend backend;
-	struct link        *link;
-	struct nl          *events;
-	struct cut         *cut;
-	struct cut_count    cut_count;
-	bool                started;
-	bool                resetting;  /* until mesh_end(): take nothing away */
-	bool                behind;     /* the device missed something: mesh_check() tells it */
-
-	struct dict *peers, *routes, *classes, *vias;
-	struct filter_row     *rows;
-	struct filter_forward *forward;
-	size_t                 rows_n, forward_n;
-	bool                   rows_told;
-};
 
 static struct filter_rows rows_of(const struct mesh *m)
 {
@@ -77,11 +20,6 @@ static struct span key_of_prefix(const struct prefix *p, char buf[sizeof(p->ip.b
 	buf[1] = (char)p->bits;
 	memcpy(buf + 2, p->ip.b, sizeof(p->ip.b));
 	return span_of(buf, sizeof(p->ip.b) + 2);
-}
-
-static struct span key_of_ip(const struct ip *ip)
-{
-	return span_of(ip->b, ip_len(ip));
 }
 
 static struct span key_of_peer(const struct device_key *k)
@@ -102,13 +40,6 @@ static int64_t left_ms(struct boot deadline, struct boot now)
 	if (deadline.ns == BOOT_NEVER.ns)
 		return INT64_MAX;
 	return boot_passed(deadline, now) ? 0 : (deadline.ns - now.ns) / 1000000 + 1;
-}
-
-static struct boot deadline_of(int64_t timeout_ms, struct boot now)
-{
-	if (timeout_ms >= FILTER_TIMEOUT_MAX_MS)
-		return BOOT_NEVER;
-	return boot_add(now, timeout_ms * 1000000);
 }
 
 /* ---- coming and going ---- */
@@ -226,89 +157,6 @@ static struct filter_base base_of(const struct mesh *m)
 	};
 }
 
-/* ---- connections ---- */
-
-static struct cut_scope scope_of(const struct mesh *m, bool routed)
-{
-	return (struct cut_scope){
-		.ranges = &m->ranges,
-		.own = m->addresses,
-		.own_n = m->addresses_n,
-		.spared = m->fronts,
-		.spared_n = m->conf.fronts_n,
-		.routed = routed,
-	};
-}
-
-static bool has_class(void *arg, const struct ip *peer)
-{
-	const struct mesh *m = arg;
-
-	return dict_find(m->classes, key_of_ip(peer)) != NULL;
-}
-
-static bool sweep_connections(struct mesh *m, bool routed, struct err *err)
-{
-	struct cut_scope scope = scope_of(m, routed);
-
-	return cut_sweep(m->cut, &scope, has_class, m, &m->cut_count, err);
-}
-
-bool mesh_cut(struct mesh *m, struct err *err)
-{
-	struct cut_scope scope = scope_of(m, m->forward_n > 0);
-
-	return !mesh_cut_waits(m) || cut_run(m->cut, &scope, &m->cut_count, err);
-}
-
-bool mesh_cut_waits(const struct mesh *m)
-{
-	return m->cut && cut_waits(m->cut, NULL);
-}
-
-struct cut_count mesh_cut_count(const struct mesh *m)
-{
-	return m->cut_count;
-}
-
-const char *mesh_cut_unable(const struct mesh *m)
-{
-	return m->cut ? cut_unable(m->cut) : NULL;
-}
-
-/* The kernel let their packets go no further when their time was over. */
-static void note_expired(struct mesh *m, struct boot now)
-{
-	struct span key;
-	size_t pos = 0;
-	void *value;
-
-	while (dict_next(m->classes, &pos, &key, &value)) {
-		struct class *c = value;
-
-		if (!boot_passed(c->deadline, now))
-			continue;
-		cut_add(m->cut, &c->c.ip);
-		free(dict_remove(m->classes, key));
-	}
-}
-
-static void learn_class(void *arg, const struct filter_class *c)
-{
-	struct mesh *m = arg;
-	struct class *new = mem_alloc(sizeof(*new));
-
-	*new = (struct class){ .c = *c, .deadline = deadline_of(c->timeout_ms, clock_boot()) };
-	free(dict_put(m->classes, key_of_ip(&c->ip), new));
-}
-
-/* An earlier process's: who was behind which address is in the table; whose class ran out while nobody
- * looked may have left connections. */
-static bool adopt(struct mesh *m, struct err *err)
-{
-	return filter_classes(m->filter, learn_class, m, err) && sweep_connections(m, true, err);
-}
-
 /* ---- putting it there ---- */
 
 static bool load_vias(struct mesh *m, struct boot now, struct err *err)
@@ -347,7 +195,7 @@ static bool make_table(struct mesh *m, struct boot now, struct err *err)
 	if (!m->filter)
 		return false;
 	if (adopted && !m->started)
-		return adopt(m, err);
+		return mesh_adopt(m, err);
 	if (adopted || !m->started)
 		return true;
 	if ((m->rows_told && !filter_load(m->filter, &rows, err)) || !load_vias(m, now, err))
@@ -420,6 +268,59 @@ static bool make_link(struct mesh *m, struct err *err)
 	       link_up(m->link, m->interface, DEVICE_MTU, err) && set_routes(m, err);
 }
 
+/*
+ * Whoever spoke to us before goes on with keys that a new device does not have, and takes 15 s to notice. A
+ * keepalive begins a handshake at once, as soon as the device is up; mesh_check() takes it back.
+ */
+static void wake(struct mesh *m, struct peer *p, struct device_peer *want)
+{
+	if (m->wakes == 0 || want->endpoint.ip.family == IP_NONE || want->keepalive != 0)
+		return;
+	m->wakes--;
+	m->woken = clock_boot();
+	p->waking = true;
+	want->keepalive = MESH_WAKE_SEC;
+}
+
+static bool end_waking(struct mesh *m, struct err *err)
+{
+	struct span key;
+	size_t pos = 0;
+	void *value;
+
+	if (m->woken.ns == 0 || !boot_passed(boot_add(m->woken, MESH_WAKING_SEC * SEC_NS), clock_boot()))
+		return true;
+	while (dict_next(m->peers, &pos, &key, &value)) {
+		struct peer *p = value;
+		struct device_peer want = p->p;
+
+		/* By now the device knows better where it is. */
+		want.endpoint = (struct ipport){ 0 };
+		if (p->waking && !device_peer_set(m->device, &want, err))
+			return false;
+		p->waking = false;
+	}
+	m->woken = (struct boot){ 0 };
+	m->wakes = 0;
+	return true;
+}
+
+/* A device that has both is left alone: userspace would open its socket anew. */
+static bool setup_device(struct mesh *m, struct err *err)
+{
+	static const struct device_key none;
+	struct device_info info;
+	struct device_key mine;
+
+	if (!device_info(m->device, &info, err) || !device_private_public(&m->key, &mine, err))
+		return false;
+	if (device_key_eq(&info.key, &mine) && info.port == m->conf.port && info.port != 0)
+		return true;
+	if (device_key_eq(&info.key, &none))
+		m->wakes = MESH_WAKES_MAX;
+	return device_setup(m->device, &m->key, m->conf.port, err);
+}
+
 /* Key, port and all peers: for a device that lost them. */
 static bool make_device(struct mesh *m, struct err *err)
 {
@@ -427,7 +328,7 @@ static bool make_device(struct mesh *m, struct err *err)
 	size_t pos = 0;
 	void *value;
 
-	if (!device_setup(m->device, &m->key, m->conf.port, err))
+	if (!setup_device(m, err))
 		return false;
 	while (dict_next(m->peers, &pos, &key, &value)) {
 		struct peer *p = value;
@@ -435,6 +336,7 @@ static bool make_device(struct mesh *m, struct err *err)
 
 		if (want.endpoint.ip.family == IP_NONE)
 			want.endpoint = p->seen;
+		wake(m, p, &want);
 		if (!device_peer_set(m->device, &want, err))
 			return false;
 	}
@@ -454,9 +356,9 @@ bool mesh_start(struct mesh *m, const struct secret *key, const struct prefix *a
 {
 	bool same_ranges = memcmp(&m->ranges, ranges, sizeof(*ranges)) == 0;
 
-	if (n > ADDRESSES_MAX)
+	if (n > MESH_ADDRESSES_MAX)
 		return err_set(err, ERR_LIMIT, "%zu overlay addresses, at most %d", n,
-			       ADDRESSES_MAX);
+			       MESH_ADDRESSES_MAX);
 	if (!overlay_check(ranges, err))
 		return false;
 	for (size_t i = 0; i < n; i++)
@@ -486,8 +388,7 @@ bool mesh_start(struct mesh *m, const struct secret *key, const struct prefix *a
 			return false;
 		m->device = device_open(m->backend, m->interface, err);
 	}
-	if (!m->device || !device_setup(m->device, &m->key, m->conf.port, err) ||
-	    !make_link(m, err))
+	if (!m->device || !setup_device(m, err) || !make_link(m, err))
 		return false;
 	m->started = true;
 	return true;
@@ -544,7 +445,7 @@ struct stale {
 static void see_class(void *arg, const struct filter_class *c)
 {
 	struct stale *s = arg;
-	const struct class *known = dict_find(s->m->classes, key_of_ip(&c->ip));
+	const struct class *known = dict_find(s->m->classes, mesh_key_of_ip(&c->ip));
 
 	if (known && known->fresh)
 		return;
@@ -603,7 +504,7 @@ bool mesh_end(struct mesh *m, struct boot now, struct err *err)
 	for (pos = 0; dict_next(m->classes, &pos, &key, &value);)
 		if (!((struct class *)value)->fresh)
 			free(dict_remove(m->classes, key));
-	ok = ok && sweep_connections(m, m->forward_n > 0, err);
+	ok = ok && mesh_sweep_connections(m, m->forward_n > 0, err);
 	for (pos = 0; dict_next(m->vias, &pos, &key, &value);)
 		if (!((struct via *)value)->fresh)
 			free(dict_remove(m->vias, key));
@@ -638,13 +539,19 @@ static bool tell_gone(struct mesh *m, const struct device_key *key, struct err *
 
 bool mesh_peer(struct mesh *m, const struct device_peer *p, struct err *err)
 {
+	struct device_peer want = *p;
 	struct peer *old, *new;
 	struct err e = { 0 };
 
-	if (!need_start(m, err) || !or_later(m, tell_peer(m, p, &e), &e, err))
+	if (!need_start(m, err))
 		return false;
-	old = dict_find(m->peers, key_of_peer(&p->key));
 	new = mem_alloc(sizeof(*new));
+	wake(m, new, &want);
+	if (!or_later(m, tell_peer(m, &want, &e), &e, err)) {
+		free(new);
+		return false;
+	}
+	old = dict_find(m->peers, key_of_peer(&p->key));
 	new->allowed = mem_dup(p->allowed_n ? (const void *)p->allowed : "",
 			       p->allowed_n * sizeof(*p->allowed));
 	new->p = *p;
@@ -701,7 +608,7 @@ static bool is_address(const struct mesh *m, const struct prefix *p)
 static bool address_class(struct mesh *m, const struct prefix *p, const struct filter_class *c,
 			  struct boot now, struct err *err)
 {
-	const struct class *old = dict_find(m->classes, key_of_ip(&c->ip));
+	const struct class *old = dict_find(m->classes, mesh_key_of_ip(&c->ip));
 	struct class *new;
 
 	if (old && old->c.who != c->who && !mesh_class_gone(m, p, now, err))
@@ -711,8 +618,8 @@ static bool address_class(struct mesh *m, const struct prefix *p, const struct f
 	if (!filter_class_set(m->filter, c, err))
 		return false;
 	new = mem_alloc(sizeof(*new));
-	*new = (struct class){ *c, deadline_of(c->timeout_ms, now), true };
-	free(dict_put(m->classes, key_of_ip(&c->ip), new));
+	*new = (struct class){ *c, mesh_deadline(c->timeout_ms, now), true };
+	free(dict_put(m->classes, mesh_key_of_ip(&c->ip), new));
 	return true;
 }
 
@@ -740,7 +647,7 @@ bool mesh_class(struct mesh *m, const struct prefix *p, uint32_t class, uint32_t
 
 	struct via *v = mem_alloc(sizeof(*v));
 
-	*v = (struct via){ *p, deadline_of(timeout_ms, now), true };
+	*v = (struct via){ *p, mesh_deadline(timeout_ms, now), true };
 	free(dict_put(m->vias, key_of_prefix(p, buf), v));
 	return m->resetting || load_vias(m, now, err);
 }
@@ -752,7 +659,7 @@ bool mesh_class_gone(struct mesh *m, const struct prefix *p, struct boot now, st
 	if (!need_start(m, err))
 		return false;
 	if (is_address(m, p)) {
-		free(dict_remove(m->classes, key_of_ip(&p->ip)));
+		free(dict_remove(m->classes, mesh_key_of_ip(&p->ip)));
 		cut_add(m->cut, &p->ip);
 		return filter_class_remove(m->filter, &p->ip, err);
 	}
@@ -835,7 +742,7 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 		if (!make_table(m, now, err))
 			return false;
 	}
-	note_expired(m, now);
+	mesh_note_expired(m, now);
 	if (!mesh_cut(m, err))
 		return false;
 	if (!m->device || !device_info(m->device, &info, &e)) {
@@ -855,6 +762,7 @@ bool mesh_check(struct mesh *m, struct boot now, const char **ret_what, struct e
 		m->behind = false;
 	} else if (!link_addresses(m->link, m->interface, m->addresses, m->addresses_n, err) ||
 		   !link_up(m->link, m->interface, DEVICE_MTU, err) || !set_routes(m, err) ||
+		   !end_waking(m, err) ||
 		   (m->backend == DEVICE_USERSPACE &&
 		    !device_peers(m->device, note_seen, m, err))) {
 		return false;

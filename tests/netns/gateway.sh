@@ -125,7 +125,6 @@ for p in core net; do
 	fails "killed $p: the student still gets nothing" tells stu tcp 10.9.0.5
 	again() { [ -n "$(gw_child $p)" ]; }
 	ok "killed $p: it is there again" wait_for 5 again
-	# With net its userspace device dies, and the far side notices after WireGuard's 15 s.
 	ok "killed $p: the very same streams run" wait_for 30 streams
 	end watch
 done

@@ -142,17 +142,41 @@ fi
 # What dies comes back, and opens nothing meanwhile.
 pids_of() { ps -eo pid,args | awk -v want="$1" '$2 == "reeved[" want "]" { print $1 }'; }
 svc_child() { local p; for p in $(pids_of "$1"); do [ "$(readlink "/proc/$p/ns/net")" = "$(readlink "/proc/$(cat "$T/pid/host-svc")/ns/net")" ] && echo "$p"; done; }
+svc_tunnel() { pgrep -u 60102 -x wireguard-go | while read -r p; do
+	[ "$(readlink "/proc/$p/ns/net")" = "$(readlink "/proc/$(cat "$T/pid/host-svc")/ns/net")" ] && echo "$p"; done; }
+spawn lap through python3 "$apps/watch.py" "$T/through" tcp=100.64.0.2:7000
+through() { awk '{ print $3 }' "$T/through"; }
+goes_on() { [ "$(through)" -gt "$through_was" ]; }
+through_was=0
+ok "a stream runs" wait_for 10 goes_on
 for p in front0 front1 core net; do
+	tunnel_was=$(svc_tunnel)
 	kill -9 "$(svc_child $p)"
 	fails "killed $p: the student still gets nothing" get stu -f -o /dev/null http://wiki/headers
-	# With net its userspace device dies, and the far side notices after WireGuard's 15 s.
-	ok "killed $p: staff is served" wait_for $([ $p = net ] && echo 25 || echo 10) serves
+	ok "killed $p: staff is served" wait_for 10 serves
 	again() { [ -n "$(svc_child $p)" ]; }
 	ok "killed $p: it is there again" wait_for 5 again
+	[ -z "$tunnel_was" ] || same "killed $p: the userspace device is the same process" "$tunnel_was" svc_tunnel
+	through_was=$(through)
+	ok "killed $p: the very same stream runs" wait_for 10 goes_on
 done
-kill -9 "$(ps -eo pid,args | awk '/wireguard-go/ && !/awk/ { print $1 }' | while read -r p; do
-	[ "$(readlink "/proc/$p/ns/net")" = "$(readlink "/proc/$(cat "$T/pid/host-svc")/ns/net")" ] && echo "$p"; done | head -1)" 2>/dev/null &&
-	ok "killed the tunnel: staff is served" wait_for 25 serves
+end through
+if [ -n "$(svc_tunnel)" ] && command -v jq >/dev/null; then
+	was=$(svc_tunnel) at=$(date +%s)
+	kill -9 "$was"
+	another() { local p; p=$(svc_tunnel); [ -n "$p" ] && [ "$p" != "$was" ]; }
+	ok "killed the tunnel: there is another one" wait_for 10 another
+	# Nobody sends anything meanwhile.
+	shaken() { at svc reeve --json status | jq -e --argjson at "$at" '.peers[] | select(.node.name == "lap") | .handshake >= $at'; }
+	ok "killed the tunnel: it begins handshakes by itself" wait_for 10 shaken
+	ok "killed the tunnel: staff is served" wait_for 10 serves
+fi
+index() { at svc ip -o link show reeve0 | cut -d: -f1; }
+was=$(index)
+at svc ip link delete reeve0
+made_anew() { local i; i=$(index); [ -n "$i" ] && [ "$i" != "$was" ]; }
+ok "the interface taken away: there is another one" wait_for 10 made_anew
+ok "the interface taken away: staff is served" wait_for 10 serves
 
 # A revocation: the map is read again, and what is open ends.
 open=1

@@ -137,7 +137,6 @@ for h in wiki gateway; do
 	reeved_start $h
 done
 ok "reeved that starts then has its last map" wait_for 40 granted_again
-# WireGuard itself notices after 15 s that the other side has forgotten the keys.
 refused() { [ "$(code student student http://download/headers)" = 403 ]; }
 ok "the student is refused as before" wait_for 40 refused
 fails "in the laboratory, too" asks_instrument student student

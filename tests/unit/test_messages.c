@@ -72,8 +72,13 @@ static struct msg sample(enum msg_type type)
 	case MSG_DONE:
 		m.done = (struct msg_done){ 12, ERR_SYS, SPAN("no such device") };
 		break;
+	case MSG_TUNNEL:
+		m.tunnel = (struct msg_tunnel){ true, SPAN("wireguard-go is not installed") };
+		break;
 	case MSG_STATUS:
 		m.status.order = 13;
+		m.status.cannot = SPAN("a thing");
+		m.status.cut[1] = UINT64_C(1) << 40;
 		m.status.port = 51820;
 		m.status.backend = SPAN("kernel");
 		m.status.peers_n = MSG_PEERS_MAX;
