@@ -27,7 +27,7 @@ struct order_class {
 	struct ip   ip;
 	uint8_t     key[MSG_KEY_LEN];           /* whose address it is: the one with which its node came (world.h) */
 	uint32_t    klass;
-	uint32_t    who;                        /* the person, or tags, behind it for now (world_who()) */
+	uint32_t    who;                        /* the person, or node, behind it for now (world_who()) */
 	struct boot until;                      /* when it must end */
 	struct boot told;                       /* when net will end it by itself; orders_allow() fills it in */
 };

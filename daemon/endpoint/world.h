@@ -124,8 +124,8 @@ bool world_for_browsers(const struct conf *conf);       /* "public" has services
 bool world_snapshot(const struct world *w, const struct world_now *now, bool public,
                     struct buf *ret_block, struct world_slot **ret_slots, size_t *ret_n, struct err *err);
 
-/* For whom a party acts now: the same number from every core for the same person, or tags, however long
- * the session; another for nobody. Never 0. */
+/* For whom a node acts now: the same number from every core for the same person, however long the session
+ * and whatever the key; for nobody, or for itself as a tagged node does, the node's own. Never 0. */
 uint32_t world_who(const struct party *p, const struct world_now *now);
 
 /* What an identity's word must be now: 0 where it must not count. */

@@ -70,7 +70,27 @@ static enum ident_kind kind_of(const struct party *p, const struct world_now *no
 
 uint32_t world_who(const struct party *p, const struct world_now *now)
 {
-	return who(p, kind_of(p, now));
+	bool person = kind_of(p, now) == IDENT_PERSON;
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	uint32_t n;
+
+	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
+		abort();
+	EVP_DigestUpdate(ctx, &person, sizeof(person));
+	if (person) {
+		EVP_DigestUpdate(ctx, &p->node->user->id, sizeof(p->node->user->id));
+		hash_span(ctx, p->node->user->issuer);
+		hash_span(ctx, p->node->user->sub);
+	} else {
+		EVP_DigestUpdate(ctx, &p->node->id, sizeof(p->node->id));
+	}
+	if (EVP_DigestFinal_ex(ctx, sum, &len) != 1 || len < sizeof(n))
+		abort();
+	EVP_MD_CTX_free(ctx);
+	memcpy(&n, sum, sizeof(n));
+	return n ? n : 1;
 }
 
 bool world_lease_over(const struct party *p, const struct world_now *now)
