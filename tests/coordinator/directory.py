@@ -44,7 +44,7 @@ def groups(hub, login):
     return out
 
 
-def wait(what, seconds=30):
+def wait(what, seconds=60):
     """The first true answer of what(); its last one after so long."""
     end = time.monotonic() + seconds
     while True:

@@ -104,7 +104,7 @@ class Slapd:
                                       "-h", "ldap://127.0.0.1:%d ldaps://127.0.0.1:%d" % (PLAIN, TLS)],
                                      stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env,
                                      user="nobody", group="nogroup", extra_groups=[])
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", PLAIN), 5).close()

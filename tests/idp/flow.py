@@ -148,7 +148,7 @@ class World:
 
     def close(self):
         self.idp.terminate()
-        self.idp.wait(20)
+        self.idp.wait(60)
         shutil.rmtree(self.dir)
 
 

@@ -118,7 +118,7 @@ class Glewlwyd(flow.World):
             raise
 
     def wait(self):
-        for _ in range(100):
+        for _ in range(600):
             try:
                 Session(self).ask("GET", "/config")
                 return
