@@ -170,13 +170,34 @@ static void add_session(void *arg, const struct portal_session *s)
 
 enum { SOON_SEC = 1800 };
 
-/* Told ahead, where the person is: this device's own login. */
+/* A browser's, which has no other place to be told in: a service's own pages are its application's. */
+static void add_browser_ending(struct draft *d, const struct portal_session *s, int64_t sec)
+{
+	struct buf *b = &d->page->body;
+	char left[DURATION_TEXT_MAX];
+
+	if (sec <= 0 || sec > SOON_SEC)
+		return;
+	HTML_FILL(b,
+		  "<p role=\"status\"><strong>Your login at {service} in a browser ends in {left}"
+		  "{kept}.</strong>",
+		  { "service", s->service }, { "left", duration_text(sec > 60 ? sec - sec % 60 : sec, left) },
+		  { "kept", s->kept ? ", and could not be renewed without you" : NULL });
+	if (*s->origin)
+		HTML_FILL(b, " <a href=\"{origin}/.well-known/reeve/login\">Log in there again</a>, in that browser.",
+			  { "origin", s->origin });
+	buf_add_str(b, "</p>\n");
+}
+
+/* Told ahead, where the person is: this device's own login, and those in browsers. */
 static void add_ending(void *arg, const struct portal_session *s)
 {
 	struct draft *d = arg;
 	char left[DURATION_TEXT_MAX];
 	int64_t sec = s->expires.sec - d->req->now.sec;
 
+	if (s->service)
+		add_browser_ending(d, s, sec);
 	if (!d->who->session || strcmp(d->who->session, s->id) != 0 || sec <= 0 || sec > SOON_SEC)
 		return;
 	HTML_FILL(&d->page->body,

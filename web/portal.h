@@ -33,6 +33,9 @@ struct portal_session {
 	const char *id, *device, *from;         /* the device's name; where the login came from */
 	struct wall auth_time, expires;
 	bool mfa, cross_device;
+	/* In a browser, without the device: the service, and where people reach it ("" for nowhere); NULL: on a device. */
+	const char *service, *origin;
+	bool kept;                              /* its renewal came to nothing */
 };
 
 typedef void portal_ended_fn(void *arg, bool ok, const struct err *err);

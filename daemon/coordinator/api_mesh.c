@@ -415,17 +415,21 @@ static void each_session(void *ctx, const char *user,
 		return;
 	for (struct reg_node *n; (n = registry_next_node(co->reg, &pos));) {
 		const struct session_row *s = registry_session(n, loop_wall(co->loop));
-		char                      sid[MAP_ID_MAX];
+		char                      sid[MAP_ID_MAX], origin[BROWSER_ORIGIN_MAX + 1];
 
 		if (!s || s->user != id)
 			continue;
+		browser_origin(co, n->row->host, span_str(n->row->browser), origin);
 		struct portal_session p = {.id = map_id_text('s', s->id, sid),
 					   .device = n->row->name,
 					   .from = s->from,
 					   .auth_time = s->auth_time,
 					   .expires = s->expires,
 					   .mfa = s->mfa,
-					   .cross_device = s->cross_device};
+					   .cross_device = s->cross_device,
+					   .service = n->row->browser[0] ? n->row->browser : NULL,
+					   .origin = origin,
+					   .kept = n->renewed == s->id};
 		fn(arg, &p);
 	}
 }

@@ -41,9 +41,9 @@ static struct span origin_of(const struct coordinator *co, uint64_t host, struct
 	return (struct span){ 0 };
 }
 
-void browser_service(const struct coordinator *co, const struct attempt *a, char ret[BROWSER_ORIGIN_MAX + 1])
+void browser_origin(const struct coordinator *co, uint64_t host, struct span service, char ret[BROWSER_ORIGIN_MAX + 1])
 {
-	struct span origin = origin_of(co, a->host, span_str(a->service));
+	struct span origin = origin_of(co, host, service);
 
 	snprintf(ret, BROWSER_ORIGIN_MAX + 1, "%.*s", SPAN_ARG(origin));
 }

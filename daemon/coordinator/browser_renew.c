@@ -167,7 +167,7 @@ void browser_kept(struct coordinator *co, struct request *r, const struct attemp
 		audit_str(b, "reason", why);
 		audit_end(co->audit);
 	}
-	browser_service(co, a, origin);
+	browser_origin(co, a->host, span_str(a->service), origin);
 	page_init(&p);
 	if (origin[0]) {
 		buf_init(&url, 512);

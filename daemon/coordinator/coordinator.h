@@ -116,7 +116,7 @@ void login_bye(struct request *r);                      /* where the provider se
 struct attempt *browser_begin(struct coordinator *co, const struct request *r, struct err *err);
 void browser_return(struct coordinator *co, struct request *r, struct attempt *a);
 /* "https://wiki.example.edu"; "" where it is gone. */
-void browser_service(const struct coordinator *co, const struct attempt *a, char ret[BROWSER_ORIGIN_MAX + 1]);
+void browser_origin(const struct coordinator *co, uint64_t host, struct span service, char ret[BROWSER_ORIGIN_MAX + 1]);
 void api_browser_redeem(void *ctx, struct request *r);
 /* browser_renew.c. The provider to ask for an attempt's renewal, and for whom; NULL: there is nothing to renew. */
 const char *browser_renew_provider(const struct coordinator *co, const struct attempt *a, const char **ret_hint);

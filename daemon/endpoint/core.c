@@ -86,6 +86,7 @@ static void apply(void *arg)
 	core_net_deny(c, want);
 	core_fronts_revoke(c, &now);
 	core_net_allow(c, want, now.boot);
+	c->publish |= world_cookies(c->world, now.boot);
 	if (c->publish)
 		core_fronts_publish(c, &now);
 	c->publish = false;

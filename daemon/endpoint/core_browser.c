@@ -10,12 +10,14 @@
 #include "base/mem.h"
 #include "daemon/control/browser.h"
 #include "daemon/endpoint/sync.h"
+#include "daemon/proxy/front.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
 	BROWSERS_MAX = 1024,            /* questions to the coordinator at once */
+	RENEW_HEARD_SEC = 60,           /* the coordinator was heard so lately, or nobody is sent there who need not go: two beats */
 	BROWSER_SEC  = 9,               /* from the question to the answer; a front waits a second longer */
 };
 
@@ -27,6 +29,9 @@ struct core_browser {
 	struct client_request *request;         /* under way; NULL: answered */
 	struct boot            until;
 	uint64_t               generation;      /* of the snapshot that has the session; 0: none yet */
+	uint64_t               replaces;        /* the session that the browser has there; RENEW: whose */
+	uint8_t                hash[BROWSER_HASH_LEN];  /* of the cookie in reply */
+	char                   service[64];
 	struct browser_reply   reply;
 };
 
@@ -41,10 +46,10 @@ static void forget(struct core_browser **at)
 	free(b);
 }
 
-static void answer(struct core *c, uint16_t front, uint64_t id, struct span cookie)
+static void answer(struct core *c, uint16_t front, uint64_t id, enum browser_answer what, struct span text)
 {
 	struct core_front *f = &c->fronts[CONF_FRONTS_MAX + front];
-	struct msg m = { .type = MSG_BROWSED, .browsed = { id, cookie } };
+	struct msg m = { .type = MSG_BROWSED, .browsed = { id, what, text } };
 	struct err err = { 0 };
 
 	if (id && f->channel && !channel_send(f->channel, &m, NULL, 0, &err))
@@ -136,15 +141,25 @@ void core_browsers_settle(struct core *c)
 			at = &b->next;
 			continue;
 		}
-		answer(c, b->front, b->id, span_str(b->reply.cookie));
+		answer(c, b->front, b->id, b->reply.node == b->replaces ? BROWSER_RENEWED : BROWSER_COOKIE,
+		       span_str(b->reply.cookie));
 		forget(at);
 	}
+}
+
+/* Whether the map has the session with this cookie: a renewed one had another before. */
+static bool is_there(const struct core *c, const struct core_browser *b, const struct world_now *now)
+{
+	const struct party *p = world_find(c->world, b->reply.node);
+
+	return p && p->node && memcmp(p->node->key, b->hash, sizeof(b->hash)) == 0 &&
+	       world_generation(c->world, b->reply.node, now);
 }
 
 void core_browsers_published(struct core *c, const struct world_now *now)
 {
 	for (struct core_browser *b = c->browsers; b; b = b->next)
-		if (!b->request && !b->generation && world_generation(c->world, b->reply.node, now))
+		if (!b->request && !b->generation && is_there(c, b, now))
 			b->generation = c->generation;
 	core_browsers_settle(c);
 }
@@ -158,7 +173,7 @@ void core_browsers_late(void *core)
 
 	while (*at) {
 		struct core_browser *b = *at;
-		uint64_t node = b->reply.node;
+		uint64_t node = b->reply.node == b->replaces ? 0 : b->reply.node;
 		uint16_t front = b->front;
 
 		if (!boot_passed(b->until, loop_now(c->loop))) {
@@ -166,7 +181,7 @@ void core_browsers_late(void *core)
 			at = &b->next;
 			continue;
 		}
-		answer(c, b->front, b->id, (struct span){ 0 });
+		answer(c, b->front, b->id, BROWSER_REFUSED, (struct span){ 0 });
 		forget(at);
 		if (node) {
 			end_session(c, front, node);    /* in front of the list: not looked at now */
@@ -189,32 +204,109 @@ static void on_redeemed(void *arg, const struct client_reply *r)
 		err = *r->err;
 	else if (r->status != 200)
 		enrol_error_decode(r->status, r->body, &err);
-	else
-		browser_reply_decode(r->body, &b->reply, &err);
+	else if (browser_reply_decode(r->body, &b->reply, &err) &&
+	         !browser_cookie_hash(span_str(b->service), span_str(b->reply.cookie), b->hash))
+		err_set(&err, ERR_CRYPTO, "the cookie's hash could not be made");
 	if (err.code) {
 		log_note("a browser's login: %s", err.msg);
-		answer(c, b->front, b->id, (struct span){ 0 });
+		answer(c, b->front, b->id, BROWSER_REFUSED, (struct span){ 0 });
 		forget(find(c, b));
 		return;
 	}
 	/* The map may have been faster than this answer: what is published has it then. */
 	core_now(c, &now);
-	if (!c->publish && world_generation(c->world, b->reply.node, &now))
+	if (!c->publish && is_there(c, b, &now))
 		core_browsers_published(c, &now);
+}
+
+/* ---- its renewal ---- */
+
+/* The session goes on being what it was, whatever is said here. */
+static void on_renewal(void *arg, const struct client_reply *r)
+{
+	struct core_browser *b = arg;
+	struct core *c = b->core;
+	const struct party *p = world_find(c->world, b->replaces);
+	struct boot after = { 0 };
+	struct browser_renewal m = { 0 };
+	struct err err = { 0 };
+
+	b->request = NULL;
+	if (!r->ok)
+		err = *r->err;
+	else if (r->status != 200)
+		enrol_error_decode(r->status, r->body, &err);
+	else
+		browser_renewal_decode(r->body, &m, &err);
+	if (err.code)
+		log_info("the renewal of a browser's session: %s", err.msg);
+	else if (m.wait)
+		after = boot_add(loop_now(c->loop), m.wait * SEC_NS);
+	if (p && p->node->session)
+		world_renewal(c->world, p->id, m.wait ? 0 : p->node->session->id, after);
+	answer(c, b->front, b->id, m.url[0] ? BROWSER_URL : BROWSER_REFUSED, span_str(m.url));
+	forget(find(c, b));
+}
+
+/* Whether the map comes, as of the last beat or the one before. */
+static bool is_heard(const struct core *c)
+{
+	struct sync_state line = { 0 };
+	struct world_now now;
+
+	core_now(c, &now);
+	if (c->sync)
+		sync_state(c->sync, &line);
+	return line.connected && now.silent >= 0 && now.silent < RENEW_HEARD_SEC * SEC_NS;
+}
+
+static bool renew(struct core *c, uint16_t front, const struct msg_browser *m, const struct party *p,
+                  const char *service)
+{
+	struct browser_renew r = { .node = p->id };
+	scoped_buf struct buf body = { 0 };
+	struct core_browser *b;
+
+	if (!p->node->session || p->renewed == p->node->session->id ||
+	    !boot_passed(p->renew_after, loop_now(c->loop)) || !is_heard(c) ||
+	    !span_eq(p->node->browser, span_str(service)) || !span_cstr(span_str(service), r.service, sizeof(r.service)) ||
+	    !span_cstr(m->verifier, r.bind, sizeof(r.bind)))
+		return false;
+	buf_init(&body, BROWSER_MSG_MAX);
+	browser_renew_encode(&r, &body);
+	b = start(c, front, m->id, "/v1/browser/renew", buf_span(&body), on_renewal);
+	if (b)
+		b->replaces = p->id;
+	return b != NULL;
+}
+
+/* ---- what fronts ask ---- */
+
+static const struct party *browser_of(const struct core *c, const struct msg_browser *m)
+{
+	const struct world_slot *slot = core_fronts_slot(c, m->snapshot, m->slot);
+	const struct party *p = slot ? world_find(c->world, slot->party) : NULL;
+
+	return p && p->node && p->node->browser.len ? p : NULL;
 }
 
 void core_browser_ask(struct core *c, struct core_front *f, const struct msg_browser *m)
 {
 	const struct conf_map *services = c->files ? &c->files->conf->public : NULL;
-	struct browser_redeem r = { 0 };
+	const struct party *p = browser_of(c, m);
+	struct browser_redeem r = { .replaces = p ? p->id : 0 };
 	scoped_buf struct buf body = { 0 };
+	struct core_browser *b;
 
-	if (!m->code.len) {
-		const struct world_slot *slot = core_fronts_slot(c, m->snapshot, m->slot);
-		const struct party *p = slot ? world_find(c->world, slot->party) : NULL;
-
-		if (p && p->node && p->node->browser.len)
+	if (m->what == BROWSER_END) {
+		if (p)
 			end_session(c, f->index, p->id);
+		return;
+	}
+	if (m->what == BROWSER_RENEW) {
+		if (!p || !services || m->snapshot != c->generation || m->service >= services->count ||
+		    !renew(c, f->index, m, p, services->names[m->service]))
+			answer(c, f->index, m->id, BROWSER_REFUSED, (struct span){ 0 });
 		return;
 	}
 	buf_init(&body, BROWSER_MSG_MAX);
@@ -222,12 +314,17 @@ void core_browser_ask(struct core *c, struct core_front *f, const struct msg_bro
 	if (!services || m->snapshot != c->generation || m->service >= services->count ||
 	    !span_cstr(span_str(services->names[m->service]), r.service, sizeof(r.service)) ||
 	    !span_cstr(m->code, r.code, sizeof(r.code)) || !span_cstr(m->verifier, r.verifier, sizeof(r.verifier))) {
-		answer(c, f->index, m->id, (struct span){ 0 });
+		answer(c, f->index, m->id, BROWSER_REFUSED, (struct span){ 0 });
 		return;
 	}
 	browser_redeem_encode(&r, &body);
-	if (!start(c, f->index, m->id, "/v1/browser/redeem", buf_span(&body), on_redeemed))
-		answer(c, f->index, m->id, (struct span){ 0 });
+	b = start(c, f->index, m->id, "/v1/browser/redeem", buf_span(&body), on_redeemed);
+	if (b) {
+		b->replaces = r.replaces;
+		memcpy(b->service, r.service, sizeof(b->service));
+	} else {
+		answer(c, f->index, m->id, BROWSER_REFUSED, (struct span){ 0 });
+	}
 	mem_wipe(&r, sizeof(r));
 	mem_wipe(body.ptr, body.len);
 }

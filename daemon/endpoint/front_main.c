@@ -187,10 +187,11 @@ static void on_browser(void *arg, const struct front_browser *ask)
 {
 	struct front_process *p = arg;
 	struct msg m = { .type = MSG_BROWSER,
-			 .browser = { ask->id, p->snapshot, ask->service, ask->slot, ask->code, ask->verifier } };
+			 .browser = { ask->id, p->snapshot, ask->what, ask->service, ask->slot, ask->code,
+				      ask->verifier } };
 
-	if (!tell(p, p->core, &m) && ask->code.len)
-		front_browser_answer(p->engine, ask->id, (struct span){ 0 });
+	if (!tell(p, p->core, &m) && ask->what != BROWSER_END)
+		front_browser_answer(p->engine, ask->id, BROWSER_REFUSED, (struct span){ 0 });
 }
 
 static void on_used(void *arg, uint32_t slot)
@@ -452,7 +453,10 @@ static void on_core(void *arg, const struct msg *m, int *fds, size_t fd_count)
 		on_metrics(p, m->metrics_ask.id);
 		break;
 	case MSG_BROWSED:
-		front_browser_answer(p->engine, m->browsed.id, m->browsed.cookie);
+		front_browser_answer(p->engine, m->browsed.id,
+		                     m->browsed.what < BROWSER_ANSWERS ? (enum browser_answer)m->browsed.what
+		                                                       : BROWSER_REFUSED,
+		                     m->browsed.text);
 		break;
 	case MSG_TLS:
 		on_tls(p, &m->tls);

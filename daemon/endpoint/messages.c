@@ -435,13 +435,15 @@ bool msg_write(const struct msg *m, struct buf *out, struct err *err)
 	case MSG_BROWSER:
 		wire_u64(out, m->browser.id);
 		wire_u64(out, m->browser.snapshot);
+		wire_u32(out, m->browser.what);
 		wire_u32(out, m->browser.service);
 		wire_u32(out, m->browser.slot);
 		ok = put_span(out, m->browser.code, MSG_CODE_MAX) && put_span(out, m->browser.verifier, MSG_CODE_MAX);
 		break;
 	case MSG_BROWSED:
 		wire_u64(out, m->browsed.id);
-		ok = put_span(out, m->browsed.cookie, MSG_CODE_MAX);
+		wire_u32(out, m->browsed.what);
+		ok = put_span(out, m->browsed.text, MSG_URL_MAX);
 		break;
 	case MSG_ASSERTED:
 		wire_u64(out, m->asserted.id);
@@ -619,6 +621,7 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 	case MSG_BROWSER:
 		m->browser.id = wire_get_u64(&r);
 		m->browser.snapshot = wire_get_u64(&r);
+		m->browser.what = wire_get_u32(&r);
 		m->browser.service = wire_get_u32(&r);
 		m->browser.slot = wire_get_u32(&r);
 		m->browser.code = wire_get_span(&r, MSG_CODE_MAX);
@@ -626,7 +629,8 @@ bool msg_read(struct span bytes, struct msg *ret_m, struct err *err)
 		break;
 	case MSG_BROWSED:
 		m->browsed.id = wire_get_u64(&r);
-		m->browsed.cookie = wire_get_span(&r, MSG_CODE_MAX);
+		m->browsed.what = wire_get_u32(&r);
+		m->browsed.text = wire_get_span(&r, MSG_URL_MAX);
 		break;
 	case MSG_ASSERTED:
 		m->asserted.id = wire_get_u64(&r);

@@ -34,6 +34,7 @@ enum {
 	MSG_ROOTS_MAX = 4 << 20,        /* bytes of the memfd of MSG_TLS_ROOTS */
 	MSG_ERRNO_MAX = 4095,
 	MSG_ASSERTION_MAX = 32 << 10,   /* one assertion */
+	MSG_URL_MAX = 600,              /* where a browser is sent */
 	MSG_CODE_MAX = 128,             /* a login's code, verifier or cookie */
 	MSG_AUDIT_MAX = 32 << 10,       /* audit lines in one message */
 	MSG_METRICS_MAX = 32 << 10,     /* metrics in one message */
@@ -290,8 +291,9 @@ struct msg_asserted {
 struct msg_browser {
 	uint64_t    id;                 /* the front's; comes back in MSG_BROWSED */
 	uint64_t    snapshot;           /* generation that slot and service are of */
-	uint32_t    service, slot;      /* slot: whose session ends, where code is empty */
-	struct span code, verifier;     /* as struct front_browser */
+	uint32_t    what;               /* enum browser_ask */
+	uint32_t    service, slot;      /* these as struct front_browser */
+	struct span code, verifier;
 };
 
 struct msg_used {
@@ -301,7 +303,8 @@ struct msg_used {
 
 struct msg_browsed {
 	uint64_t    id;
-	struct span cookie;             /* of the new session, which is in the newest snapshot; empty: refused */
+	uint32_t    what;               /* enum browser_answer */
+	struct span text;               /* a cookie, of a session that is in the newest snapshot, or a URL */
 };
 
 struct msg_audit { struct span lines; };

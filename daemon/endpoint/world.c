@@ -493,6 +493,9 @@ static enum ident_why why_no_session(const struct party *old, const struct map_n
 /* The key with which it came, as long as each was followed by its holder's word. */
 static void take_anchor(struct party *p, const struct map_node *n, const struct claim *c)
 {
+	/* A browser's is the hash of its cookie, the coordinator's to change; its number says who it is. */
+	if (n->browser.len)
+		return;
 	if (p->node && memcmp(p->node->key, n->key, MAP_KEY_LEN) == 0)
 		return;
 	if (p->node && c->follows && memcmp(p->node->key, c->before, MAP_KEY_LEN) == 0)
@@ -512,6 +515,15 @@ static void take_old(struct party *p, const struct map_node *n, const struct cla
 	p->old_v6 = p->node->v6;
 	memcpy(p->old_key, p->node->key, MAP_KEY_LEN);
 	p->old_since = (struct boot){ 0 };
+}
+
+static void take_cookie(struct party *p, const struct map_node *n)
+{
+	if (!n->browser.len || !p->node || memcmp(p->node->key, n->key, MAP_KEY_LEN) == 0)
+		return;
+	memcpy(p->cookie_was, p->node->key, sizeof(p->cookie_was));
+	p->has_cookie_was = true;
+	p->cookie_until = (struct boot){ 0 };
 }
 
 /* Takes over what one node is now; next: of the key that it has announced, NULL: none. True if anything changed. */
@@ -551,6 +563,7 @@ static bool take_node(struct world *w, struct map_node *n, const struct claim *c
 	} else if (!p->node && n->service_count) {
 		*ret_services = true;
 	}
+	take_cookie(p, n);
 	map_node_unref(p->node);
 	p->node = map_node_ref(n);
 	put_node(w, p);
@@ -867,17 +880,49 @@ struct boot world_party_end(const struct party *p)
 	return s && p->end_session == s->id && p->end_wall.sec == s->expires.sec ? p->end : BOOT_NEVER;
 }
 
+void world_renewal(struct world *w, uint64_t party, uint64_t session, struct boot after)
+{
+	struct party *p = dict_find(w->by_id, id_key(&party));
+
+	if (!p)
+		return;
+	p->renewed = session;
+	p->renew_after = after;
+}
+
+bool world_cookies(struct world *w, struct boot now)
+{
+	bool over = false;
+
+	for (size_t i = 0; i < w->count; i++) {
+		struct party *p = w->list[i];
+
+		if (!p->has_cookie_was)
+			continue;
+		if (!p->cookie_until.ns)
+			p->cookie_until = boot_add(now, COOKIE_GRACE_SEC * SEC_NS);
+		if (boot_passed(p->cookie_until, now)) {
+			p->has_cookie_was = false;
+			over = true;
+		}
+	}
+	return over;
+}
+
 struct boot world_next_end(const struct world *w, struct boot now)
 {
 	struct boot next = BOOT_NEVER;
 
 	for (size_t i = 0; i < w->count; i++) {
-		struct boot end = world_party_end(w->list[i]);
+		const struct party *p = w->list[i];
+		struct boot end = world_party_end(p);
 
 		if (!boot_passed(end, now))
 			next = boot_min(next, end);
-		if (w->list[i]->old_v6.family == IP_V6)
-			next = boot_min(next, world_overlap_end(w, w->list[i]->old_since));
+		if (p->old_v6.family == IP_V6)
+			next = boot_min(next, world_overlap_end(w, p->old_since));
+		if (p->has_cookie_was && p->cookie_until.ns)
+			next = boot_min(next, p->cookie_until);
 	}
 	if (w->had_key && !boot_passed(world_overlap_end(w, w->before_since), now))
 		next = boot_min(next, world_overlap_end(w, w->before_since));

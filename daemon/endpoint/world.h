@@ -53,11 +53,20 @@ struct party {
 	uint8_t                    old_key[MAP_KEY_LEN];
 	struct boot                old_since;
 	struct wall                used;        /* a break-glass key: when its use was last said */
+	/* A browser's (core_browser.c): the session whose renewal was tried, and when one may be. */
+	uint64_t                   renewed;
+	struct boot                renew_after;
+	/* The cookie before a renewal goes on for COOKIE_GRACE_SEC: another tab may be in the middle of a request. */
+	bool                       has_cookie_was;
+	uint8_t                    cookie_was[MAP_KEY_LEN];
+	struct boot                cookie_until;        /* zero: not settled yet */
 };
 
 struct error_pages;
 struct names;
 struct world;
+
+enum { COOKIE_GRACE_SEC = 30 };
 
 /* policies may be NULL: then nothing is allowed. References are taken. epoch: 1..WORLD_EPOCH_MAX. */
 struct world *world_new(uint32_t epoch);
@@ -156,6 +165,10 @@ bool world_party_valid(const struct party *p, struct wall now);         /* someb
 void world_anchor(struct world *w, const struct world_now *now);
 /* When its session is over, whatever the wall clock shows; BOOT_NEVER where that is not known. */
 struct boot world_party_end(const struct party *p);
+/* A browser's: the session whose renewal was tried (0: none), and when one may be. */
+void world_renewal(struct world *w, uint64_t party, uint64_t session, struct boot after);
+/* Settles how long cookies before a renewal go on. True: one does no more, and fronts are to be told. */
+bool world_cookies(struct world *w, struct boot now);
 struct boot world_next_end(const struct world *w, struct boot now);     /* of those; BOOT_NEVER: none */
 uint64_t world_self(const struct world *w);     /* 0: not known */
 const struct topology *world_topology(const struct world *w);

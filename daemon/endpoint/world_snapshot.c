@@ -242,7 +242,8 @@ static bool add_party(const struct world *w, struct snapshot_builder *b, const s
 	if (ok && p->row)
 		ok = snapshot_add_prefix(b, &p->row->from, index, err);
 	if (ok && is_browser(p))
-		ok = snapshot_add_session(b, p->node->key, index, err);
+		ok = snapshot_add_session(b, p->node->key, index, err) &&
+		     (!p->has_cookie_was || snapshot_add_session(b, p->cookie_was, index, err));
 	if (ok && world_v4(w, p, &ip))
 		ok = snapshot_add_addr(b, &ip, index, err);
 	if (ok && world_v6(w, p, &ip))

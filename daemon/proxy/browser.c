@@ -8,6 +8,8 @@
  *                       cookie holds: this browser's own secret of this login
  *   .../session?code=   core has the code redeemed, with that secret; then the
  *                       session's cookie, and 303 to where the person was going
+ *   a page, shortly before the session ends    303 to its renewal, where core says so: once
+ *   .../session?kept=1  back from a renewal that came to nothing: 303 to the page
  *   .../login?back=     the same as without a session, from a refusal's link
  *   .../logout          a form; its POST ends the session
  *
@@ -41,8 +43,14 @@ struct browser {
 	bool     known;                 /* hash is that of the last request's cookie */
 	bool     answered;
 	uint8_t  hash[SNAPSHOT_HASH_LEN];
+	char     node[24];              /* whose that cookie was: a renewal gives them another one, and what is open goes on */
+	uint32_t generation;
 	uint64_t asked;                 /* core is asked; 0: it is not */
-	char     cookie[SECRET_LEN + 1];        /* its answer; "": refused */
+	bool     renewing;              /* ... whether this page may go by way of a renewal */
+	enum browser_answer what;
+	char     cookie[SECRET_LEN + 1];
+	char     secret[SECRET_LEN + 1];        /* renewing: of this browser */
+	char    *url;                   /* NULL: none */
 };
 
 /* ---- hashes ---- */
@@ -165,12 +173,28 @@ void browser_strip(struct front *f, struct message *m)
 
 uint32_t browser_slot(const struct conn *c)
 {
-	return c->browser->known ? snapshot_find_session(c->front->snap, c->browser->hash) : SLOT_NONE;
+	struct browser *b = c->browser;
+	const struct snapshot *s = c->front->snap;
+	const struct snap_ident *d;
+	uint32_t slot = b->known ? snapshot_find_session(s, b->hash) : SLOT_NONE;
+
+	if (slot == SLOT_NONE)
+		return b->known && b->node[0] ? snapshot_find_node(s, span_str(b->node), b->generation) : SLOT_NONE;
+	d = snapshot_ident(s, slot);
+	b->generation = d->generation;
+	if (!b->generation || !span_cstr(snapshot_text(s, d->node), b->node, sizeof(b->node)))
+		b->node[0] = '\0';
+	return slot;
 }
 
 bool browser_waits(const struct conn *c)
 {
 	return c->browser && c->browser->asked;
+}
+
+int64_t browser_wait_ns(const struct conn *c)
+{
+	return c->browser->renewing ? FRONT_RENEW_WAIT_NS : FRONT_REDEEM_NS;
 }
 
 /* The connection is this identity's from here on, until its next request. */
@@ -195,6 +219,8 @@ static void identify(struct exchange *ex, const struct message *m)
 
 	if (!c->browser)
 		c->browser = mem_alloc(sizeof(*c->browser));
+	/* what is asked for now is asked by this cookie, and not by one that was renewed since */
+	c->browser->node[0] = '\0';
 	c->browser->known = is_secret(cookie) &&
 	                    cookie_hash(c->front, snapshot_text(ex->snap, ex->svc->name), cookie, c->browser->hash);
 	become(c);
@@ -214,6 +240,7 @@ void browser_free(struct conn *c)
 		return;
 	if (c->browser->asked)
 		c->front->redeems--;
+	free(c->browser->url);
 	mem_wipe(c->browser, sizeof(*c->browser));
 	free(take(c->browser));
 }
@@ -302,42 +329,60 @@ static void add_step_up(struct buf *b, const struct step_up *want)
 	}
 }
 
-static void login(struct exchange *ex, const struct message *m, struct span back, const struct step_up *want)
+/* This browser's secret, and its hash in base64url. Another tab's login goes on with the same: both may come back. */
+static bool begin_secret(struct front *f, const struct message *m, struct buf *secret, struct buf *bind)
 {
-	struct front *f = ex->conn->front;
-	struct span had = cookie_find(m, SPAN(COOKIE_LOGIN)), secret = span_head(had, span_find(had, '.'));
-	char cookie[2 * BROWSER_BACK_MAX + 256];
-	struct head_out set = { .ptr = cookie, .cap = sizeof(cookie) };
-	scoped_buf struct buf value = { 0 }, to = { 0 };
+	struct span had = cookie_find(m, SPAN(COOKIE_LOGIN)), text = span_head(had, span_find(had, '.'));
 	uint8_t hash[SNAPSHOT_HASH_LEN], raw[32];
 
-	buf_init(&value, sizeof(cookie));
-	buf_init(&to, 8 << 10);
-	/* Another tab's login goes on with the same secret: both may come back. */
-	if (is_secret(secret)) {
-		buf_add_span(&value, secret);
+	if (is_secret(text)) {
+		buf_add_span(secret, text);
 	} else {
 		random_bytes(raw, sizeof(raw));
-		base64url_add(&value, span_of(raw, sizeof(raw)));
+		base64url_add(secret, span_of(raw, sizeof(raw)));
 		mem_wipe(raw, sizeof(raw));
 	}
 
-	const struct span parts[] = { { "reeve browser v1", 17 }, buf_span(&value) };
+	const struct span parts[] = { { "reeve browser v1", 17 }, buf_span(secret) };
 
-	if (!ex->svc->browser_url.len || !sha256(f, parts, array_size(parts), hash)) {
-		exchange_refuse(ex, 503, "not-ready", NULL);
-		return;
-	}
-	buf_add_span(&to, snapshot_text(ex->snap, ex->svc->browser_url));
-	base64url_add(&to, span_of(hash, sizeof(hash)));
-	if (want)
-		add_step_up(&to, want);
+	if (!sha256(f, parts, array_size(parts), hash))
+		return false;
+	base64url_add(bind, span_of(hash, sizeof(hash)));
+	return true;
+}
+
+/* To the coordinator; the login's cookie remembers the page. */
+static void depart(struct exchange *ex, struct span secret, struct span back, struct span to)
+{
+	char cookie[2 * BROWSER_BACK_MAX + 256];
+	struct head_out set = { .ptr = cookie, .cap = sizeof(cookie) };
+	scoped_buf struct buf value = { 0 };
+
+	buf_init(&value, sizeof(cookie));
+	buf_add_span(&value, secret);
 	buf_add_char(&value, '.');
 	base64url_add(&value, back_ok(back) ? back : SPAN("/"));
 	add_cookie(&set, COOKIE_LOGIN, buf_span(&value), SPAN("; Max-Age=600"));
-	redirect(ex, buf_span(&to), span_of(set.ptr, set.len));
+	redirect(ex, to, span_of(set.ptr, set.len));
 	mem_wipe(value.ptr, value.len);
 	mem_wipe(cookie, sizeof(cookie));
+}
+
+static void login(struct exchange *ex, const struct message *m, struct span back, const struct step_up *want)
+{
+	scoped_buf struct buf secret = { 0 }, to = { 0 };
+
+	buf_init(&secret, SECRET_LEN + 1);
+	buf_init(&to, 8 << 10);
+	buf_add_span(&to, snapshot_text(ex->snap, ex->svc->browser_url));
+	if (!ex->svc->browser_url.len || !begin_secret(ex->conn->front, m, &secret, &to)) {
+		exchange_refuse(ex, 503, "not-ready", NULL);
+		return;
+	}
+	if (want)
+		add_step_up(&to, want);
+	depart(ex, buf_span(&secret), back, buf_span(&to));
+	mem_wipe(secret.ptr, secret.len);
 }
 
 static void join_target(const struct exchange *ex, struct buf *out)
@@ -407,6 +452,26 @@ static void login_again(struct exchange *ex, const struct message *m)
 
 /* ---- the way back ---- */
 
+/* Whether there is a session that it can be a matter of. */
+static bool counts(const struct exchange *ex)
+{
+	const struct conn *c = ex->conn;
+
+	return c->slot != SLOT_NONE && c->generation &&
+	       snapshot_valid(c->front->snap, c->slot, loop_now(c->front->loop));
+}
+
+/* The answer may come before this returns: then there is nothing to wait for. */
+static void send_ask(struct conn *c, struct front_browser *ask)
+{
+	struct front *f = c->front;
+
+	f->redeems++;
+	ask->id = c->browser->asked = ++f->cookie;
+	c->browser->cookie[0] = '\0';
+	f->ops->browser(f->arg, ask);
+}
+
 static bool code_ok(struct span s)
 {
 	for (size_t i = 0; i < s.len; i++) {
@@ -423,7 +488,7 @@ static void log_out(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct front *f = c->front;
-	struct front_browser ask = { .service = ex->service, .slot = c->slot };
+	struct front_browser ask = { .what = BROWSER_END, .service = ex->service, .slot = c->slot };
 
 	/* first: this connection is not to end with what it asks to be ended */
 	browser_forget(c);
@@ -431,27 +496,47 @@ static void log_out(struct exchange *ex)
 		f->ops->browser(f->arg, &ask);
 }
 
-static void arrive(struct exchange *ex, struct span back64)
+/* To the page that the login began at. */
+static void go_back(struct exchange *ex, struct span back64, struct span cookies)
 {
-	struct browser *b = ex->conn->browser;
-	char cookies[1024], back[BROWSER_BACK_MAX];
-	struct head_out set = { .ptr = cookies, .cap = sizeof(cookies) };
+	char back[BROWSER_BACK_MAX];
 	size_t n = 0;
 
-	b->answered = false;
-	if (!b->cookie[0]) {
-		exchange_refuse(ex, 403, "login-not-yours", NULL);
-		return;
-	}
-	/* The session that was there before, if any: its cookie is about to be overwritten. */
-	log_out(ex);
 	if (!base64url_decode(back64, back, sizeof(back), &n) || !back_ok(span_of(back, n))) {
 		back[0] = '/';
 		n = 1;
 	}
+	redirect(ex, span_of(back, n), cookies);
+}
+
+/* A code that does not count. Where it was to renew a session that is there, nothing is lost. */
+static void come_to_nothing(struct exchange *ex, struct span back64, unsigned status, const char *reason)
+{
+	struct span text;
+
+	if (param(ex->query, SPAN("renews"), &text) && counts(ex))
+		go_back(ex, back64, SPAN(""));
+	else
+		exchange_refuse(ex, status, reason, NULL);
+}
+
+static void arrive(struct exchange *ex, struct span back64)
+{
+	struct browser *b = ex->conn->browser;
+	char cookies[1024];
+	struct head_out set = { .ptr = cookies, .cap = sizeof(cookies) };
+
+	b->answered = false;
+	if (b->what != BROWSER_COOKIE && b->what != BROWSER_RENEWED) {
+		come_to_nothing(ex, back64, 403, "login-not-yours");
+		return;
+	}
+	/* The session that was there before, if it is another one: its cookie is about to be overwritten. */
+	if (b->what == BROWSER_COOKIE)
+		log_out(ex);
 	add_cookie(&set, COOKIE_SESSION, span_str(b->cookie), SPAN(""));
 	add_cookie(&set, COOKIE_LOGIN, SPAN(""), GONE);
-	redirect(ex, span_of(back, n), span_of(set.ptr, set.len));
+	go_back(ex, back64, span_of(set.ptr, set.len));
 	mem_wipe(b->cookie, sizeof(b->cookie));
 	mem_wipe(cookies, sizeof(cookies));
 }
@@ -462,26 +547,28 @@ static enum browser_step come_back(struct exchange *ex, const struct message *m)
 	struct front *f = c->front;
 	struct span login = cookie_find(m, SPAN(COOKIE_LOGIN)), code = { 0 };
 	size_t dot = span_find(login, '.');
-	struct front_browser ask = { .service = ex->service, .slot = SLOT_NONE, .verifier = span_head(login, dot) };
+	struct front_browser ask = { .service = ex->service, .slot = counts(ex) ? c->slot : SLOT_NONE,
+		                     .verifier = span_head(login, dot) };
 
+	if (param(ex->query, SPAN("kept"), &code)) {
+		go_back(ex, span_from(login, dot + 1), SPAN(""));
+		return BROWSER_ANSWERED;
+	}
 	if (c->browser->answered) {
 		arrive(ex, span_from(login, dot + 1));
 		return BROWSER_ANSWERED;
 	}
 	/* A code in a browser that has begun no login here: somebody else's (RFC 6749 10.12). */
 	if (!f->ops->browser || !is_secret(ask.verifier) || !param(ex->query, SPAN("code"), &code) || !code_ok(code)) {
-		exchange_refuse(ex, 403, "login-not-yours", NULL);
+		come_to_nothing(ex, span_from(login, dot + 1), 403, "login-not-yours");
 		return BROWSER_ANSWERED;
 	}
 	if (f->redeems >= FRONT_REDEEMS) {
-		exchange_refuse(ex, 503, "login-busy", NULL);
+		come_to_nothing(ex, span_from(login, dot + 1), 503, "login-busy");
 		return BROWSER_ANSWERED;
 	}
-	f->redeems++;
-	ask.id = c->browser->asked = ++f->cookie;
 	ask.code = code;
-	c->browser->cookie[0] = '\0';
-	f->ops->browser(f->arg, &ask);
+	send_ask(c, &ask);
 	/* the answer may be here already: then there is nothing to wait for */
 	if (c->browser->answered) {
 		arrive(ex, span_from(login, dot + 1));
@@ -490,34 +577,44 @@ static enum browser_step come_back(struct exchange *ex, const struct message *m)
 	return BROWSER_WAIT;
 }
 
-static void answered(struct conn *c)
+static void answered(struct conn *c, enum browser_answer what)
 {
 	c->browser->asked = 0;
 	c->browser->answered = true;
+	c->browser->what = what;
 	c->front->redeems--;
 }
 
 void browser_late(struct conn *c)
 {
-	c->browser->cookie[0] = '\0';
-	answered(c);
+	if (c->browser->renewing)
+		c->front->renew_rest = front_now(c->front) + FRONT_RENEW_REST_NS;
+	answered(c, BROWSER_REFUSED);
 }
 
-void front_browser_answer(struct front *f, uint64_t id, struct span cookie)
+void front_browser_answer(struct front *f, uint64_t id, enum browser_answer what, struct span text)
 {
+	if ((what == BROWSER_COOKIE || what == BROWSER_RENEWED) && !is_secret(text))
+		what = BROWSER_REFUSED;
 	for (struct conn *c = f->conns; c; c = c->next) {
-		if (!c->browser || c->browser->asked != id || c->state == CONN_CLOSED)
+		struct browser *b = c->browser;
+
+		if (!b || b->asked != id || c->state == CONN_CLOSED)
 			continue;
-		if (!is_secret(cookie) || !span_cstr(cookie, c->browser->cookie, sizeof(c->browser->cookie)))
-			c->browser->cookie[0] = '\0';
-		answered(c);
+		if (what == BROWSER_URL && b->renewing && span_is_print(text))
+			b->url = span_dup(text);
+		else if (what == BROWSER_URL || !span_cstr(text, b->cookie, sizeof(b->cookie)))
+			what = BROWSER_REFUSED;
+		answered(c, what);
 		conn_later(c);
 		return;
 	}
-	/* Nobody is left to have it. It is of the service that was asked for: try them all. */
-	for (uint32_t i = 0; f->snap && is_secret(cookie) && i < snapshot_service_count(f->snap); i++) {
+	/* Nobody is left to have a new session. It is of the service that was asked for: try them all. One that was
+	 * renewed goes on with what is open, to its end. */
+	for (uint32_t i = 0; f->snap && what == BROWSER_COOKIE && i < snapshot_service_count(f->snap); i++) {
 		const struct snap_service *v = snapshot_service(f->snap, i);
-		struct front_browser end = { .service = i, .slot = SLOT_NONE };
+		struct front_browser end = { .what = BROWSER_END, .service = i, .slot = SLOT_NONE };
+		struct span cookie = text;
 		uint8_t hash[SNAPSHOT_HASH_LEN];
 
 		if ((v->flags & SERVICE_BROWSER) && cookie_hash(f, snapshot_text(f->snap, v->name), cookie, hash))
@@ -529,12 +626,71 @@ void front_browser_answer(struct front *f, uint64_t id, struct span cookie)
 
 /* ---- the steps ---- */
 
-static bool counts(const struct exchange *ex)
-{
-	const struct conn *c = ex->conn;
+/* ---- renewal ---- */
 
-	return c->slot != SLOT_NONE && c->generation &&
-	       snapshot_valid(c->front->snap, c->slot, loop_now(c->front->loop));
+static struct span header(const struct message *m, struct span name)
+{
+	for (size_t i = 0; i < m->field_count; i++)
+		if (span_ieq(m->fields[i].name, name))
+			return m->fields[i].value;
+	return (struct span){ 0 };
+}
+
+/* A page that a person is about to see, in a window of theirs: no frame, which a provider's page would refuse, no
+ * script's fetch, and nothing that the browser fetches on a guess. */
+static bool navigates(const struct exchange *ex, const struct message *m)
+{
+	struct span dest = header(m, SPAN("sec-fetch-dest"));
+
+	return ex->verb == VERB_GET && !ex->upgrade && !ex->forward && ex->html && m->body == BODY_NONE &&
+	       (!dest.len || span_eq(dest, SPAN("document"))) && !header(m, SPAN("sec-purpose")).len &&
+	       !header(m, SPAN("purpose")).len;
+}
+
+static bool renew_due(const struct exchange *ex)
+{
+	const struct front *f = ex->conn->front;
+	const struct snap_ident *d = snapshot_ident(f->snap, ex->conn->slot);
+	int64_t now = front_now(f);
+
+	return d->expires_boot - now <= FRONT_RENEW_NS && now >= f->renew_rest && f->redeems < FRONT_RENEWALS &&
+	       !f->draining && f->ops->browser;
+}
+
+/* Core knows whether the coordinator is there and this session was not tried before. Whatever it says, the page is
+ * shown in the end. */
+static enum browser_step renew(struct exchange *ex, const struct message *m)
+{
+	struct conn *c = ex->conn;
+	struct browser *b = c->browser;
+	struct front_browser ask = { .what = BROWSER_RENEW, .service = ex->service, .slot = c->slot };
+	scoped_buf struct buf back = { 0 }, secret = { 0 }, bind = { 0 };
+	enum browser_step step = BROWSER_ON;
+
+	buf_init(&back, 4 * HTTP_TARGET_MAX);
+	join_target(ex, &back);
+	if (!b->renewing) {
+		buf_init(&secret, SECRET_LEN + 1);
+		buf_init(&bind, SECRET_LEN + 1);
+		/* Somewhere else than where they were is nowhere to come back to. */
+		if (back.over || !back_ok(buf_span(&back)) || !begin_secret(c->front, m, &secret, &bind))
+			return BROWSER_ON;
+		memcpy(b->secret, secret.ptr, sizeof(b->secret));
+		mem_wipe(secret.ptr, secret.len);
+		ask.verifier = buf_span(&bind);
+		b->renewing = true;
+		send_ask(c, &ask);
+		if (!b->answered)
+			return BROWSER_WAIT;
+	}
+	b->renewing = b->answered = false;
+	if (b->url) {
+		depart(ex, span_str(b->secret), buf_span(&back), span_str(b->url));
+		step = BROWSER_ANSWERED;
+	}
+	mem_wipe(b->secret, sizeof(b->secret));
+	free(take(b->url));
+	return step;
 }
 
 static bool logout_page(struct exchange *ex, const struct message *m)
@@ -568,7 +724,7 @@ enum browser_step browser_request(struct exchange *ex, const struct message *m)
 	if (get && span_eq(ex->path, SPAN(PATH_OURS "session")))
 		return come_back(ex, m);
 	if (counts(ex))
-		return BROWSER_ON;
+		return (ex->conn->browser->renewing || (navigates(ex, m) && renew_due(ex))) ? renew(ex, m) : BROWSER_ON;
 	if (get && ex->html && forward_redirects(ex)) {
 		scoped_buf struct buf back = { 0 };
 

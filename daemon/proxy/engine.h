@@ -296,6 +296,7 @@ enum browser_step { BROWSER_ON = 0, BROWSER_ANSWERED, BROWSER_WAIT };
 enum browser_step browser_request(struct exchange *ex, const struct message *m);
 uint32_t browser_slot(const struct conn *c);    /* in the front's snapshot, by the cookie of the last request */
 bool browser_waits(const struct conn *c);
+int64_t browser_wait_ns(const struct conn *c);  /* ... for so long at most */
 void browser_late(struct conn *c);              /* the answer did not come in time */
 void browser_free(struct conn *c);              /* with its connection */
 void browser_strip(struct front *f, struct message *m);         /* our cookies, before anybody behind us sees them */
@@ -450,6 +451,7 @@ struct front {
 	struct assertion       *assertions[1024];
 	size_t                  assertion_count;
 	size_t                  redeems;        /* browsers that wait for core */
+	int64_t                 renew_rest;     /* until then nobody waits for a renewal: core was late */
 	char                   *cookies;        /* HTTP_HEAD_MAX bytes: Cookie fields without ours; NULL until needed */
 	struct evp_md_st       *sha256;
 	struct evp_md_ctx_st   *sha256_ctx;

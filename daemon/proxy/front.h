@@ -41,13 +41,16 @@ struct front_assert {
 	struct span method, path;       /* of the request that it is bound to; empty: to none */
 };
 
-/* A browser came back from its login, or logs out (code is empty). Answer the
- * former with front_browser_answer(), now or later; the latter is not answered. */
+/* A browser came back from its login, wants to renew its session, or logs out. Answer the
+ * former two with front_browser_answer(), now or later; the latter is not answered. */
+enum browser_ask { BROWSER_REDEEM = 0, BROWSER_RENEW, BROWSER_END };
 struct front_browser {
+	enum browser_ask what;
 	uint64_t    id;
 	uint32_t    service;            /* index in the snapshot in use */
-	uint32_t    slot;               /* log out: whose session */
-	struct span code, verifier;     /* the coordinator's code, and what this browser began the login with */
+	uint32_t    slot;               /* whose session; REDEEM: that is there already, SLOT_NONE for none */
+	/* REDEEM: the coordinator's code, and what this browser began the login with; RENEW: the hash of that, base64url */
+	struct span code, verifier;
 };
 
 /* An upstream that is not well any more, or is again. */
@@ -135,9 +138,10 @@ void front_connected(struct front *f, uint64_t cookie, int fd, int error);
  * none for this identity. An unknown cookie is ignored: the snapshot has changed. */
 void front_assertion(struct front *f, uint64_t cookie, struct span text, struct wall exp);
 
-/* The answer to ops->browser: the cookie of the new session, whose hash is in the
- * snapshot by now; empty: refused. An id whose client has left: the session is ended. */
-void front_browser_answer(struct front *f, uint64_t id, struct span cookie);
+/* The answer to ops->browser. A cookie: of the new session, whose hash is in the snapshot by now; of a client that has
+ * left it is ended. RENEWED: of the same session as before, which goes on. URL: where its renewal begins. */
+enum browser_answer { BROWSER_REFUSED = 0, BROWSER_COOKIE, BROWSER_RENEWED, BROWSER_URL, BROWSER_ANSWERS };
+void front_browser_answer(struct front *f, uint64_t id, enum browser_answer what, struct span text);
 
 /* Accept no more, finish what runs (idle connections end now, others when their
  * response is written), end the rest at the deadline, then ops->drained. */

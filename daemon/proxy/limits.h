@@ -63,6 +63,7 @@ enum {
 	FRONT_ASSERTION_EARLY = 20,     /* seconds before its end in which the next one is made */
 
 	FRONT_REDEEMS     = 256,        /* browsers that come back from a login at once: each is a question to the coordinator */
+	FRONT_RENEWALS    = 128,        /* of those, ones that may be sent to renew their session: that can wait */
 	BROWSER_ACR_MAX   = 256,        /* bytes of the acr values that a step-up asks for; coordinators take as many */
 	BROWSER_BACK_MAX  = 1024,       /* bytes of the page that a login returns to; it rides in a cookie */
 
@@ -85,6 +86,9 @@ enum {
 #define FRONT_TICK_NS    (SEC_NS / 4)   /* how late a deadline may be noticed */
 #define FRONT_ASSERTION_NS (2 * SEC_NS) /* how long core may take to sign: it needs a millisecond */
 #define FRONT_REDEEM_NS (10 * SEC_NS)   /* how long a code's redemption may take: a commit and a map's way here */
+#define FRONT_RENEW_NS  (600 * SEC_NS)  /* before a browser's session ends, a page may go by way of its renewal */
+#define FRONT_RENEW_WAIT_NS (2 * SEC_NS) /* how long that page waits to be told where to: then it is shown */
+#define FRONT_RENEW_REST_NS (60 * SEC_NS) /* and for so long no other one waits */
 #define FRONT_LOG_NS     (SEC_NS / 5)   /* how long a log line may wait for company */
 
 #define SERVICE_CONNECT_NS    (5 * SEC_NS)      /* config "connect-timeout": upstreams are near */

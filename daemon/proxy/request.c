@@ -697,7 +697,7 @@ bool request_begin(struct conn *c)
 			break;
 		case BROWSER_WAIT:
 			request_put_back(ex);
-			conn_due(c, front_now(f) + FRONT_REDEEM_NS);
+			conn_due(c, front_now(f) + browser_wait_ns(c));
 			return false;
 		case BROWSER_ANSWERED:
 			return true;

@@ -420,6 +420,16 @@ uint32_t snapshot_find_session(const struct snapshot *s, const uint8_t hash[SNAP
 	return SLOT_NONE;
 }
 
+uint32_t snapshot_find_node(const struct snapshot *s, struct span node, uint32_t generation)
+{
+	const struct snap_ident *d = part(s, PART_IDENTS);
+
+	for (size_t i = 0; i < count(s, PART_IDENTS); i++)
+		if (d[i].generation == generation && span_eq(snapshot_text(s, d[i].node), node))
+			return (uint32_t)i;
+	return SLOT_NONE;
+}
+
 uint32_t snapshot_find_service(const struct snapshot *s, struct span name)
 {
 	for (size_t i = 0; i < count(s, PART_SERVICES); i++) {

@@ -292,6 +292,8 @@ size_t snapshot_ident_count(const struct snapshot *s);
 size_t snapshot_service_count(const struct snapshot *s);
 
 uint32_t snapshot_find_addr(const struct snapshot *s, const struct ip *ip);     /* SLOT_NONE: nobody */
+/* Who has that node's id and generation: a linear search. */
+uint32_t snapshot_find_node(const struct snapshot *s, struct span node, uint32_t generation);
 uint32_t snapshot_find_session(const struct snapshot *s, const uint8_t hash[SNAPSHOT_HASH_LEN]); /* SLOT_NONE: nobody's */
 uint32_t snapshot_find_service(const struct snapshot *s, struct span name);     /* SERVICE_UNKNOWN */
 const struct snap_listen *snapshot_find_listen(const struct snapshot *s, struct span key);

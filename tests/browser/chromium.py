@@ -70,11 +70,11 @@ class Chromium:
                 return m["result"]
             self.events.append(m)
 
-    def tab(self):
-        """A tab in a browser context of its own: cookies of no other tab."""
-        context = self.ask("Target.createBrowserContext")["browserContextId"]
+    def tab(self, beside=None):
+        """A tab in a browser context of its own: cookies of no other tab but the one that it is beside."""
+        context = beside.context if beside else self.ask("Target.createBrowserContext")["browserContextId"]
         target = self.ask("Target.createTarget", {"url": "about:blank", "browserContextId": context})["targetId"]
-        return Tab(self, self.ask("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"])
+        return Tab(self, self.ask("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"], context)
 
     def close(self):
         self.p.terminate()
@@ -89,8 +89,8 @@ class Chromium:
 
 
 class Tab:
-    def __init__(self, browser, session):
-        self.b, self.s = browser, session
+    def __init__(self, browser, session, context):
+        self.b, self.s, self.context = browser, session, context
         for what in ("Page", "Runtime", "Log", "Accessibility"):
             self.ask(what + ".enable")
 

@@ -5,6 +5,7 @@ Reeve. Once as Chromium, once as scripts that do what a thief would.
 
 usage: people.py IDP-FOLDER COMMAND-ON-THE-HUB...
 """
+import http.client
 import json
 import os
 import subprocess
@@ -74,16 +75,39 @@ def cookie_of(b, name="__Host-reeve", host="download.example.edu"):
 
 
 def with_cookie(url, value, extra=()):
-    """A request that carries just this cookie; status, headers, text."""
+    """A request that carries just this cookie; status, headers, text. Status 0: it was cut, which is what happens to
+    one that is under way when its session ends."""
     b = script()
     u = urllib.parse.urlsplit(url)
     add = b.jar.add_cookie_header
     b.jar.add_cookie_header = lambda r: r.add_unredirected_header("Cookie", "__Host-reeve=" + value)
     try:
         answer, text = b.once("GET", urllib.parse.urlunsplit(u))
+    except (http.client.HTTPException, OSError):
+        return 0, {}, ""
     finally:
         b.jar.add_cookie_header = add
     return answer.status, answer.headers, text
+
+
+def enter(tab, page):
+    """Through the provider's pages, and back to that one."""
+    a = accounts["staff@example.edu"]
+    check("Chromium: a page leads to the provider", tab.wait(
+        "location.hostname == 'idp.example.edu' && document.querySelector('input[name=password]') && 1", PATIENCE), tab.url())
+    tab.run("document.querySelector('input[name=login]').value = ''")
+    tab.type("login", "staff@example.edu")
+    tab.type("password", a["password"])
+    go = "document.querySelector('form:not([data-refuse]) button')"
+    tab.press(go)
+    tab.wait("document.querySelector('input[name=otp]') && 1", PATIENCE)
+    tab.type("otp", idp.totp(a["totp"]))
+    tab.press(go)
+    check("Chromium: and back to the page, as that person", shows(tab, page), (tab.url(), tab.text()))
+
+
+def shows(tab, page):
+    return tab.wait("location.href == '%s' && document.body.innerText.includes('Remote-User: staff@example.edu') && 1" % page, PATIENCE)
 
 
 def chrome():
@@ -92,21 +116,9 @@ def chrome():
         return
     b = chromium.Chromium()
     try:
-        tab, a = b.tab(), accounts["staff@example.edu"]
+        tab = b.tab()
         tab.go(DOWNLOAD + "/headers?first=1")
-        check("Chromium: a page leads to the provider", tab.wait(
-            "location.hostname == 'idp.example.edu' && document.querySelector('input[name=password]') && 1", PATIENCE), tab.url())
-        tab.run("document.querySelector('input[name=login]').value = ''")
-        tab.type("login", "staff@example.edu")
-        tab.type("password", a["password"])
-        go = "document.querySelector('form:not([data-refuse]) button')"
-        tab.press(go)
-        tab.wait("document.querySelector('input[name=otp]') && 1", PATIENCE)
-        tab.type("otp", idp.totp(a["totp"]))
-        tab.press(go)
-        check("Chromium: and back to the page, as that person", tab.wait(
-            "location.href == '%s/headers?first=1' && document.body.innerText.includes('Remote-User: staff@example.edu') && 1" % DOWNLOAD,
-            PATIENCE), (tab.url(), tab.text()))
+        enter(tab, DOWNLOAD + "/headers?first=1")
         check("Chromium: the application is shown no cookie of ours", "__Host-" not in tab.text(), tab.text())
         jar = {c["name"]: c for c in tab.ask("Network.getCookies", {"urls": [DOWNLOAD]})["cookies"]}
         c = jar.get("__Host-reeve", {})
@@ -130,7 +142,7 @@ def chrome():
                     "document.body.innerText.includes('not logged in here any more') && 1", PATIENCE), tab.text())
                 check("Chromium: the session has ended at the coordinator", until(lambda: not sessions("staff@example.edu")),
                       sessions("staff@example.edu"))
-                check("Chromium: and its cookie is nobody's", with_cookie(DOWNLOAD + "/headers", c["value"])[0] == 303)
+                check("Chromium: and its cookie is nobody's", until(lambda: with_cookie(DOWNLOAD + "/headers", c["value"])[0] == 303))
         # the other site, whose page makes requests here
         tab.go(DOWNLOAD + "/headers")
         until(lambda: "Remote-User" in tab.text() or "idp.example.edu" in (tab.url() or ""))
@@ -234,7 +246,7 @@ def revoked():
     check("it ends when an administrator ends the session", got["ended"] is not None, got)
     if got["ended"]:
         print("# command to last byte: %d ms" % ((got["ended"] - began) * 1000))
-    check("and the cookie is nobody's", with_cookie(DOWNLOAD + "/headers", value)[0] == 303)
+    check("and the cookie is nobody's", until(lambda: with_cookie(DOWNLOAD + "/headers", value)[0] == 303))
     check("one session less", len(sessions("staff@example.edu")) == before - 1)
     student = script()
     login(WHO + "/who", "student@example.edu", student)

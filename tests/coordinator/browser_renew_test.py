@@ -175,6 +175,9 @@ try:
     t.is_(staff.go(answer.headers["Location"], stranger), KEPT, "a browser that it does not know comes back to the service all the same")
     t.ok(staff.unchanged(), "with the session as it was")
     t.ok(refused(staff), "and the audit says why")
+    page = hub.mesh("GET", "/", node=staff.node, user=staff.session["user"], session=staff.session["id"]).body.decode()
+    t.ok("wiki in a browser ends in" in page and "could not be renewed" in page and WIKI + "/.well-known/reeve/login" in page,
+         "the person is told ahead, in the portal", page)
     t.is_(staff.go(begun), KEPT, "the same once more leads back, too, now in the right browser")
     t.is_(browser().once("POST", begun + "/continue", "token=x")[0].status, 404, "there is no form to it")
     t.is_(staff.go(url + "/login/callback?state=" + "A" * 43 + "&code=x"), url + "/login/callback?state=" + "A" * 43 + "&code=x",

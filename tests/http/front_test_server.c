@@ -31,6 +31,7 @@
 enum { UPS_MAX = 16 };
 
 struct server {
+	unsigned renewals;              /* asked for */
 	struct loop    *loop;
 	struct front   *front;
 	const char     *path;
@@ -149,7 +150,8 @@ static void on_connect(void *arg, const struct front_connect *q)
 	answer(s, q);
 }
 
-/* A coordinator's part: {"codes": {CODE: {"service", "verifier", "cookie", "login"}}}, each good once. */
+/* A coordinator's part: {"codes": {CODE: {"service", "verifier", "cookie", "login", "renews"?}}}, each good once; and
+ * {"renew": URL}, likewise, with the hash of the browser's secret behind it; "late" is no answer. */
 static void on_browser(void *arg, const struct front_browser *q)
 {
 	struct server *s = arg;
@@ -163,16 +165,33 @@ static void on_browser(void *arg, const struct front_browser *q)
 		if (i++ == q->service)
 			asked = name;
 	}
-	if (!q->code.len) {
+	if (q->what == BROWSER_END) {
 		if (q->slot < s->count)
 			set_one(s, q->slot, false);
+		return;
+	}
+	if (q->what == BROWSER_RENEW) {
+		scoped_buf struct buf url = { 0 };
+		struct span to = text(s->conf, "renew");
+
+		buf_init(&url, 512);
+		buf_add_span(&url, to);
+		buf_add_span(&url, q->verifier);
+		s->renewals++;
+		if (!span_eq(to, SPAN("late")))
+			front_browser_answer(s->front, q->id, to.len ? BROWSER_URL : BROWSER_REFUSED, buf_span(&url));
+		json_object_del(s->conf, "renew");
 		return;
 	}
 	row = span_cstr(q->code, code, sizeof(code)) ? json_object_get(codes, code) : NULL;
 	if (row && asked && span_eq(text(row, "service"), span_str(asked)) &&
 	    span_eq(text(row, "verifier"), q->verifier))
 		cookie = text(row, "cookie");
-	front_browser_answer(s->front, q->id, cookie);
+	front_browser_answer(s->front, q->id,
+	                     !cookie.len                                   ? BROWSER_REFUSED
+	                     : json_is_true(json_object_get(row, "renews")) ? BROWSER_RENEWED
+	                                                                   : BROWSER_COOKIE,
+	                     cookie);
 	json_object_del(codes, code);
 }
 
@@ -579,9 +598,9 @@ static void command(struct server *s, char *line)
 		front_stats(s->front, &st);
 		getrusage(RUSAGE_SELF, &ru);
 		printf("{\"requests\":%llu,\"conns\":%u,\"in_flight\":%u,\"accepted\":%llu,\"revoked\":%llu,"
-		       "\"log_lost\":%llu,\"retried\":%llu,\"upgrades\":%u,\"bad\":%llu,\"spliced\":%llu,\"cpu_us\":%llu,\"user_us\":%llu}\n",
+		       "\"renewals\":%u,\"log_lost\":%llu,\"retried\":%llu,\"upgrades\":%u,\"bad\":%llu,\"spliced\":%llu,\"cpu_us\":%llu,\"user_us\":%llu}\n",
 		       (unsigned long long)st.requests, st.conns, st.in_flight, (unsigned long long)st.accepted,
-		       (unsigned long long)st.revoked, (unsigned long long)st.log_lost,
+		       (unsigned long long)st.revoked, s->renewals, (unsigned long long)st.log_lost,
 		       (unsigned long long)st.retried, st.upgrades, (unsigned long long)st.bad,
 		       (unsigned long long)st.bytes_spliced,
 		       (unsigned long long)((ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 +

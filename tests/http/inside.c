@@ -131,13 +131,17 @@ static void on_connect(void *arg, const struct front_connect *ask)
 	front_connected(in->front, ask->cookie, fd[1], 0);
 }
 
-/* The coordinator's part: one code is good, for whoever brings a verifier. */
+/* The coordinator's part: one code is good, for whoever brings a verifier; a renewal begins where it does. */
 static void on_browser(void *arg, const struct front_browser *q)
 {
 	struct inside *in = arg;
 
-	if (q->code.len)
-		front_browser_answer(in->front, q->id, span_eq(q->code, SPAN("good")) ? SPAN(INSIDE_COOKIE) : SPAN(""));
+	if (q->what == BROWSER_RENEW)
+		front_browser_answer(in->front, q->id, BROWSER_URL, SPAN("https://hub.example.edu/login/x"));
+	else if (q->what == BROWSER_REDEEM && span_eq(q->code, SPAN("good")))
+		front_browser_answer(in->front, q->id, BROWSER_COOKIE, SPAN(INSIDE_COOKIE));
+	else if (q->what == BROWSER_REDEEM)
+		front_browser_answer(in->front, q->id, BROWSER_REFUSED, SPAN(""));
 }
 
 static bool on_log(void *arg, struct span lines, unsigned records)

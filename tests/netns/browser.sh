@@ -85,6 +85,35 @@ ok "and the first one still is who they are" named
 grep -q "$cookie" "$T"/log/* && leaked=1 || leaked=0
 same "the cookie is in no log" 0 echo $leaked
 
+# ---- renewed without a page: the hub is told that time has passed, or goes, when the browsers ask for that
+age()
+{
+	at hub setpriv --reuid reeve-coordinator --regid reeve-coordinator --clear-groups -- /usr/bin/python3 -c '
+import sqlite3, time
+db, now = sqlite3.connect("/var/lib/reeve-coordinator/coordinator.db"), int(time.time())
+# checked: what the provider says of refresh tokens is asked elsewhere
+db.execute("UPDATE session SET created = ?, expires = ?, checked = ? WHERE ended = 0", (now - 42610, now + 590, now))
+db.execute("UPDATE mesh SET seq = seq + 1000")
+db.commit()'
+}
+meet=$T/meet
+mkdir -m 777 "$meet"
+at staff env MEET="$meet" python3 "$TOP/tests/browser/renewal.py" "$idp" \
+	nsenter -t "$(cat "$T/pid/host-hub")" -n -m -u -- curl -sS --unix-socket "$control" >"$T/people" 2>&1 </dev/null &
+browsers=$!
+asked() { [ -e "$meet/$1" ] || ! kill -0 "$browsers" 2>/dev/null; }
+for what in age away back; do
+	wait_for 240 asked "$what"
+	[ -e "$meet/$what" ] || break
+	[ $what = back ] || end coordinator
+	[ $what = age ] && age
+	[ $what = away ] || coordinator_start
+	: >"$meet/$what.done"
+done
+wait "$browsers"
+ok "the browsers came to their end again" grep -q '^# .* passed' "$T/people"
+count "$T/people"
+
 # ---- what cannot be configured
 try() { sed "$1" "$conf" >"$T/host/wiki/etc/reeve/try.hujson"; at wiki reeved -n -c /etc/reeve/try.hujson; }
 ok "as it is, it is a configuration" try ''

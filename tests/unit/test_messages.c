@@ -134,10 +134,10 @@ static struct msg sample(enum msg_type type)
 		m.used = (struct msg_used){ UINT64_C(1) << 41, 6 };
 		break;
 	case MSG_BROWSER:
-		m.browser = (struct msg_browser){ UINT64_C(1) << 40, UINT64_C(1) << 41, 5, 6, SPAN("code"), SPAN("secret") };
+		m.browser = (struct msg_browser){ UINT64_C(1) << 40, UINT64_C(1) << 41, 1, 5, 6, SPAN("code"), SPAN("secret") };
 		break;
 	case MSG_BROWSED:
-		m.browsed = (struct msg_browsed){ UINT64_C(1) << 40, SPAN("cookie") };
+		m.browsed = (struct msg_browsed){ UINT64_C(1) << 40, 1, SPAN("cookie") };
 		break;
 	case MSG_LISTEN:
 		m.listen.conf = 7;

@@ -231,7 +231,7 @@ static void devices(void *ctx, const char *user, void (*fn)(void *, const struct
 
 static void sessions(void *ctx, const char *user, void (*fn)(void *, const struct portal_session *), void *arg)
 {
-	const struct portal_session s = { EVIL, EVIL, EVIL, { 1790000000 }, { 1790003600 }, true, true };
+	const struct portal_session s = { EVIL, EVIL, EVIL, { 1790000000 }, { 1790003600 }, true, true, EVIL, EVIL, true };
 
 	(void)ctx;
 	(void)user;
@@ -275,7 +275,7 @@ START_TEST(the_portal_ends_what_its_own_form_says)
 	const struct portal_caller who = { "u2", "n7", "s9" }, other = { "u3", "n8", "s1" }, nobody = { 0 };
 	struct world w = { .ok = true };
 	struct portal *p = portal_new(&ops, &w);
-	struct portal_request get = { .path = SPAN("/"), .now = { 1790000100 } };
+	struct portal_request get = { .path = SPAN("/"), .now = { 1790003000 } };
 	char body[512], token[FORM_TOKEN_SIZE];
 	const char *at;
 
