@@ -115,9 +115,25 @@ try()
 }
 held() { kill -STOP "$(core_of wiki)" && rotate_begins && wait_for 60 try; }
 released() { kill -CONT "$(core_of wiki)"; }
-ok "announced" held
-ok "core is killed then" kill_core staff
-released
+settled() { no_keys_beside && agree "$(hub_key staff)" "$@"; }
+on_disk() { wg pubkey <"$lib/device.key"; }
+# The change waits ten seconds for an endpoint; on a machine that was slower it may be over: then again.
+killed_announced()
+{
+	local i
+	for i in 1 2 3 4 5; do
+		held && kill_core staff || return 1
+		released
+		[ "$(on_disk)" = "$key" ] && return
+		wait_for 120 settled wiki gateway || return 1
+		key=$(on_disk)
+		echo "$key" >"$T/key"
+	done
+	return 1
+}
+echo "$key" >"$T/key"           # what a test finds out is in a process of its own
+ok "core is killed when the next key is announced" killed_announced
+key=$(cat "$T/key")
 ok "the key stays, and nothing beside it" wait_for 60 no_keys_beside
 ok "all agree" wait_for 60 agree "$key" wiki gateway
 ok "what is open goes on" flows
@@ -134,10 +150,24 @@ ok "all agree" wait_for 60 agree "$key" wiki gateway
 ok "what is open goes on" flows
 
 in_use() { [ -e "$lib/device.key.old" ] && ! cmp -s "$lib/device.key.old" "$lib/device.key"; }
-ok "announced" held
-kill -STOP "$(pid_of coordinator)"
-ok "the next key is in use, and the coordinator does not know" wait_for 60 in_use
-next=$(wg pubkey <"$lib/device.key")
+used_or_over() { in_use || no_keys_beside; }
+in_use_unknown()
+{
+	local i
+	for i in 1 2 3 4 5; do
+		held || return 1
+		kill -STOP "$(pid_of coordinator)"
+		wait_for 60 used_or_over && in_use && return
+		kill -CONT "$(pid_of coordinator)"
+		released
+		wait_for 120 settled wiki gateway || return 1
+		key=$(on_disk)
+		echo "$key" >"$T/key"
+	done
+	return 1
+}
+ok "the next key is in use, and the coordinator does not know" in_use_unknown
+key=$(cat "$T/key") next=$(on_disk)
 ok "core is killed then" kill_core staff
 released
 kill -CONT "$(pid_of coordinator)"
@@ -157,7 +187,6 @@ end coordinator KILL
 ok "the hub's core is killed" kill_core hub
 coordinator_start
 released
-settled() { no_keys_beside && agree "$(hub_key staff)" "$@"; }
 ok "hub, staff and wiki agree" wait_for 120 settled wiki
 [ "$(key_of staff)" = "$key" ] && echo "# on the old key" || echo "# on the new key"
 ok "what is open goes on" flows
@@ -220,7 +249,7 @@ conf staff '{ "key-max-age": "1h" }'
 kill -HUP "$(pid_of reeved-staff)"
 held_back() { hub_json node show staff | jq -e '(.key_why | contains("wiki")) and .key_due < now'; }
 ok "nor by itself, as its owner wants it: the hub knows why" wait_for 60 held_back
-ok "and status does, with the pause before the next try" at staff sh -c 'reeve --json status | jq -e "(.key.why | contains(\"wiki\")) and .key.failures >= 1 and .key.again > 0"'
+ok "and status does, with the pause before the next try" wait_for 60 at staff sh -c 'reeve --json status | jq -e "(.key.why | contains(\"wiki\")) and .key.failures >= 1 and .key.again > 0"'
 same "it is the same key" "$key_now" key_of staff
 conf wiki '{}'
 kill -HUP "$(pid_of reeved-wiki)"
@@ -229,7 +258,7 @@ ok "the wiki's owner lists it no more" wait_for 60 not_listed
 kill -HUP "$(pid_of reeved-staff)"
 changed() { [ "$(key_of staff)" != "$key_now" ] && no_keys_beside && agree "$(key_of staff)" wiki gateway; }
 ok "then it changes by itself" wait_for 120 changed
-ok "and the next change is in about an hour" at staff sh -c 'reeve --json status | jq -e ".key.since > now - 600 and .key.due > now + 1800 and .key.due < now + 3601 and (.key | has(\"why\") | not)"'
+ok "and the next change is in about an hour" wait_for 60 at staff sh -c 'reeve --json status | jq -e ".key.since > now - 600 and .key.due > now + 1800 and .key.due < now + 3601 and (.key | has(\"why\") | not)"'
 ok "what is open goes on" flows
 at hub sed -i 's/"mesh-name": "campus",/"mesh-name": "campus", "key-max-age": "30d",/' /etc/reeve/coordinator.hujson
 kill -HUP "$(pid_of coordinator)"
