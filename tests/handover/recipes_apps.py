@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Recipes of doc/recipes, as they stand there, before Debian's programs: Django and
 Mercurial (uwsgi), Fossil (SCGI), DokuWiki (a password), CUPS (paths), Subversion (inside
-Apache, which asks). For each: nobody, another person and a forgery first.
+Apache, which asks). For each: nobody, another person and a forgery first; then the end of
+staff's session.
 
   staff calls 127.0.1.1 and comes from 127.0.0.1, a student 127.0.1.2 from .2, nobody .3
 """
@@ -13,9 +14,9 @@ import subprocess
 
 import recipe
 import recipe_run
-from harness import accepting, begin, check, listening, program, read_file, run, skip, start, until, write
+from harness import STUDENT, accepting, begin, check, listening, program, read_file, run, skip, start, until, write
 from recipe import FORGED, put
-from recipe_run import AT, apache, apache_missing, ask, made, refusals, tool
+from recipe_run import AT, Connection, apache, apache_missing, ask, made, refusals, tool
 
 TMP = begin("recipes_apps")
 ROOT = recipe.root()
@@ -128,6 +129,7 @@ def dokuwiki(files):
     put(files)
     word = tool("php", "-r", "echo password_hash('0123456789abcdef', PASSWORD_BCRYPT, ['cost' => 4]);").stdout
     put({f"{ROOT}/etc/dokuwiki/users.auth.php": f"staff:{word}:Member of Staff:staff@example.edu:user\n"
+         f"student:{word}:A Student:student@example.edu:user\n"
          f"admin:{word}:An Administrator:admin@example.edu:admin,user\n",
          f"{ROOT}/etc/dokuwiki/acl.auth.php": "*\t@ALL\t0\n*\t@user\t8\n"})
     start(program("php"), "-S", "127.0.0.1:8082", "-t", "/usr/share/dokuwiki", name="dokuwiki", env=ENV)
@@ -243,10 +245,55 @@ def subversion_told():
 APPS = {"django": django, "mercurial": mercurial, "fossil": fossil, "dokuwiki": dokuwiki, "cups": cups, "subversion": subversion}
 
 
+# name: a page, where, what in it says that staff is served, and what that the student is
+PAGES = {"django": ("portal.example.edu", "/", {}, "you are staff@", "you are student@"),
+         "mercurial": ("hg.example.edu", "/lab?cmd=capabilities", {}, "unbundle", None),
+         "fossil": ("fossil.example.edu", "/timeline", {}, "staff", None),
+         "dokuwiki": ("wiki.example.edu", "/doku.php?id=start", {}, "Member of Staff", "A Student"),
+         "cups": ("print.example.edu", "/", {"port": 631}, "CUPS v", None),       # which has no such page
+         "subversion": ("svn.example.edu", "/svn/lab/", {"at": "127.0.2.1"}, "Revision", None)}
+
+
+def ends(there):
+    """Staff's session ends while a connection to each is open; the student comes to the same device, with
+    what the browser kept."""
+    kept = {name: Connection(PAGES[name][0], **PAGES[name][2]) for name in there}
+    for name, c in kept.items():
+        a = c.ask(PAGES[name][1])
+        check(f"{name}: on a connection that stays open staff is served", a[0] in (200, 404) and PAGES[name][3] in a[2], (a[0], a[2][:500]))
+    recipe_run.people(STUDENT)
+    for name, c in kept.items():
+        check(f"{name}: it serves staff no more when the session has ended",
+              until(60, lambda c=c, target=PAGES[name][1]: c.ask(target)[0] in (0, 401, 403)))
+        c.close()
+    recipe_run.changed_hands()
+    for name, c in kept.items():
+        host, target, more, staffs, theirs = PAGES[name]
+        seen = []
+
+        def again():
+            d = Connection(host, cookies=dict(c.cookies), **more)
+            seen.append(d.ask(target)[2])
+            d.close()
+            return theirs in seen[-1]
+        if theirs:
+            check(f"{name}: who has the device then is themselves, whatever the browser kept",
+                  until(60, again) and not any(staffs in text for text in seen), seen[-1][:3000])
+
+
 def main():
     subprocess.run(["mount", "--bind", write("hosts", ""), "/etc/hosts"], check=True)
     os.makedirs(f"{ROOT}/run/uwsgi")
-    recipe_run.serve(APPS)
+    there = []
+
+    def noted(name, prepare):
+        def prepared(files):
+            if told := prepare(files):
+                there.append(name)
+            return told
+        return prepared
+    recipe_run.serve({name: noted(name, prepare) for name, prepare in APPS.items()})
+    ends(there)
 
 
 run(main)
