@@ -66,6 +66,15 @@ def said(name, host, target, who, expect, at=None, short=False):
                   (a[0] == 200 and names == set(want)) or (headers and a[0] == 403 and not names), (a[0], names, a[1][-800:]))
 
 
+def kept_out(name, path, *users):
+    """Local processes do not reach the program's socket, where they could say any name."""
+    for user in users:
+        r = subprocess.run(["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups", "/usr/bin/python3", "-c",
+                            "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])", path],
+                           capture_output=True, text=True, timeout=120, check=False)
+        check(f"{name}: a local process of {user}'s does not reach its socket", "PermissionError" in r.stderr, r)
+
+
 def tool(*argv, cwd=None, **env):
     return subprocess.run(argv, cwd=cwd or harness.TMP, env=environment(**env), capture_output=True, text=True, timeout=120,
                           stdin=subprocess.DEVNULL, check=False)
