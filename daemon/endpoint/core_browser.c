@@ -310,8 +310,9 @@ void core_browser_ask(struct core *c, struct core_front *f, const struct msg_bro
 		return;
 	}
 	buf_init(&body, BROWSER_MSG_MAX);
-	/* Only for the newest snapshot: the service's index is of its configuration. */
-	if (!services || m->snapshot != c->generation || m->service >= services->count ||
+	/* The service's index is of that snapshot's configuration. A newer one may be on its way to the front: of
+	 * somebody who logs in at the same time. */
+	if (!services || !core_fronts_current(c, m->snapshot) || m->service >= services->count ||
 	    !span_cstr(span_str(services->names[m->service]), r.service, sizeof(r.service)) ||
 	    !span_cstr(m->code, r.code, sizeof(r.code)) || !span_cstr(m->verifier, r.verifier, sizeof(r.verifier))) {
 		answer(c, f->index, m->id, BROWSER_REFUSED, (struct span){ 0 });

@@ -262,6 +262,14 @@ const struct world_slot *core_fronts_slot(const struct core *c, uint64_t generat
 	return NULL;
 }
 
+bool core_fronts_current(const struct core *c, uint64_t generation)
+{
+	for (const struct core_live *l = c->live; l; l = l->next)
+		if (l->generation == generation)
+			return c->files && l->conf == c->files->generation;
+	return false;
+}
+
 static void sweep(struct core *c)
 {
 	struct msg m = { .type = MSG_SWEEP };
@@ -346,7 +354,7 @@ void core_fronts_publish(struct core *c, const struct world_now *now)
 	}
 	l->mapped = (l->n ? l->n : 1) * sizeof(uint32_t);
 	l->generation = ++c->generation;
-	c->snapshot_conf = c->files->generation;
+	l->conf = c->snapshot_conf = c->files->generation;
 	l->next = c->live;
 	c->live = l;
 	close_fd(&c->snapshot_fd);

@@ -73,6 +73,7 @@ struct core_front {
 struct core_live {
 	struct core_live  *next;
 	uint64_t           generation;
+	uint32_t           conf;                /* its configuration's */
 	uint32_t          *words;
 	struct world_slot *slots;
 	size_t             n, mapped;
@@ -232,6 +233,8 @@ void core_front_certificates(struct core *c, struct core_front *f);
 void core_front_done(struct core *c, struct core_front *f, const struct msg_snapshot_done *d);
 /* Of a snapshot that is still in use somewhere; NULL: it is not. */
 const struct world_slot *core_fronts_slot(const struct core *c, uint64_t generation, uint32_t slot);
+/* It is of the configuration in use, whose services it has by their places, however many came after it. */
+bool core_fronts_current(const struct core *c, uint64_t generation);
 void core_fronts_free(struct core *c);
 bool core_certificates_read(struct core_files *f, struct diags *diags);
 /* Of the certificates in use, how many; one of our own counts once a front was given it. */

@@ -87,7 +87,11 @@ fi
 campus_idp || { echo "Bail out! no identity provider"; exit 99; }
 campus_hub || { echo "Bail out! no hub"; exit 99; }
 conf=$etc/reeve/reeved.hujson
-printf '{ "public": { %s } }\n' "$services" >"$conf"
+first=${servers%% *}
+user=$(echo "$services" | sed -n "s/.*\"forward-users\": \[\"\([a-z-]*\)\"\].*/\1/p" | head -1)
+mesh="\"$first\": { \"forward-auth\": \"$first\", \"listen\": [\"unix:$first\"], \"forward-users\": [\"$user\"],
+	\"hosts\": [\"$first.example.edu\"], \"profiles\": [\"remote-user\"] }"
+printf '{ "services": { %s }, "public": { %s } }\n' "$mesh" "$services" >"$conf"
 server_up wiki tag:server || { echo "Bail out! the wiki did not come up"; exit 99; }
 spawn wiki told python3 "$TOP/tests/apps/told.py" 127.0.0.1 8080
 ok "the wiki host has its map" wait_for 20 connected wiki
@@ -111,25 +115,40 @@ ok "a policy for them" sh -c 'jq -Rs --argjson v "$1" "{text: ., base: \$v}" "$2
 put() { hub_api -X PUT -d "@$T/policy.json" http://hub/api/v1/policy | jq -e .version; }
 ok "is the hub's" put
 
-# Each server has its own people, all at once; what they say stands together.
+# What the people of each server see is theirs to count; the cookie of one is shown to another.
 other=${servers##* }
 for s in $servers; do
 	at staff python3 "$TOP/tests/browser/web_servers.py" "$idp" "$s" "$other" nsenter -t "$(cat "$T/pid/host-hub")" -n -m -u -- \
-		curl -sS --unix-socket "$control" >"$T/people-$s" 2>&1 &
-	echo $! >"$T/pid/people-$s"
-	other=$s
-done
-for s in $servers; do
-	wait "$(pid_of "people-$s")"
+		curl -sS --unix-socket "$control" >"$T/people" 2>&1
 	while IFS= read -r line; do
 		case $line in
 		'ok - '*) result 0 "${line#ok - }" ;;
 		'not ok - '*) result 1 "${line#not ok - }" ;;
 		*) echo "$line" ;;
 		esac
-	done <"$T/people-$s"
-	ok "$s: they came to their end" grep -q '^# .* passed' "$T/people-$s"
+	done <"$T/people"
+	ok "$s: they came to their end" grep -q '^# .* passed' "$T/people"
+	other=$s
 done
+
+# ---- the first of them asks for people of the mesh, too: at another socket
+v4=100.64.0.1   # the hub, which the wiki knows
+# asked SOCKET ADDRESS: the answer's status, and why.
+asked()
+{
+	as wiki "$user" curl -s -o /dev/null -D - --max-time 30 --unix-socket "/run/reeve/forward/$1" -H "X-Original-Method: GET" \
+		-H "X-Original-URI: /page" -H "X-Original-Host: $first.example.edu" -H "X-Original-Proto: https" -H "X-Real-IP: $2" \
+		-H "X-Forwarded-Method: GET" -H "X-Forwarded-Uri: /page" -H "X-Forwarded-Host: $first.example.edu" \
+		-H "X-Forwarded-Proto: https" -H "X-Forwarded-For: $2" http://reeve/_reeve/ask |
+		tr -d '\r' | sed -n 's/^HTTP[^ ]* \([0-9]*\).*/\1/p; s/^X-Reeve-Reason: //p' | paste -sd' '
+}
+same "a device of the mesh is known by its address where the mesh is asked for" "403 not-granted" asked "$first" "$v4"
+same "and is nobody at the same server's socket for browsers" "401 no-session" asked "$first-public" "$v4"
+same "nor is a stranger where the mesh is asked for" "403 unknown-address" asked "$first" 203.0.113.9
+printf '{ "services": { %s }, "public": { %s } }\n' "$(echo "$mesh" | sed 's|unix:|&other-|')" "$services" >"$conf"
+kill -HUP "$(pid_of reeved-wiki)"
+ok "a socket at which nobody is to ask goes" wait_for 30 at wiki test ! -e "/run/reeve/forward/$first"
+same "the others stay" "401 no-session" asked "$first-public" "$v4"
 
 # ---- Reeve is away
 end reeved-wiki
