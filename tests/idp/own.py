@@ -62,7 +62,8 @@ class Account:
 
     def __init__(self, login, password=None, totp=None, codes=(), step=0):
         self.login = login
-        self.password = password or secrets.token_urlsafe(12)
+        # no two of these are neighbours: cracklib finds a random password with some of those "too systematic", now and then
+        self.password = password or "".join(secrets.choice("acegikmoqsuwy13579") for _ in range(20))
         self.totp, self.codes, self.step = totp, list(codes), step
 
     def code(self):
