@@ -79,8 +79,13 @@ rotate_begins() { at staff reeve rotate >"$T/rotate" 2>&1 & rotating=$!; }
 
 # The watcher writes ever the same file: a byte since then, on the connection that it began with.
 mkdir -m 1777 "$T/watch"
-nsenter -t "$(cat "$T/pid/host-staff")" -n -m -u -- \
-	python3 "$apps/watch.py" "$T/watch/ed" tcp=$(status wiki .self.node.v4):5025 >>"$T/log/watch" 2>&1 </dev/null &
+watch_begins()
+{
+	nsenter -t "$(cat "$T/pid/host-staff")" -n -m -u -- \
+		python3 "$apps/watch.py" "$T/watch/ed" tcp=$(status wiki .self.node.v4):5025 >>"$T/log/watch" 2>&1 </dev/null &
+	watching=$!
+}
+watch_begins
 came_since() { awk -v since="$1" '$4 > since && $5 == "open" { n++ } END { exit n != 1 }' "$T/watch/ed"; }
 flows() { wait_for 60 came_since "$(date +%s.%N)"; }
 ok "a stream flows" flows
@@ -236,7 +241,11 @@ same "for what its holder said" "the key's own holder has gone over to another o
 fails "the old key is no peer there" sh -c "nsenter -t $(cat "$T/pid/host-wiki") -n -m -u -- wg show reeve0 peers | grep -qxF '$key'"
 ok "the coordinator is what it was again" restore now.db
 ok "and all agree" wait_for 120 agree "$key_now" wiki
-ok "what is open goes on" flows || finish
+# Who is refused is nobody: what was open with them has ended (daemon/mesh/cut.h).
+kill $watching
+wait $watching 2>/dev/null
+watch_begins
+ok "what begins then flows" flows || finish
 
 #---- by itself
 touch -d '2 hours ago' "$lib/device.key"
