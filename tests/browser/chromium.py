@@ -196,7 +196,7 @@ class Tab:
             found = self.b.ask("Target.getTargets", {"filter": [{"type": "iframe"}]})["targetInfos"]
             if found:
                 s = self.b.ask("Target.attachToTarget", {"targetId": found[0]["targetId"], "flatten": True})
-                inner = Tab(self.b, s["sessionId"])
+                inner = Tab(self.b, s["sessionId"], self.context)
                 inner.settle()
                 return "%s %s" % (inner.url(), inner.text())
             time.sleep(0.05)
