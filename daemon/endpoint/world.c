@@ -690,10 +690,14 @@ bool world_v4(const struct world *w, const struct party *p, struct ip *ret_ip)
 
 bool world_v6(const struct world *w, const struct party *p, struct ip *ret_ip)
 {
-	(void)w;
 	if (!p->node || (!p->turned && p->v6 != CLAIM_GOOD))
 		return false;
-	*ret_ip = p->turned ? p->next_v6 : p->node->v6;
+	/* A map that names another key for us must not make us who has that one: of ourselves nobody asks
+	 * for evidence. */
+	if (p->id == w->self && w->has_key)
+		*ret_ip = world_own_v6(w, w->key);
+	else
+		*ret_ip = p->turned ? p->next_v6 : p->node->v6;
 	return true;
 }
 
