@@ -286,12 +286,21 @@ static void swap_keys(struct rotate *r, struct secret *key)
 static void use_next(struct rotate *r)
 {
 	struct core *c = r->core;
-	struct err err = { 0 };
+	struct err err = { 0 }, why = { 0 };
 
 	/* The old one first: whatever ends us between, one of both is there, and the other beside it. */
-	if (!name_file(c, file_link, "device.key", "device.key.old", &err) ||
-	    !name_file(c, file_rename, "device.key.next", "device.key", &err)) {
+	if (!name_file(c, file_link, "device.key", "device.key.old", &err)) {
 		remove_file(c, "device.key.old");
+		end(r, &err);
+		return;
+	}
+	if (!name_file(c, file_rename, "device.key.next", "device.key", &err)) {
+		/* It may have its name, and only not for certain: then the old one's goes back. Of one file
+		 * with two names this does nothing. */
+		if (name_file(c, file_rename, "device.key.old", "device.key", &why))
+			remove_file(c, "device.key.old");
+		else
+			log_error("%s", why.msg);       /* the next start tries both again */
 		end(r, &err);
 		return;
 	}
