@@ -220,7 +220,7 @@ static int escape_or_twice(struct span p, size_t i, size_t *ret_end)
 /*
  * The path as an application reads it that drops parameters, decodes escaped
  * slashes, decodes everything twice, and merges double slashes. Dots that this
- * brings to light are refused.
+ * brings to light, and a NUL, where many an application's path ends, are refused.
  */
 static bool second_reading(struct target *t, struct fault *f)
 {
@@ -236,6 +236,8 @@ static bool second_reading(struct target *t, struct fault *f)
 		if (c == '%') {
 			int v = escape_or_twice(p, i, &end);
 
+			if (v == 0)
+				return bad(f, "a NUL in a second reading of the path");
 			if (v == '/' || v == '\\')
 				c = '/';
 			else if (v == ';' || (v >= 0 && kind[v] & UNRESERVED))

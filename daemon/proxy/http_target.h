@@ -12,7 +12,7 @@
  * Path: escapes of unreserved characters are decoded, all others written with
  * capitals; what RFC 3986 does not allow raw is escaped; "." and ".."
  * segments are resolved. Refused: what climbs above the root, a ".." behind an
- * empty segment, "." or ".." with parameters ("..;x") or escaped twice, backslashes, %00, a "#",
+ * empty segment, "." or ".." with parameters ("..;x") or escaped twice, backslashes, %00 (or %2500), a "#",
  * bad escapes, and what is not UTF-8 once decoded. Encoded slashes only where
  * asked for.
  *

@@ -316,7 +316,8 @@ class Wire(Services):
                                    (b"/public;x/a", b"GET", 403), (b"/public//a", b"GET", 200),
                                    (b"//public/a", b"GET", 200), (b"/PUBLIC/a", b"GET", 403),
                                    (b"/public/..%252fprivate", b"GET", 400), (b"/public/%252e%252e/private", b"GET", 400),
-                                   (b"/style/a%252fb.css", b"GET", 403), (b"/%2570ublic/a", b"GET", 403),
+                                   (b"/style/a%252fb.css", b"GET", 403), (b"/style/a%2500.css", b"GET", 400),
+                                   (b"/%2570ublic/a", b"GET", 403),
                                    (b"/public/a%252fb", b"GET", 200), (b"/style/a%2520b.css", b"GET", 200)):
             self.origin.reset()
             m = self.get(path, src=STUDENT, method=method,
