@@ -14,7 +14,7 @@ import threading
 import time
 
 from harness import STAFF, STUDENT, accepting, begin, check, configure, listening, program, read_file, reeved, run, skip, start, \
-    until, write
+    until, whole, write
 
 TMP = begin("gateway")
 
@@ -75,15 +75,7 @@ def ask(port, target="/", source="127.0.0.1", headers=(), body=None, host="app",
     head = head.decode("latin-1").split("\r\n")
     fields = {h.split(":")[0].lower(): h.split(":", 1)[1].strip() for h in head[1:] if ":" in h}
     if fields.get("transfer-encoding") == "chunked":
-        whole = b""
-        while rest:
-            size, _, rest = rest.partition(b"\r\n")
-            n = int(size, 16)
-            whole += rest[:n]
-            rest = rest[n + 2:]
-            if n == 0:
-                break
-        rest = whole
+        rest = whole(rest)
     return int(head[0].split(" ")[1]) if head[0] else 0, fields, rest
 
 

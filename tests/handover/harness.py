@@ -161,3 +161,15 @@ def reeved(conf, port):
         return p
     check("reeved starts", False, read_file("reeved.log"))
     return None
+
+
+def whole(rest):
+    """A body that came in chunks, as it was before: what is there of it."""
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        n = int(size.split(b";")[0], 16)
+        if n == 0:
+            break
+        body, rest = body + rest[:n], rest[n + 2:]
+    return body

@@ -78,6 +78,8 @@ def ask(host, target="/", source="127.0.0.1", headers=(), method="GET", body=b""
         data += more
     s.close()
     head, _, rest = data.partition(b"\r\n\r\n")
+    if re.search(rb"\r\ntransfer-encoding: *chunked(\r|$)", head.lower()):
+        rest = harness.whole(rest)
     return (int(head.split()[1]) if head else 0), rest.decode("utf-8", "replace")
 
 

@@ -49,7 +49,8 @@ def munin(files):
     for d in folders.values():
         os.makedirs(f"{ROOT}/{d}")
     subprocess.run(["chown", "munin:munin", *(f"{ROOT}/{d}" for d in folders.values())], check=True)
-    conf = write("munin.conf", "".join(f"{k} {ROOT}/{d}\n" for k, d in folders.items()) + "".join(
+    # fork: its workers would say what they found at a socket, whose path is longer than a socket's may be
+    conf = write("munin.conf", "fork no\n" + "".join(f"{k} {ROOT}/{d}\n" for k, d in folders.items()) + "".join(
         f"[{name}]\n  address 127.0.0.1\n  use_node_name no\n" for name in ("lab.example.edu;spectrometer", "office.example.edu;door")))
     threading.Thread(target=Server(("127.0.0.1", 4949), Node).serve_forever, daemon=True).start()
     for step in (["update"], ["limits", "--force"], ["html"], ["graph", "--cron"]):
