@@ -209,6 +209,11 @@ static void redeem(struct coordinator *co, struct request *r, struct attempt *a)
 		request_fail(r, ERR_SYS, "no session could be made");
 		return;
 	}
+	if (!browser_renew_token(co, a, &err)) {
+		attempts_drop(co->attempts, a);
+		request_error(r, &err);
+		return;
+	}
 	if (a->from.family)
 		ip_text(&a->from, from);
 	arena_init(&mem, 4096);

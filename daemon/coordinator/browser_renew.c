@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "daemon/control/browser.h"
 #include "daemon/coordinator/lifetime.h"
+#include "daemon/coordinator/seal.h"
 #include "idp/provider.h"
 #include "web/pages.h"
 
@@ -150,6 +151,17 @@ bool browser_renews(const struct coordinator *co, const struct attempt *a, struc
 	if (lifetime_session(co->conf, w->auth_time, loop_wall(co->loop)).sec <= s->expires.sec)
 		return err_set(err, ERR_EXPIRED, "a new session would end no later: its absolute end is near");
 	return true;
+}
+
+bool browser_renew_token(const struct coordinator *co, struct attempt *a, struct err *err)
+{
+	const struct reg_node *n;
+	const struct session_row *s = a->renews && !a->refresh.len ? session_of(co, a, &n) : NULL;
+
+	/* Providers give none without a page (Core 11: offline_access wants prompt=consent), and who is disabled
+	 * there would be let in to the end. One that does not open is refused: nobody could be asked. */
+	return !s || !s->refresh[0] || !co->conf->refresh_every ||
+	       seal_open_text(co->seal, SEAL_REFRESH, s->id, span_str(s->refresh), &a->refresh, err);
 }
 
 void browser_kept(struct coordinator *co, struct request *r, const struct attempt *a, const char *why)

@@ -122,6 +122,8 @@ void api_browser_redeem(void *ctx, struct request *r);
 const char *browser_renew_provider(const struct coordinator *co, const struct attempt *a, const char **ret_hint);
 /* Whether what the provider said (a->who) renews the session: the same person, proven no less. */
 bool browser_renews(const struct coordinator *co, const struct attempt *a, struct err *err);
+/* The new session's refresh token, where the provider gave none: that of the one before. */
+bool browser_renew_token(const struct coordinator *co, struct attempt *a, struct err *err);
 /* Back to the service; the session is as it was. why: for the audit; NULL: it is there already. */
 void browser_kept(struct coordinator *co, struct request *r, const struct attempt *a, const char *why);
 void api_browser_renew(void *ctx, struct request *r);

@@ -119,11 +119,21 @@ def edit(sql, *values):
     db.close()
 
 
+def checked(person):
+    """When the provider last stood by the person of that session."""
+    db = sqlite3.connect(hub.dir + "/state/coordinator.db", timeout=60)
+    try:
+        return db.execute("SELECT checked FROM session WHERE id = ?", (int(person.session["id"][1:]),)).fetchone()[0]
+    finally:
+        db.close()
+
+
 def later(left=300, **conf):
     """So much is left of every session, as if it had been twelve hours; what the coordinator tried is forgotten."""
     hub.kill()
     now = int(time.time())
-    edit("UPDATE session SET created = ?, expires = ? WHERE ended = 0", now + left - 43200, now + left)
+    # checked: a question with a refresh token that the next kill cut off would have ended the session
+    edit("UPDATE session SET created = ?, expires = ?, checked = ? WHERE ended = 0", now + left - 43200, now + left, now)
     hub.conf.update(conf)
     hub.write_conf()
     hub.start()
@@ -253,6 +263,28 @@ try:
     hub.root("POST", "users/" + staff.session["user"], {"blocked": True})
     t.is_(staff.go(begun), KEPT, "who is disabled meanwhile is sent back, to log in in vain")
     hub.root("POST", "users/" + staff.session["user"], {"blocked": False})
+
+    # ---- whether the provider still stands by the person goes on being asked ----
+    idp.admin(w.dir, "set", offline=True)
+    staff = Person()
+    later()
+    idp.admin(w.dir, "set", refresh=False)
+    end = staff.sent()
+    r = redeem(code_of(end), staff.verifier, staff.node)
+    staff.session = session(staff.node)
+    t.ok(r.status == 200 and staff.session, "a provider that gives no refresh token without a page renews a session", r)
+    later(43200, **{"refresh-every": "1s"})
+    was, limit = checked(staff), time.monotonic() + 60
+    while checked(staff) == was and time.monotonic() < limit:
+        time.sleep(0.1)
+    t.ok(checked(staff) > was, "which is asked after with the token of the one before")
+    idp.admin(w.dir, "disable", account=staff.login)
+    while session(staff.node) and time.monotonic() < limit:
+        time.sleep(0.1)
+    t.is_(session(staff.node), None, "so that who is disabled there is out before its end")
+    idp.admin(w.dir, "enable", account=staff.login)
+    idp.admin(w.dir, "set", refresh=True, offline=False)
+    later(43200, **{"refresh-every": "15m"})
 
     # ---- the provider is away ----
     staff = Person()

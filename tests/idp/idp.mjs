@@ -28,6 +28,8 @@ const state = {
   hang: false,                // accept and say nothing
   garbage: false,             // answer with what is no JSON
   idTokenTtl: conf.id_token_ttl ?? 3600,       // seconds
+  refresh: true,              // codes bring refresh tokens
+  offline: false,             // which outlive the session and its next grant
 };
 const sessions = [];          // { account, client, sid }: for back-channel logout
 
@@ -137,7 +139,8 @@ function makeProvider() {
       await grant.save();
       return grant;
     },
-    issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
+    issueRefreshToken: async (ctx, client) => state.refresh && client.grantTypeAllowed('refresh_token'),
+    expiresWithSession: async (ctx, code) => !state.offline && !code.scopes.has('offline_access'),
     rotateRefreshToken: true,
     features: {
       devInteractions: { enabled: false },
@@ -272,7 +275,7 @@ const server = https.createServer({
 const admin = {
   disable: ({ account }) => { state.disabled.add(account); },
   enable: ({ account }) => { state.disabled.delete(account); },
-  set: (change) => { for (const k of ['mfa', 'delay', 'hang', 'garbage', 'idTokenTtl']) if (k in change) state[k] = change[k]; },
+  set: (change) => { for (const k of ['mfa', 'delay', 'hang', 'garbage', 'idTokenTtl', 'refresh', 'offline']) if (k in change) state[k] = change[k]; },
   // keep: the old public keys stay published, as a careful provider does it.
   rotate: ({ keep }) => {
     keys = [newKey('RSA'), newKey('EC'), ...(keep ? keys : [])];
