@@ -254,6 +254,15 @@ static void begin(struct own *own, struct request *r, const struct asked *a, str
 	own_login_show(own, r, f, NULL, 200, true);
 }
 
+/* Who wants no page is in the middle of something else, and goes on with that. */
+static void not_now(struct coordinator *co, struct request *r, const struct asked *a, int status, const char *title)
+{
+	if (is_silent(a))
+		go_back(co, r, a->redirect, "error", "temporarily_unavailable", a->state, NULL, NULL);
+	else
+		own_sorry(co, r, status, title, "Try again in a minute.");
+}
+
 static void authorize(struct coordinator *co, struct request *r, struct asked *a)
 {
 	struct err err;
@@ -273,15 +282,12 @@ static void authorize(struct coordinator *co, struct request *r, struct asked *a
 		return;
 	}
 	if (!attempts_may(co->attempts, &r->from, co->conf->attempts_per_minute, &err)) {
-		if (is_silent(a))
-			go_back(co, r, a->redirect, "error", "temporarily_unavailable", a->state, NULL, NULL);
-		else
-			own_sorry(co, r, 429, "Too many attempts", "Try again in a minute.");
+		not_now(co, r, a, 429, "Too many attempts");
 		return;
 	}
 	f = own_flow_new(co->own, r, OWN_LOGIN, OWN_PASSWORD, &err);
 	if (!f) {
-		own_sorry(co, r, 503, "Too many logins", "Try again in a minute.");
+		not_now(co, r, a, 503, "Too many logins");
 		return;
 	}
 	/* A client that asks for "phr" and not for less gets a passkey or nobody. */

@@ -314,6 +314,12 @@ try:
     t.is_(silent(b), "login_required", "a restart keeps nobody logged in")
     b = logged_in(staff)
     t.is_((silent(b), b.cookie(NAME)), ("login_required", None), "with \"session\": 0 nobody is, ever")
+    # ---- more logins under way than there is room for ----
+    another = "/idp/authorize?" + urllib.parse.urlencode(asking()[1])
+    while hub.public("GET", another).status == 200:
+        pass
+    t.is_((end_of(ask(b)), silent(b)), ("page: Too many logins", "temporarily_unavailable"),
+          "who wants no page gets none where there is no room for a login, either, and goes on with what it was at")
     said = open(hub.dir + "/log").read() + open(hub.dir + "/state/audit.json").read()
     t.ok(kept.value not in said, "no cookie is in the log or the audit")
     t.is_(hub.kill(signal.SIGTERM), 0, "it ends as asked")
