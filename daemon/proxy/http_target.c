@@ -442,3 +442,20 @@ bool target_normalise(struct target *t, const struct message *m, bool tls, unsig
 	}
 	return target_path(t, raw, flags, f);
 }
+
+struct span target_said(struct span target)
+{
+	struct span t = span_head(target, span_find(target, '?'));
+
+	t = span_head(t, span_find(t, '#'));
+	if (t.len && t.ptr[0] == '/')
+		return t;
+	/* scheme://authority/path, authority, or * */
+	for (size_t i = 0; i + 3 <= t.len; i++) {
+		if (span_starts(span_from(t, i), SPAN("://"))) {
+			t = span_from(t, i + 3);
+			return span_from(t, span_find(t, '/'));
+		}
+	}
+	return span_find(t, '@') < t.len ? SPAN("") : t;
+}

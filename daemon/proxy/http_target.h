@@ -37,6 +37,10 @@ struct target {
 
 enum { TARGET_ENCODED_SLASH = 1 };      /* flags */
 
+/* What a log may say of a target as it was sent, before it is judged: its path. Queries carry tokens, and what
+ * stands before a host passwords. Borrows from it; empty where there is no path to tell. */
+struct span target_said(struct span target);
+
 /* m is a parsed request. tls: the connection's, for the scheme of absolute forms. */
 bool target_normalise(struct target *t, const struct message *m, bool tls, unsigned flags,
                       struct fault *ret_fault);

@@ -60,7 +60,7 @@ bool request_target(struct exchange *ex, struct message *m)
 
 	ex->verb = m->verb;
 	ex->method = m->method;
-	ex->path = m->target;
+	ex->path = target_said(m->target);
 	if (m->verb == VERB_CONNECT || m->verb == VERB_TRACE) {
 		exchange_refuse(ex, 405, "bad-request", "the method is not served here");
 		return false;
@@ -659,7 +659,7 @@ struct exchange *request_new(struct conn *c, const struct message *m)
 	ex->html = wants_html(m);
 	begin_body(ex, m);
 	ex->method = m->method;
-	ex->path = m->target;
+	ex->path = target_said(m->target);
 	return ex;
 }
 

@@ -10,29 +10,13 @@ import resource
 from people import *    # noqa: F403
 import fake_ldap
 import own
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from canary import Canaries, in_jar, in_url     # noqa: E402
 
 t = Test()
 POLICY = """{ "grants": [{ "src": ["autogroup:member"], "dst": ["tag:web"], "ip": ["tcp:80"] }], "tagOwners": { "tag:web": [] } }"""
-canaries = {}           # what it is: its bytes
-
-
-def canary(what, value):
-    value = value.encode() if isinstance(value, str) else value
-    if len(value) < 8:
-        raise RuntimeError("%s is too short to be looked for: %r" % (what, value))
-    canaries[what] = value
-    return value
-
-
-def forms(value):
-    """As it may be written: itself, in base64, in hex, escaped."""
-    b64 = base64.b64encode(value).rstrip(b"=")
-    return {value, b64, b64.replace(b"+", b"-").replace(b"/", b"_"), value.hex().encode(), value.hex().upper().encode(),
-            urllib.parse.quote_plus(value).encode()}
-
-
-def found_in(text):
-    return sorted(k for k, v in canaries.items() if any(f in text for f in forms(v)))
+canaries = Canaries()
+canary, found_in = canaries.add, canaries.found_in
 
 
 class Watched(idp.Browser):
@@ -41,12 +25,10 @@ class Watched(idp.Browser):
     def once(self, method, url, body=None, timeout=30):
         answer, text = super().once(method, url, body, timeout)
         for u in (url, answer.headers.get("Location") or ""):
-            for k, v in urllib.parse.parse_qsl(urllib.parse.urlsplit(u).query):
-                if k in ("code", "ticket", "state", "nonce", "t") and len(v) >= 16:
-                    canary("%s %s..." % (k, v[:3]), v.rpartition(".")[2])
-        for c in self.jar:
-            if len(c.value or "") >= 16:
-                canary("cookie %s %s..." % (c.name, c.value[:3]), c.value.rpartition(".")[2])
+            for name, value in in_url(u):
+                canary(name, value)
+        for name, value in in_jar(self.jar):
+            canary(name, value)
         return answer, text
 
 

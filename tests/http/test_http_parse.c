@@ -509,6 +509,32 @@ START_TEST(target_rows)
 }
 END_TEST
 
+START_TEST(said_rows)
+{
+	static const char *const rows[][2] = {
+		{ "/page?token=x", "/page" },
+		{ "/page#x", "/page" },
+		{ "/a%zz?token=x", "/a%zz" },
+		{ "/at@home//b?x", "/at@home//b" },
+		{ "/back?to=http://a/b", "/back" },
+		{ "http://me:secret@a.example/page?token=x", "/page" },
+		{ "http://me:secret@a.example?token=x", "" },
+		{ "ftp://me:secret@a.example", "" },
+		{ "me:secret@a.example:443", "" },
+		{ "a.example:443", "a.example:443" },
+		{ "?token=x", "" },
+		{ "*", "*" },
+		{ "", "" },
+	};
+
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct span got = target_said(span_str(rows[i][0]));
+
+		ck_assert_msg(span_eq(got, span_str(rows[i][1])), "%s: %.*s", rows[i][0], SPAN_ARG(got));
+	}
+}
+END_TEST
+
 START_TEST(names)
 {
 	static const struct {
@@ -531,4 +557,4 @@ START_TEST(names)
 }
 END_TEST
 
-UNIT_MAIN("http_parse", names, request_rows, response_rows, limits, path_rows, target_rows)
+UNIT_MAIN("http_parse", names, request_rows, response_rows, limits, path_rows, target_rows, said_rows)

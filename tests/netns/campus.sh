@@ -160,6 +160,20 @@ campus_hub_files()
 	END
 }
 
+# Issuers of the hub, after campus_hub_files: "campus" has its logins at the device, "portal" at the coordinator's pages.
+campus_two_issuers()
+{
+	python3 - "$T/host/hub/etc/reeve" <<-'END'
+	import re, sys
+	path = sys.argv[1] + "/coordinator.hujson"
+	text = open(path).read()
+	row = re.search(r'"campus": \{(.*?)\n\t*\},', text, re.S).group(1)
+	text = text.replace('"issuers": {', '"issuers": {\n"portal": {' + row + '},', 1)
+	text = re.sub(r'("campus": \{)', r'\1 "login": "device", "leeway": "0s", "device-client-id": "reeve-device",', text, 1)
+	open(path, "w").write(text)
+	END
+}
+
 campus_wiki_files()
 {
 	cat >"$T/host/wiki/etc/reeve/reeved.hujson" <<-'END'
@@ -223,6 +237,22 @@ login_through()
 	wait_for 15 grep -qo "$hub_url/login/[^ ]*" "$T/up-$h" || { cat "$T/up-$h"; kill "$pid" 2>/dev/null; return 1; }
 	url=$(grep -om1 "$hub_url/login/[A-Za-z0-9_-]*" "$T/up-$h")
 	browser "$h" "$account" "$url" >"$T/browser-$h" 2>&1 || { cat "$T/browser-$h"; kill "$pid" 2>/dev/null; return 1; }
+	wait "$pid"
+}
+
+# at_device HOST ACCOUNT COMMAND...: the command, and the browser on that host that goes where it says.
+at_device()
+{
+	local h=$1 account=$2 pid url
+	shift 2
+	: >"$T/up-$h"
+	as "$h" "$h" "$@" --no-browser >"$T/up-$h" 2>&1 </dev/null &
+	pid=$!
+	wait_for 20 grep -qo "$idp_issuer/[^ ]*" "$T/up-$h" || { cat "$T/up-$h"; kill "$pid" 2>/dev/null; return 1; }
+	url=$(grep -om1 "$idp_issuer/[^ ]*" "$T/up-$h")
+	: >"$T/pages-$h"
+	at "$h" python3 "$TOP/tests/idp/idp.py" login "$idp" "$account" "$url" --stop http://127.0.0.1: --follow \
+		--pages "$T/pages-$h" --jar "$T/jar-$h" -v >"$T/browser-$h" 2>&1 || cat "$T/browser-$h"
 	wait "$pid"
 }
 

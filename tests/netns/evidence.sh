@@ -16,19 +16,10 @@ campus_build
 campus_idp || { echo "Bail out! no identity provider"; exit 99; }
 spawn wiki download python3 "$apps/download.py" 127.0.0.1 8000
 
-# Issuers of the hub: "campus" has its logins at the device, "portal" at the coordinator's pages.
 campus_hub_files_all()
 {
 	campus_hub_files
-	python3 - "$T/host/hub/etc/reeve" <<-'END'
-	import re, sys
-	path = sys.argv[1] + "/coordinator.hujson"
-	text = open(path).read()
-	row = re.search(r'"campus": \{(.*?)\n\t*\},', text, re.S).group(1)
-	text = text.replace('"issuers": {', '"issuers": {\n"portal": {' + row + '},', 1)
-	text = re.sub(r'("campus": \{)', r'\1 "login": "device", "leeway": "0s", "device-client-id": "reeve-device",', text, 1)
-	open(path, "w").write(text)
-	END
+	campus_two_issuers
 	cat >"$T/host/hub/etc/reeve/policy.hujson" <<-'END'
 	{
 		"groups":    { "group:lab": ["staff@example.edu"] },
@@ -75,21 +66,6 @@ for h in staff student; do
 	reeved_start $h || { echo "Bail out! no reeved on $h"; exit 99; }
 done
 
-# at_device HOST ACCOUNT COMMAND...: the command, and the browser on that host that goes where it says.
-at_device()
-{
-	local h=$1 account=$2 pid url
-	shift 2
-	: >"$T/up-$h"
-	as "$h" "$h" "$@" --no-browser >"$T/up-$h" 2>&1 </dev/null &
-	pid=$!
-	wait_for 20 grep -qo "$idp_issuer/[^ ]*" "$T/up-$h" || { cat "$T/up-$h"; kill "$pid" 2>/dev/null; return 1; }
-	url=$(grep -om1 "$idp_issuer/[^ ]*" "$T/up-$h")
-	: >"$T/pages-$h"
-	at "$h" python3 "$TOP/tests/idp/idp.py" login "$idp" "$account" "$url" --stop http://127.0.0.1: --follow \
-		--pages "$T/pages-$h" --jar "$T/jar-$h" >"$T/browser-$h" 2>&1 || cat "$T/browser-$h"
-	wait "$pid"
-}
 code() { local h=$1 u=$2; shift 2; as "$h" "$u" curl -sS --max-time 3 -o "$T/body" -w '%{http_code}' "$@"; }
 says() { [ "$(code "$1" "$1" "http://$2/headers" ${4-})" = "$3" ]; }
 why() { at wiki reeve --json status | jq -r --arg n "$1" '.peers[] | select(.node.name == $n) | .evidence // .refused // ""'; }
