@@ -78,6 +78,22 @@ try:
         if name != "refresh.key":
             t.ok(key not in open(hub.dir + "/state/" + name, "rb").read(), "the key is not in " + name)
 
+    # ---- several logins in one browser, which has one session at the provider ----
+    both, each = w.browser(), w.browser()
+    left, right = (w.enrol(name, "admin@example.edu", both).node["id"] for name in ("left", "right"))
+    for _ in range(2):
+        checked_again(left)
+        checked_again(right)
+    t.ok(True, "the later login takes nothing from the earlier: both are stood by")
+    idp.admin(w.dir, "set", grants="each")
+    first, second = (w.enrol(name, "admin@example.edu", each).node["id"] for name in ("first", "second"))
+    until(lambda: why(first)[0], "the end of the earlier one")
+    t.is_(why(first), ("provider-refused", ""), "where the provider lets the later one take it, the earlier login is over")
+    checked_again(second)
+    checked_again(right)
+    t.ok(True, "and no other")
+    idp.admin(w.dir, "set", grants="session")
+
     # ---- gone at the provider ----
     idp.admin(w.dir, "disable", account="student@example.edu")
     while "session" in web.nodes[two]:

@@ -30,6 +30,7 @@ const state = {
   idTokenTtl: conf.id_token_ttl ?? 3600,       // seconds
   refresh: true,              // codes bring refresh tokens
   offline: false,             // which outlive the session and its next grant
+  grants: 'session',          // each: every login has a grant of its own
 };
 const sessions = [];          // { account, client, sid }: for back-channel logout
 
@@ -132,8 +133,14 @@ function makeProvider() {
     conformIdTokenClaims: conf.claims_in === 'userinfo',
     pkce: { required: () => true, methods: ['S256'] },
     interactions: { policy: policy(), url: (ctx, i) => `/interaction/${i.uid}` },
+    // Refresh tokens without offline_access belong to the session in the browser, and count while their grant is
+    // the one that it has for the client: with a grant for each login, the next login in the same browser takes
+    // the earlier one's token away ("refresh token not found").
     loadExistingGrant: async (ctx) => {
       const { session, client, provider: self } = ctx.oidc;
+      const id = session.grantIdFor(client.clientId);
+      const has = id && state.grants === 'session' ? await self.Grant.find(id) : undefined;
+      if (has?.accountId === session.accountId) return has;
       const grant = new self.Grant({ clientId: client.clientId, accountId: session.accountId });
       grant.addOIDCScope('openid profile email groups offline_access');
       await grant.save();
@@ -275,7 +282,7 @@ const server = https.createServer({
 const admin = {
   disable: ({ account }) => { state.disabled.add(account); },
   enable: ({ account }) => { state.disabled.delete(account); },
-  set: (change) => { for (const k of ['mfa', 'delay', 'hang', 'garbage', 'idTokenTtl', 'refresh', 'offline']) if (k in change) state[k] = change[k]; },
+  set: (change) => { for (const k of ['mfa', 'delay', 'hang', 'garbage', 'idTokenTtl', 'refresh', 'offline', 'grants']) if (k in change) state[k] = change[k]; },
   // keep: the old public keys stay published, as a careful provider does it.
   rotate: ({ keep }) => {
     keys = [newKey('RSA'), newKey('EC'), ...(keep ? keys : [])];

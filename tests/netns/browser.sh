@@ -91,7 +91,8 @@ age()
 	at hub setpriv --reuid reeve-coordinator --regid reeve-coordinator --clear-groups -- /usr/bin/python3 -c '
 import sqlite3, time
 db, now = sqlite3.connect("/var/lib/reeve-coordinator/coordinator.db"), int(time.time())
-# checked: what the provider says of refresh tokens is asked elsewhere
+# checked: no question with a refresh token is under way when the coordinator goes. tests/coordinator/refresh_test.py
+# asks for logins that share a browser, as these do
 db.execute("UPDATE session SET created = ?, expires = ?, checked = ? WHERE ended = 0", (now - 42610, now + 590, now))
 db.execute("UPDATE mesh SET seq = seq + 1000")
 db.commit()'
