@@ -256,6 +256,37 @@ try:
     t.ok(staff.unchanged(), "to its end")
     hub.conf.pop("session-max")
 
+    # ---- less is proven than before ----
+    def proves(person, mfa):
+        """They prove themselves anew at the provider, in the same browser: for another service's sake, say."""
+        idp.admin(w.dir, "set", mfa=mfa)
+        a = w.accounts[person.login]
+        start = "%s/login/service?node=%s&service=wiki&bind=%s&fresh=1" % (url, host, secret()[1])
+        code_of(idp.login(start, [WIKI + "/"], person.login, a["password"], a["totp"], person.b, want="uni"))
+
+    uni = hub.conf["issuers"]["uni"]
+    LESS = "the provider says less of the login than it did"
+    for change, mfa, what in (({"require-mfa": False}, True, "without the second factor"),
+                              ({"always-mfa": True}, True, "with another acr, though that counts as a second factor, too"),
+                              ({"require-mfa": False}, False, "")):
+        idp.admin(w.dir, "set", mfa="always" if mfa else "never")
+        later(issuers={"uni": dict(uni, **change)})
+        staff = Person()
+        t.is_(staff.session["mfa"], mfa, "%s, %s" % (change, "mfa" if mfa else "one factor"))
+        proves(staff, "never" if mfa else "always")
+        later()
+        if not mfa:
+            t.is_((staff.sent(), staff.unchanged()), (KEPT, True), "another acr is not told better from worse: as it was")
+            continue
+        t.is_(staff.sent(), KEPT, "who proves themselves %s comes back with nothing" % what)
+        t.ok(staff.unchanged(), "with the session as it was")
+        t.is_(refused(staff), [LESS], "and the audit says why")
+        proves(staff, "always")
+        later()
+        end = staff.sent()
+        t.is_(redeem(code_of(end), staff.verifier, staff.node).status, 200, "who proves as much as before is renewed")
+    later(issuers={"uni": uni})
+
     # ---- an ended person, and an ended service ----
     staff, end = Person(), None
     later()

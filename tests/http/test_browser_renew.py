@@ -227,6 +227,39 @@ class Renew(Browser):
         m = self.ask("/open/x", cookie=STUDENT, html=False, on=idle)
         assert m.status == 401 and self.origin.seen == [], m.head
 
+    def socket(self, cookie):
+        """A WebSocket that says everything back."""
+        def echo(c, m):
+            c.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello")
+            while True:
+                d = c.recv(65536)
+                if not d:
+                    return False
+                c.sendall(d)
+        self.origin.reply = echo
+        c = self.client()
+        c.send(("GET /open/ws HTTP/1.1\r\nHost: wiki.example\r\nOrigin: https://wiki.example\r\nConnection: Upgrade\r\n"
+                "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                "Cookie: __Host-reeve=%s\r\n\r\n" % cookie).encode())
+        m = c.message()
+        if m.status == 101:
+            assert c.r.take(5) == b"hello"
+        self.origin.reply = None
+        return c, m
+
+    def test_a_socket_across_a_renewal(self):
+        """It goes on, another one wants the cookie after, and both end with the person."""
+        c, m = self.socket(STUDENT)
+        assert m.status == 101, m.head
+        self.load(None, self.renewed())
+        c.send(b"across")
+        assert c.r.take(6) == b"across"
+        assert self.socket(STUDENT)[1].status == 401
+        other, m = self.socket(secret(60))
+        assert m.status == 101, m.head
+        self.front.command("revoke student@example.edu")
+        assert c.ended(60) and other.ended(60)
+
     def test_what_is_open_ends_with_its_person(self):
         """The same renewal, but it is somebody else, or nobody, that has the node's place then."""
         for rows in (self.renewed({"generation": 77}), self.renewed({"node": "n99"}),
