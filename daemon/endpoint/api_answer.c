@@ -136,9 +136,16 @@ json_t *api_caps(const struct core *c, const struct party *p, const struct ip *i
 	return json_is_object(o) ? o : json_object();
 }
 
-json_t *api_whois(const struct core *c, const struct ip *ip)
+const struct party *api_party(const struct core *c, const struct ip *ip)
 {
 	const struct party *p = world_find_ip(c->world, ip);
+
+	return p && c->files->vouch && p->id == world_self(c->world) ? NULL : p;
+}
+
+json_t *api_whois(const struct core *c, const struct ip *ip)
+{
+	const struct party *p = api_party(c, ip);
 	json_t *out;
 
 	if (!p)

@@ -8,6 +8,10 @@
 
 #include <jansson.h>
 
+/* Whose address it is to those who ask; NULL: nobody's. With "verify": "idp" this host's own is nobody's, too:
+ * who it acts for is the coordinator's word alone, and no evidence for it is asked for here. */
+const struct party *api_party(const struct core *c, const struct ip *ip);
+
 /* NULL: the address is nobody's that this host was told of. */
 json_t *api_whois(const struct core *c, const struct ip *ip);
 

@@ -117,7 +117,7 @@ static json_t *node_of(const struct core *c, const struct party *p, const struct
 
 json_t *api_localapi_whois(const struct core *c, const struct ip *ip)
 {
-	const struct party *p = world_find_ip(c->world, ip);
+	const struct party *p = api_party(c, ip);
 	struct world_now now;
 	struct ident who;
 	struct arena mem;

@@ -175,6 +175,9 @@ ok "and the download goes on" still_flowing
 #---- another device key: the old one's word carries the login over
 before=$(auth_time) old6=$(at staff reeve --json status | jq -r .self.node.v6)
 nobody_at() { at wiki reeve whois "$1"; [ $? = 5 ]; }
+own4=$(at wiki reeve --json status | jq -r .self.node.v4)
+ok "a host's own address is nobody's there: who it acts for is the coordinator's word alone" nobody_at "$own4"
+ok "staff's address is staff's" at wiki reeve whois "$old6"
 ok "staff's laptop changes its device key" on staff reeve rotate
 ok "its old address is nobody's then" wait_for 30 nobody_at "$old6"
 ok "staff is served without another login" wait_for 30 says staff download 200 -4
