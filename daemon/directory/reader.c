@@ -56,8 +56,10 @@ void reader_kept_join(struct reader_kept *k, struct reader_kept *later)
 {
 	bool lost = k->whole && !k->mark.len, over = later->entries.over;
 
-	if (reader_kept_none(later))
+	if (reader_kept_none(later)) {
+		reader_kept_done(later);
 		return;
+	}
 	if (later->whole || reader_kept_none(k)) {
 		swap(*k, *later);
 	} else if (!lost) {
