@@ -67,8 +67,8 @@ enum msg_type {
 	MSG_NONE = 0,
 
 	/* parent -> each. A configuration is prepared by everybody, then used by
-	 * everybody, or dropped: core first (policy, identities), then net
-	 * (sockets). The first one comes right after the start. */
+	 * everybody, or dropped. Core prepares first (policy, identities), then net (sockets);
+	 * net uses it first. The first one comes right after the start. */
 	MSG_CONF,               /* conf; fds: memfd with the file's text */
 	MSG_CONF_USE,           /* conf.generation */
 	MSG_CONF_DROP,          /* conf.generation: keep the old one */

@@ -566,12 +566,15 @@ static bool ask(struct processes *ps, enum process_kind kind, bool *ret_all_answ
 	return any;
 }
 
-/* Core first: most of what can be wrong is what it reads. Then net, which opens
- * what is new; the fronts only parse. */
+/* Prepared first by core: most of what can be wrong is what it reads. Then by net, which opens
+ * what is new; the fronts only parse. Used first by net: with core's next snapshot fronts ask it for
+ * upstreams by the new number, and it still knows the old one. */
 static void reload_step(struct processes *ps)
 {
 	static const enum process_kind order[] = {
 		PROCESS_CORE, PROCESS_NET, PROCESS_FRONT, PROCESS_PUBLIC,
+	}, used[] = {
+		PROCESS_NET, PROCESS_FRONT, PROCESS_PUBLIC, PROCESS_CORE,
 	};
 
 	for (size_t k = 0; k < array_size(order); k++) {
@@ -584,8 +587,10 @@ static void reload_step(struct processes *ps)
 	generation_done(&ps->now);
 	ps->now = ps->next;
 	ps->next = (struct generation){ .fd = -1 };
-	for (size_t i = 0; i < ps->count; i++)
-		tell_number(&ps->list[i], MSG_CONF_USE, ps->now.number);
+	for (size_t k = 0; k < array_size(used); k++)
+		for (size_t i = 0; i < ps->count; i++)
+			if (ps->list[i].kind == used[k])
+				tell_number(&ps->list[i], MSG_CONF_USE, ps->now.number);
 	log_note("reload: configuration %u is in use", ps->now.number);
 	process_watch(ps);
 	reload_over(ps);
