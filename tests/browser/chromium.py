@@ -192,7 +192,7 @@ class Tab:
         """What a page that frames another site's shows in the frame: address and text."""
         self.go("about:blank")
         self.go(url)
-        for _ in range(40):
+        for _ in range(1200):
             found = self.b.ask("Target.getTargets", {"filter": [{"type": "iframe"}]})["targetInfos"]
             if found:
                 s = self.b.ask("Target.attachToTarget", {"targetId": found[0]["targetId"], "flatten": True})

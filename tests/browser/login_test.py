@@ -140,7 +140,7 @@ def portal(h, b, check, node):
     other.go("data:text/html,<form method=post action='http://127.0.0.1:%d/session/end'>"
              "<input name=id value=%s><button>x</button></form>" % (port, session["id"]))
     other.press("document.querySelector('button')")
-    other.wait("location.protocol == 'http:'")
+    other.wait("location.protocol == 'http:' && document.body && document.body.innerText.includes('not from here')")
     check("another site's form ends nothing", len(h.root("GET", "sessions").json["sessions"]) == 1 and
           "not from here" in other.text(), other.text())
     tab.press("document.querySelector('form[action=\"/session/end\"] button')")
