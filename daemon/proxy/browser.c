@@ -624,8 +624,6 @@ void front_browser_answer(struct front *f, uint64_t id, enum browser_answer what
 	}
 }
 
-/* ---- the steps ---- */
-
 /* ---- renewal ---- */
 
 static struct span header(const struct message *m, struct span name)
@@ -724,7 +722,7 @@ enum browser_step browser_request(struct exchange *ex, const struct message *m)
 	if (get && span_eq(ex->path, SPAN(PATH_OURS "session")))
 		return come_back(ex, m);
 	if (counts(ex))
-		return (ex->conn->browser->renewing || (navigates(ex, m) && renew_due(ex))) ? renew(ex, m) : BROWSER_ON;
+		return (ex->conn->browser->renewing || (renew_due(ex) && navigates(ex, m))) ? renew(ex, m) : BROWSER_ON;
 	if (get && ex->html && forward_redirects(ex)) {
 		scoped_buf struct buf back = { 0 };
 

@@ -205,8 +205,10 @@ bool request_cross_site(const struct exchange *ex, const struct message *m)
 /* By which policy knows the service: where it listens, or the web server does that asks for it. */
 static uint16_t policy_port(const struct exchange *ex)
 {
-	if (!ex->forward || ex->svc->policy_port)
-		return ex->svc->policy_port ? (uint16_t)ex->svc->policy_port : ex->conn->listener->port;
+	if (ex->svc->policy_port)
+		return (uint16_t)ex->svc->policy_port;
+	if (!ex->forward)
+		return ex->conn->listener->port;
 	return ex->svc->forward_port ? (uint16_t)ex->svc->forward_port : ex->conn->tls ? 443 : 80;
 }
 
