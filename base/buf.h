@@ -37,5 +37,6 @@ char *buf_take(struct buf *b);          /* NUL-terminated; the caller frees; NUL
 void buf_add_json(struct buf *b, struct span s);
 
 #define scoped_buf __attribute__((cleanup(buf_done)))
+#define scoped_buf_secret __attribute__((cleanup(buf_wipe_done)))
 
 #endif

@@ -356,7 +356,7 @@ static void depart(struct exchange *ex, struct span secret, struct span back, st
 {
 	char cookie[2 * BROWSER_BACK_MAX + 256];
 	struct head_out set = { .ptr = cookie, .cap = sizeof(cookie) };
-	scoped_buf struct buf value = { 0 };
+	scoped_buf_secret struct buf value = { 0 };
 
 	buf_init(&value, sizeof(cookie));
 	buf_add_span(&value, secret);
@@ -364,13 +364,13 @@ static void depart(struct exchange *ex, struct span secret, struct span back, st
 	base64url_add(&value, back_ok(back) ? back : SPAN("/"));
 	add_cookie(&set, COOKIE_LOGIN, buf_span(&value), SPAN("; Max-Age=600"));
 	redirect(ex, to, span_of(set.ptr, set.len));
-	mem_wipe(value.ptr, value.len);
 	mem_wipe(cookie, sizeof(cookie));
 }
 
 static void login(struct exchange *ex, const struct message *m, struct span back, const struct step_up *want)
 {
-	scoped_buf struct buf secret = { 0 }, to = { 0 };
+	scoped_buf_secret struct buf secret = { 0 };
+	scoped_buf struct buf to = { 0 };
 
 	buf_init(&secret, SECRET_LEN + 1);
 	buf_init(&to, 8 << 10);
@@ -382,7 +382,6 @@ static void login(struct exchange *ex, const struct message *m, struct span back
 	if (want)
 		add_step_up(&to, want);
 	depart(ex, buf_span(&secret), back, buf_span(&to));
-	mem_wipe(secret.ptr, secret.len);
 }
 
 static void join_target(const struct exchange *ex, struct buf *out)
@@ -662,7 +661,8 @@ static enum browser_step renew(struct exchange *ex, const struct message *m)
 	struct conn *c = ex->conn;
 	struct browser *b = c->browser;
 	struct front_browser ask = { .what = BROWSER_RENEW, .service = ex->service, .slot = c->slot };
-	scoped_buf struct buf back = { 0 }, secret = { 0 }, bind = { 0 };
+	scoped_buf_secret struct buf secret = { 0 };
+	scoped_buf struct buf back = { 0 }, bind = { 0 };
 	enum browser_step step = BROWSER_ON;
 
 	buf_init(&back, 4 * HTTP_TARGET_MAX);
@@ -674,7 +674,6 @@ static enum browser_step renew(struct exchange *ex, const struct message *m)
 		if (back.over || !back_ok(buf_span(&back)) || !begin_secret(c->front, m, &secret, &bind))
 			return BROWSER_ON;
 		memcpy(b->secret, secret.ptr, sizeof(b->secret));
-		mem_wipe(secret.ptr, secret.len);
 		ask.verifier = buf_span(&bind);
 		b->renewing = true;
 		send_ask(c, &ask);
